@@ -1,0 +1,9 @@
+//! Gives the shared library its SONAME. While the version is 0.x each minor version is its own ABI.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let major = std::env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets the package version");
+    let minor = std::env::var("CARGO_PKG_VERSION_MINOR").expect("cargo sets the package version");
+    let abi = if major == "0" { format!("0.{minor}") } else { major };
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libelixirscope.so.{abi}");
+}
