@@ -27,7 +27,7 @@ pub(super) const MAX_NOW_NS: u64 = (1 << (HALF - 6)) - 1;
 const TENTATIVE: Half = 0xFF << (HALF - 8);
 
 /// Largest `tat` of a committed entry.
-pub(super) const MAX_TAT: u64 = TENTATIVE as u64 - 1;
+pub(super) const MAX_TAT: u64 = (0xFF << (HALF - 8)) - 1;
 
 /// Bits of the high half below the key.
 const KEY_SHIFT: u32 = HALF - KEY_BITS;
