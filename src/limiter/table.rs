@@ -354,3 +354,69 @@ fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
 fn is_live(entry: Entry, now: u64) -> bool {
     !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
 }
+
+#[cfg(all(test, not(escope_loom)))]
+mod tests {
+    use super::*;
+    use crate::limiter::Verdict;
+
+    fn rule(burst: u64) -> KeyedRule {
+        KeyedRule::new(Rule::new(1, 1000, burst).unwrap()).unwrap()
+    }
+
+    fn table() -> Table<Vec<Line>> {
+        let lines = (0..Table::<Vec<Line>>::lines_for(1)).map(|_| Line::new()).collect();
+        Table::over(lines).unwrap()
+    }
+
+    /// What a thread leaves that dies in the middle of a first touch of `key`.
+    fn die_in_first_touch(table: &Table<Vec<Line>>, key: Key, section: usize) {
+        let place = table.line(key, section).next().unwrap();
+        assert!(place.replace(EMPTY, Entry::tentative(key, 1, 77).0));
+    }
+
+    #[test]
+    fn a_dead_first_touch_of_the_same_key_is_taken_over() {
+        for section in 0..SECTIONS {
+            let (table, key) = (table(), Key::from_raw(5));
+            die_in_first_touch(&table, key, section);
+            assert_eq!(table.peek(key, &rule(1), 0).remaining, 1);
+            assert_eq!(table.live_keys(0), 0);
+            assert!(!table.reset(key));
+            let mut check = || table.check(key, &rule(1), 1, 0, || 1).verdict;
+            assert_eq!((check(), check()), (Verdict::Allowed, Verdict::Limited));
+            assert_eq!(table.places(key).filter(|place| place.load() != EMPTY).count(), 1);
+        }
+    }
+
+    #[test]
+    fn dead_first_touches_of_other_keys_give_way_when_nothing_else_is_free() {
+        let table = table();
+        for dead in 0..12 {
+            let place = table.places(Key::from_raw(dead)).find(|place| place.load() == EMPTY).unwrap();
+            assert!(place.replace(EMPTY, Entry::tentative(Key::from_raw(dead), 1, 77).0));
+        }
+        for key in 100..112 {
+            assert!(table.check(Key::from_raw(key), &rule(1), 1, 0, || key).is_allowed());
+        }
+        assert_eq!(table.check(Key::from_raw(112), &rule(1), 1, 0, || 112).verdict, Verdict::TableFull);
+    }
+
+    #[test]
+    fn two_dead_first_touches_of_one_key_leave_one_entry() {
+        let (table, key) = (table(), Key::from_raw(5));
+        (0..SECTIONS).for_each(|section| die_in_first_touch(&table, key, section));
+        assert!(table.check(key, &rule(1), 1, 0, || 1).is_allowed());
+        assert_eq!(table.check(key, &rule(1), 1, 0, || 2).verdict, Verdict::Limited);
+        assert_eq!(table.live_keys(0), 1);
+    }
+
+    #[test]
+    fn too_few_lines_are_no_table() {
+        for length in 0..=SECTIONS {
+            assert!(Table::over((0..length).map(|_| Line::new()).collect::<Vec<_>>()).is_none());
+        }
+        let spare: Vec<_> = (0..2 * SECTIONS).map(|_| Line::new()).collect();
+        assert!(Table::over(spare).is_some_and(|table| table.section == 1));
+    }
+}
