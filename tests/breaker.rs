@@ -202,7 +202,7 @@ fn r10_one_acquire_settles_an_expiry_and_the_open_time_after_it() {
 fn r11_every_breaker_admits_again_whatever_was_lost() {
     for lost in 0..3 {
         let breaker = opened();
-        (0..lost).for_each(|probe| drop(breaker.acquire(|| 70 + probe)));
+        (0..lost).for_each(|probe| _ = breaker.acquire(|| 70 + probe));
         let later = 70 + CONFIG.probe_lease_ns + lost;
         let settled = breaker.acquire(|| later).verdict;
         assert!(settled.is_ok() || breaker.acquire(|| later + CONFIG.open_for_ns).verdict.is_ok());

@@ -142,7 +142,7 @@ fn golden() -> Vec<Value> {
     };
     let acquire = |ms: u64| Step::Acquire { now: ms * MS };
     let record = |permit, outcome, ms: u64| Step::Record { permit, outcome, now: ms * MS };
-    let open_at_20 = vec![
+    let open_at_20 = [
         acquire(0),
         record(0, Failure, 0),
         acquire(10),
