@@ -120,6 +120,7 @@ pub fn prefetch<T>(target: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = target;
+}
 
 /// A number that no earlier call in this process returned; never 0.
 pub fn unique_id() -> u64 {

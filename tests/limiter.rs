@@ -1,4 +1,5 @@
 //! The limiter's rules that are about threads, ranges, memory and the words of an error.
+#![cfg(not(escope_loom))]
 
 #[path = "support/limiter_oracle.rs"]
 mod oracle;

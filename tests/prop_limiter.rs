@@ -1,4 +1,5 @@
 //! The limiter against the integer model, one property a rule.
+#![cfg(not(escope_loom))]
 
 #[path = "support/limiter_oracle.rs"]
 mod oracle;
