@@ -61,7 +61,7 @@ fn l02_threads_share_one_bucket_exactly() {
         let bucket = Bucket::new(Rule::new(tokens, period_ns, 10_000).unwrap());
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..5000).for_each(|_| drop(bucket.check(1, || 5))));
+                scope.spawn(|| (0..5000).for_each(|_| _ = bucket.check(1, || 5)));
             }
         });
         assert_eq!(bucket.counts(), (10_000, 10_000, 0));
@@ -225,7 +225,7 @@ fn l21_a_lost_key_is_not_refilled_twice() {
         limiter.check(*other, &long, 1, || 15);
     }
     assert_eq!(limiter.peek(key, &rule, || 9).reset_after_ns, 0, "its entry is gone");
-    others.iter().for_each(|other| drop(limiter.reset(*other)));
+    others.iter().for_each(|other| _ = limiter.reset(*other));
 
     assert!(limiter.check(key, &rule, 1, || 10).is_allowed());
     assert!(!limiter.check(key, &rule, 1, || 24).is_allowed());

@@ -191,17 +191,17 @@ fn random(number: u64) -> Value {
     let mut now = random.below(1 << 40);
     let steps: Vec<Step> = (0..16)
         .map(|_| {
-            now += match random.below(4) {
-                0 => 0,
-                1 => random.below(2 * interval),
-                2 => interval,
+            now += match random.below(8) {
+                0..4 => 0,
+                4 => random.below(2 * interval),
+                5 | 6 => interval,
                 _ => random.below(8 * interval),
             };
-            let key = ["alice", "bob", "carol"][random.below(3) as usize];
+            let key = ["alice", "bob"][random.below(2) as usize];
             match random.below(20) {
                 0 => Step::Reset { key, now },
                 1..4 => Step::Peek { key, now },
-                4..9 => Step::Check { key, cost: random.below(terms.burst + 2), now },
+                4..14 => Step::Check { key, cost: random.below(terms.burst + 2), now },
                 _ => Step::Check { key, cost: 1, now },
             }
         })

@@ -383,7 +383,7 @@ mod tests {
             assert_eq!(table.peek(key, &rule(1), 0).remaining, 1);
             assert_eq!(table.live_keys(0), 0);
             assert!(!table.reset(key));
-            let mut check = || table.check(key, &rule(1), 1, 0, || 1).verdict;
+            let check = || table.check(key, &rule(1), 1, 0, || 1).verdict;
             assert_eq!((check(), check()), (Verdict::Allowed, Verdict::Limited));
             assert_eq!(table.places(key).filter(|place| place.load() != EMPTY).count(), 1);
         }
