@@ -24,7 +24,7 @@ pub const STRIPES: usize = 1;
 /// `N` counters. `N <= 8` keeps a stripe within one cache line.
 #[derive(Debug)]
 pub struct Counters<const N: usize> {
-    stripes: Box<[Stripe<N>]>,
+    stripes: Box<[Stripe<N>; STRIPES]>,
 }
 
 #[derive(Debug)]
@@ -35,20 +35,26 @@ impl<const N: usize> Counters<N> {
     /// Counters at zero.
     pub fn new() -> Self {
         let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { stripes: (0..STRIPES).map(stripe).collect() }
+        Self { stripes: Box::new(std::array::from_fn(stripe)) }
     }
 
     /// Adds one to counter `index`.
     #[inline]
     pub fn increment(&self, index: usize) {
-        let stripe = stripe_of_thread();
-        let counter = &self.stripes[stripe].0[index];
-        // Relaxed: a count orders nothing; `sum` says what a concurrent reader may miss.
-        if stripe < OWNED {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
-            counter.fetch_add(1, Ordering::Relaxed);
+        match owned_stripe() {
+            Some(stripe) => {
+                let counter = &self.stripes[stripe].0[index];
+                // Relaxed: a count orders nothing; `sum` says what a concurrent reader may miss.
+                counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+            None => self.increment_shared(index),
         }
+    }
+
+    /// The increment of a thread that owns no stripe, and of one that looks for one first.
+    #[cold]
+    fn increment_shared(&self, index: usize) {
+        self.stripes[stripe_of_thread()].0[index].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sum of counter `index` over all stripes.
@@ -64,7 +70,12 @@ impl<const N: usize> Default for Counters<N> {
 }
 
 #[cfg(not(escope_loom))]
-use owner::stripe_of_thread;
+use owner::{owned_stripe, stripe_of_thread};
+
+#[cfg(escope_loom)]
+fn owned_stripe() -> Option<usize> {
+    None
+}
 
 #[cfg(escope_loom)]
 fn stripe_of_thread() -> usize {
@@ -99,13 +110,19 @@ mod owner {
         }
     }
 
+    /// The stripe that this thread owns, if it is known to own one.
     #[inline]
+    pub fn owned_stripe() -> Option<usize> {
+        let stripe = STRIPE.get();
+        (stripe < OWNED).then_some(stripe)
+    }
+
+    /// This thread's stripe, which it claims now if it has none.
     pub fn stripe_of_thread() -> usize {
         let stripe = STRIPE.get();
         if stripe < STRIPES { stripe } else { claim() }
     }
 
-    #[cold]
     fn claim() -> usize {
         const ALL: u32 = (1 << OWNED) - 1;
         let mut taken = TAKEN.load(Ordering::Relaxed);
