@@ -1,6 +1,6 @@
 //! Event counters that cost a load and a store.
 //!
-//! A counter is spread over cache lines. The first [`OWNED`] threads of the process own one each, and add
+//! A counter is spread over cache lines. The first sixteen threads of the process own one each, and add
 //! without an atomic read-modify-write, which alone would cost as much as a whole check; all other threads
 //! share the rest. The sum is exact once the adding threads have stopped; while they run it may miss additions
 //! that are in flight. Counters are no cell state: they live in the process-local handle.
@@ -15,9 +15,6 @@ const OWNED: usize = 16;
 pub const STRIPES: usize = OWNED + 8;
 
 /// One shared stripe is enough for a model.
-#[cfg(escope_loom)]
-const OWNED: usize = 0;
-/// As few as there can be.
 #[cfg(escope_loom)]
 pub const STRIPES: usize = 1;
 
