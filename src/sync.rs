@@ -210,6 +210,9 @@ impl<T: Copy + Send> PushList<T> {
     /// order of all pushes: see the type.
     #[inline]
     pub fn is_empty(&self) -> bool {
+        if cfg!(escope_sabotage = "pool_plain_look") {
+            return self.head.load(Ordering::Acquire).is_null();
+        }
         let null = std::ptr::null_mut();
         // AcqRel: the release half pairs with the acquire of a later `push`, the acquire half with the
         // release of an earlier one.

@@ -197,7 +197,7 @@ fn generate() -> File {
 fn generate_one(number: u32, random: &mut Random) -> Vector {
     let size = random.below(5) as u32;
     let max_overflow = random.below(4) as u32 + u32::from(size == 0);
-    let order = if number % 2 == 0 { "lifo" } else { "fifo" };
+    let order = if number.is_multiple_of(2) { "lifo" } else { "fifo" };
     let overflow_ttl_ns = if number % 4 < 2 { 0 } else { 3_600_000_000_000 };
     let config = Config { size, max_overflow, order: order.to_owned(), overflow_ttl_ns };
     let mut scribe = Scribe {

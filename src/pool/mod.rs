@@ -8,8 +8,9 @@
 //! * [`PoolConfig`] (`config`): what a pool can be told.
 //! * [`Lease`], [`Ticket`], [`Checkout`] ... (`lease`): what goes in and out, plain integers.
 //! * [`Actions`] (`actions`): what the edge has to do.
-//! * `state`: the events and invariant W; `slots`: the slot table with its state diagram; `waiters`: the queue and
-//!   the word that decides a wait; `owners`, `deadlines`, `list`, `backoff`: one data structure each.
+//! * `state`: the events and invariant W, with a file each for what ends waits, the edge's reports and the output.
+//! * `slots`: the slot table with its state diagram; `waiters`: the queue and the word that decides a wait;
+//!   `owners`, `deadlines`, `list`, `backoff`: one data structure each.
 //! * [`Snapshot`] (`snapshot`): state and counts that reconcile.
 //!
 //! # Rules
@@ -124,7 +125,7 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> CancelOutcome {
-        let won = self.words.decide(ticket, reason.end());
+        let won = self.words.decide(ticket, reason.into());
         self.locked(now, actions, |state, _| state.cancel(ticket, won, reason))
     }
 
