@@ -11,6 +11,7 @@
 
 // The vectors need a part of the model only: no time passes and nobody waits.
 #[allow(dead_code)]
+#[path = "support/pool_model.rs"]
 mod pool_model;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use elixirscope::pool::*;
-use pool_model::{Answer, Model, Slot, Told, Work};
+use pool_model::{Answer, Model, Told, Work};
 use serde::{Deserialize, Serialize};
 
 const SEED: u64 = 0x00E1_1C5C_09E0_0B01;
@@ -36,7 +37,7 @@ struct File {
 struct Vector {
     name: String,
     config: Config,
-    steps: Vec<Step>,
+    ops: Vec<Step>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -51,15 +52,24 @@ struct Config {
 struct Step {
     #[serde(flatten)]
     op: Op,
+    expect: Expect,
+}
+
+/// What a caller sees of an operation, and the counts after it.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+struct Expect {
     /// `ok`, or the word of the refusal.
-    result: String,
+    verdict: String,
     /// The connection that a check-out got.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<u32>,
     /// Connections that the operation destroyed, in ascending order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     destroyed: Vec<u32>,
-    after: After,
+    idle: u32,
+    leased: u32,
+    overflow: u32,
+    waiting: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -68,14 +78,6 @@ enum Op {
     Checkout,
     Checkin { lease: usize, condition: String },
     Close,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-struct After {
-    idle: u32,
-    leased: u32,
-    overflow: u32,
-    waiting: u32,
 }
 
 impl Config {
@@ -144,7 +146,7 @@ impl Scribe {
     }
 
     fn step(&mut self, op: Op) -> Step {
-        let (result, connection) = match &op {
+        let (verdict, connection) = match &op {
             Op::Checkout => match self.checkout() {
                 Ok(connection) => ("ok", Some(connection)),
                 Err(refusal) => (refusal.status().word(), None),
@@ -162,16 +164,17 @@ impl Scribe {
                 ("ok", None)
             }
         };
-        let result = result.to_owned();
         let destroyed = self.destroyed();
-        let leased = self.model.slots.iter().filter(|slot| matches!(slot, Slot::Leased { .. })).count();
-        let after = After {
+        let expect = Expect {
+            verdict: verdict.to_owned(),
+            connection,
+            destroyed,
             idle: self.model.idle(),
-            leased: leased as u32,
+            leased: self.model.leased(),
             overflow: self.model.overflow(),
             waiting: self.model.queue.len() as u32,
         };
-        Step { op, result, connection, destroyed, after }
+        Step { op, expect }
     }
 }
 
@@ -208,7 +211,7 @@ fn generate_one(number: u32, random: &mut Random) -> Vector {
         closed: false,
     };
     let close_at = STEPS - random.below(8);
-    let mut steps = Vec::new();
+    let mut ops = Vec::new();
     for step in 0..STEPS {
         let live: Vec<usize> = (0..scribe.leases.len()).filter(|&at| scribe.leases[at].is_some()).collect();
         let dead: Vec<usize> = (0..scribe.leases.len()).filter(|&at| scribe.leases[at].is_none()).collect();
@@ -224,15 +227,15 @@ fn generate_one(number: u32, random: &mut Random) -> Vector {
             5..=9 if !live.is_empty() => Op::Checkin { lease: any(&live, random), condition: good() },
             _ => Op::Checkout,
         };
-        steps.push(scribe.step(op));
+        ops.push(scribe.step(op));
     }
     for lease in 0..scribe.leases.len() {
         if scribe.leases[lease].is_some() {
-            steps.push(scribe.step(Op::Checkin { lease, condition: "good".to_owned() }));
+            ops.push(scribe.step(Op::Checkin { lease, condition: "good".to_owned() }));
         }
     }
     let name = format!("{number:03} {order} {size}+{max_overflow} ttl {overflow_ttl_ns}");
-    Vector { name, config, steps }
+    Vector { name, config, ops }
 }
 
 /// The checked-in file, written first if that was asked for.
@@ -309,7 +312,7 @@ impl Edge {
 
     fn step(&mut self, op: &Op) -> Step {
         let mut actions = Actions::new();
-        let (result, connection) = match op {
+        let (verdict, connection) = match op {
             Op::Checkout => match self.checkout() {
                 Ok(lease) => {
                     self.leases.push(lease);
@@ -329,14 +332,20 @@ impl Edge {
                 ("ok", None)
             }
         };
-        let result = result.to_owned();
         assert_eq!(self.carry_out(actions), None);
         let seen = self.pool.snapshot(|| 0, &mut Actions::new());
         let mut destroyed = std::mem::take(&mut self.destroyed);
         destroyed.sort_unstable();
-        let after =
-            After { idle: seen.idle, leased: seen.leased, overflow: seen.overflow, waiting: seen.waiting };
-        Step { op: op.clone(), result, connection, destroyed, after }
+        let expect = Expect {
+            verdict: verdict.to_owned(),
+            connection,
+            destroyed,
+            idle: seen.idle,
+            leased: seen.leased,
+            overflow: seen.overflow,
+            waiting: seen.waiting,
+        };
+        Step { op: op.clone(), expect }
     }
 }
 
@@ -352,12 +361,12 @@ fn the_file_is_what_the_generator_makes() {
 #[test]
 fn the_vectors_reach_every_result() {
     let file = generate();
-    let steps = || file.vectors.iter().flat_map(|vector| &vector.steps);
+    let steps = || file.vectors.iter().flat_map(|vector| &vector.ops);
     for word in ["ok", "pool_exhausted", "pool_closed", "stale_lease"] {
-        assert!(steps().filter(|step| step.result == word).count() > 50, "{word} is rare");
+        assert!(steps().filter(|step| step.expect.verdict == word).count() > 50, "{word} is rare");
     }
-    assert!(steps().filter(|step| step.after.overflow > 0 && step.after.idle > 0).count() > 50);
-    assert!(steps().filter(|step| !step.destroyed.is_empty()).count() > 50);
+    assert!(steps().filter(|step| step.expect.overflow > 0 && step.expect.idle > 0).count() > 50);
+    assert!(steps().filter(|step| !step.expect.destroyed.is_empty()).count() > 50);
 }
 
 #[test]
@@ -372,7 +381,7 @@ fn p15_the_pool_replays_every_vector() {
             leases: Vec::new(),
             destroyed: Vec::new(),
         };
-        for (at, expected) in vector.steps.iter().enumerate() {
+        for (at, expected) in vector.ops.iter().enumerate() {
             assert_eq!(&edge.step(&expected.op), expected, "{}, step {at}", vector.name);
         }
     }

@@ -95,8 +95,7 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Checkout {
-        #[cfg(escope_sabotage = "pool_split_enqueue")]
-        if self.state.lock().snapshot().idle == 0 {
+        if cfg!(escope_sabotage = "pool_split_enqueue") && self.state.lock().snapshot().idle == 0 {
             return self.locked(now, actions, |state, now| {
                 state.checkout_none_idle(owner, wait, waiter_token, now.get())
             });
@@ -189,8 +188,7 @@ impl Pool {
         let result = event(&mut state, &mut now);
         state.flush(actions);
         drop(state);
-        #[cfg(not(escope_sabotage = "pool_no_recheck"))]
-        if !self.gone.is_empty() {
+        if !cfg!(escope_sabotage = "pool_no_recheck") && !self.gone.is_empty() {
             self.settle(&mut now, actions);
         }
         result

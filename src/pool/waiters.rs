@@ -72,8 +72,7 @@ impl Words {
         let Some(word) = self.0.get(ticket.index as usize) else { return false };
         let waiting = ticket.epoch << STATE_BITS | WAITING;
         let ended = ticket.epoch << STATE_BITS | end as u64;
-        #[cfg(escope_sabotage = "pool_blind_grant")]
-        if end == End::Granted {
+        if cfg!(escope_sabotage = "pool_blind_grant") && end == End::Granted {
             word.store(ended, Ordering::Relaxed);
             return true;
         }
