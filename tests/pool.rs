@@ -145,7 +145,10 @@ impl Bench {
     }
 
     fn seen(&self) -> Snapshot {
-        self.pool.snapshot(|| self.now, &mut Actions::new())
+        let mut actions = Actions::new();
+        let seen = self.pool.snapshot(|| self.now, &mut actions);
+        assert!(actions.is_empty(), "everything was handed out before");
+        seen
     }
 
     /// Tokens of the granted wakes so far, and forgets them.
@@ -624,6 +627,47 @@ fn p19_a_death_with_more_than_one_buffer_of_work() {
     assert_eq!((actions.len(), actions.more()), (Actions::CAPACITY, true));
     bench.take(actions);
     assert_eq!(bench.destroys.len(), 40);
+}
+
+/// A buffer without room: what a call decides stays in the pool.
+fn full() -> Actions {
+    let pool = Pool::new(&PoolConfig { size: 8, max_overflow: 0, ..PoolConfig::default() }).unwrap();
+    let mut actions = Actions::new();
+    for token in 0..8 {
+        pool.checkout(Owner::NONE, Wait::Forever, token, || 0, &mut actions);
+    }
+    assert_eq!(actions.len(), Actions::CAPACITY);
+    actions
+}
+
+#[test]
+fn p19_a_wake_that_was_not_told_dies_with_its_waiter() {
+    let config = PoolConfig { size: 1, max_overflow: 0, max_waiters: 1, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    for round in 0..5 {
+        let held = bench.lease(1);
+        bench.queue(2, Wait::Forever, round);
+        let mut none = full();
+        bench.pool.checkin(held, Condition::Good, || 0, &mut none).unwrap();
+        assert!(none.more());
+        bench.pool.owner_gone(Owner(2), || 0, &mut none);
+        bench.maintain(0);
+        assert!(bench.wakes.is_empty(), "the dead get no messages");
+        assert_eq!((bench.seen().leased, bench.seen().counts.reclaimed), (0, 1 + round));
+    }
+}
+
+#[test]
+fn p24_creations_that_were_not_told_are_taken_back() {
+    let mut bench = Bench::new(2, 0);
+    let mut none = full();
+    bench.pool.checkout(Owner(1), Wait::Forever, 1, || 0, &mut none);
+    bench.pool.checkout(Owner(1), Wait::Forever, 2, || 0, &mut none);
+    assert!(none.more());
+    bench.pool.close(|| 0, &mut none);
+    bench.maintain(0);
+    assert_eq!(bench.wakes, [(1, WakeOutcome::Closed), (2, WakeOutcome::Closed)]);
+    assert_eq!((bench.seen().creating, bench.seen().counts.creates), (0, 0));
 }
 
 #[test]

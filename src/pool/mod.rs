@@ -29,6 +29,29 @@
 //! scheduler: it pushes the owner onto a lock-free list and tries the lock. If somebody holds it, that somebody looks
 //! at the list again after its unlock; so every death is dealt with at once, by the one or the other, and the actions
 //! are in the buffer of the one who did it. [`crate::sync::PushList`] says why neither can miss the other.
+//!
+//! # Example
+//!
+//! ```
+//! use elixirscope::pool::*;
+//!
+//! let pool = Pool::new(&PoolConfig { size: 2, max_overflow: 0, ..PoolConfig::default() })?;
+//! let now = || 0;
+//! let mut actions = Actions::new();
+//! // Nothing is idle yet: the caller waits, and the edge is asked for a connection.
+//! let answer = pool.checkout(Owner(1), Wait::For(5_000_000_000), 42, now, &mut actions);
+//! assert!(matches!(answer, Checkout::Queued(_)));
+//! let Some(Action::Create { slot, epoch }) = actions.iter().next() else { unreachable!() };
+//! // The edge has put the connection into `slot`; the waiter with token 42 is to be woken.
+//! actions.clear();
+//! pool.created(slot, epoch, Ok(()), now, &mut actions)?;
+//! let Some(Action::Wake { waiter_token: 42, outcome: WakeOutcome::Granted(lease) }) = actions.iter().next() else {
+//!     unreachable!()
+//! };
+//! pool.checkin(lease, Condition::Good, now, &mut actions)?;
+//! assert_eq!(pool.checkin(lease, Condition::Good, now, &mut actions), Err(StaleLease));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod actions;
 mod backoff;
@@ -171,7 +194,8 @@ impl Pool {
         self.locked(now, actions, |state, _| state.close());
     }
 
-    /// State and counts at this instant. It takes the lock, so it may inherit a death to deal with, like any call.
+    /// State and counts at this instant. It takes the lock, so like any call it may inherit a death to deal with and
+    /// hand out actions.
     pub fn snapshot(&self, now: impl FnOnce() -> u64, actions: &mut Actions) -> Snapshot {
         self.locked(now, actions, |state, _| state.snapshot())
     }
