@@ -1,27 +1,24 @@
-//! Event counters that cost a load and a store.
+//! Event counters that cost a few instructions and no locked one.
 //!
-//! A counter is spread over cache lines. The first sixteen threads of the process own one each, and add
-//! without an atomic read-modify-write, which alone would cost as much as a whole check; all other threads
-//! share the rest. The sum is exact once the adding threads have stopped; while they run it may miss additions
-//! that are in flight. Counters are no cell state: they live in the process-local handle.
+//! A counter is spread over cache lines, *stripes*. The first [`OWNED`] threads that count have a stripe of their
+//! own in every set of counters, which nobody else writes, so they add by a plain load and store; the threads
+//! beyond share one stripe and add atomically. A thread's stripe goes back when the thread ends.
+//!
+//! The sum is exact once the adding threads have stopped; while they run it may miss additions that are in
+//! flight. Counters are no cell state: they live in the process-local handle.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Cache lines that belong to one thread each.
-#[cfg(not(escope_loom))]
-const OWNED: usize = 16;
-/// Cache lines a set of counters is spread over.
-#[cfg(not(escope_loom))]
-pub const STRIPES: usize = OWNED + 8;
-
-/// One shared stripe is enough for a model.
-#[cfg(escope_loom)]
-pub const STRIPES: usize = 1;
+/// Stripes that belong to one thread at a time.
+const OWNED: usize = if cfg!(escope_loom) { 0 } else { 16 };
+/// Stripes of a set: the last one is shared.
+pub const STRIPES: usize = OWNED + 1;
+const SHARED: usize = OWNED;
 
 /// `N` counters. `N <= 8` keeps a stripe within one cache line.
 #[derive(Debug)]
 pub struct Counters<const N: usize> {
-    stripes: Box<[Stripe<N>; STRIPES]>,
+    stripes: Box<[Stripe<N>]>,
 }
 
 #[derive(Debug)]
@@ -32,26 +29,21 @@ impl<const N: usize> Counters<N> {
     /// Counters at zero.
     pub fn new() -> Self {
         let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { stripes: Box::new(std::array::from_fn(stripe)) }
+        Self { stripes: (0..STRIPES).map(stripe).collect() }
     }
 
     /// Adds one to counter `index`.
     #[inline]
     pub fn increment(&self, index: usize) {
-        match owned_stripe() {
-            Some(stripe) => {
-                let counter = &self.stripes[stripe].0[index];
-                // Relaxed: a count orders nothing; `sum` says what a concurrent reader may miss.
-                counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            }
-            None => self.increment_shared(index),
+        let stripe = thread::stripe();
+        let counter = &self.stripes[stripe].0[index];
+        // Relaxed: a count orders nothing. Of an owned stripe this thread is the only writer, and the one before it
+        // released the stripe before this one acquired it, so no addition is lost between load and store.
+        if stripe == SHARED {
+            counter.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-    }
-
-    /// The increment of a thread that owns no stripe, and of one that looks for one first.
-    #[cold]
-    fn increment_shared(&self, index: usize) {
-        self.stripes[stripe_of_thread()].0[index].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sum of counter `index` over all stripes.
@@ -66,82 +58,88 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
+/// Which stripe the current thread writes.
 #[cfg(not(escope_loom))]
-use owner::{owned_stripe, stripe_of_thread};
-
-#[cfg(escope_loom)]
-fn owned_stripe() -> Option<usize> {
-    None
-}
-
-#[cfg(escope_loom)]
-fn stripe_of_thread() -> usize {
-    0
-}
-
-/// Which thread owns which stripe.
-#[cfg(not(escope_loom))]
-mod owner {
-    use super::{OWNED, STRIPES};
+mod thread {
+    use super::{OWNED, SHARED};
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A bit for each owned stripe that has an owner.
+    /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    static NEXT_SHARED: AtomicUsize = AtomicUsize::new(0);
+    const NOT_ASKED: usize = usize::MAX;
 
     thread_local! {
-        /// This thread's stripe. Apart from its owner, so that reading it runs no destructor check.
-        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-        static OWNER: Cell<Option<Owner>> = const { Cell::new(None) };
+        // Without a destructor, so that reading it is one load. `OWNER` beside it has the destructor.
+        static STRIPE: Cell<usize> = const { Cell::new(NOT_ASKED) };
+        static OWNER: Owner = const { Owner };
     }
 
-    /// Gives the stripe back when the thread ends.
-    struct Owner(usize);
+    /// Gives the thread's stripe back when the thread ends.
+    struct Owner;
+
+    #[inline]
+    pub(super) fn stripe() -> usize {
+        match STRIPE.get() {
+            NOT_ASKED => claim(),
+            stripe => stripe,
+        }
+    }
+
+    #[cold]
+    fn claim() -> usize {
+        let free = |taken: u32| Some(taken | 1 << taken.trailing_ones()).filter(|taken| *taken < 1 << OWNED);
+        // Acquire pairs with the Release in `drop`: the last owner's additions happened before this one's.
+        let claimed = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
+        let stripe = claimed.map_or(SHARED, |taken| taken.trailing_ones() as usize);
+        STRIPE.set(stripe);
+        if stripe != SHARED && OWNER.try_with(|_| ()).is_err() {
+            // The thread is ending and would never give the stripe back.
+            release(stripe);
+        }
+        STRIPE.get()
+    }
+
+    fn release(stripe: usize) {
+        STRIPE.set(SHARED);
+        TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
+    }
 
     impl Drop for Owner {
         fn drop(&mut self) {
-            STRIPE.set(OWNED);
-            // Release: pairs with the acquire in `claim`, so the next owner goes on from our last count.
-            TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
+            release(STRIPE.get());
         }
     }
+}
 
-    /// The stripe that this thread owns, if it is known to own one.
-    #[inline]
-    pub fn owned_stripe() -> Option<usize> {
-        let stripe = STRIPE.get();
-        (stripe < OWNED).then_some(stripe)
+#[cfg(escope_loom)]
+mod thread {
+    pub(super) fn stripe() -> usize {
+        super::SHARED
     }
+}
 
-    /// This thread's stripe, which it claims now if it has none.
-    pub fn stripe_of_thread() -> usize {
-        let stripe = STRIPE.get();
-        if stripe < STRIPES { stripe } else { claim() }
-    }
+#[cfg(all(test, not(escope_loom)))]
+mod tests {
+    use super::{Counters, STRIPES};
+    use std::sync::Barrier;
 
-    fn claim() -> usize {
-        const ALL: u32 = (1 << OWNED) - 1;
-        let mut taken = TAKEN.load(Ordering::Relaxed);
-        while taken != ALL {
-            let free = taken.trailing_ones() as usize;
-            // Acquire: pairs with the release of the thread that owned the stripe before.
-            match TAKEN.compare_exchange_weak(taken, taken | 1 << free, Ordering::Acquire, Ordering::Relaxed)
-            {
-                Ok(_) => {
-                    // A thread that is past its thread-local destructors counts on a shared stripe.
-                    let owner = Some(Owner(free));
-                    if OWNER.try_with(move |cell| cell.set(owner)).is_ok() {
-                        STRIPE.set(free);
-                        return free;
-                    }
-                    break;
+    #[test]
+    fn no_addition_is_lost_with_more_threads_than_stripes() {
+        let counters = Counters::<2>::new();
+        for _ in 0..3 {
+            let all_run = Barrier::new(2 * STRIPES);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * STRIPES {
+                    scope.spawn(|| {
+                        counters.increment(0);
+                        all_run.wait();
+                        (0..1_000).for_each(|_| counters.increment(1));
+                    });
                 }
-                Err(now) => taken = now,
-            }
+            });
         }
-        let shared = OWNED + NEXT_SHARED.fetch_add(1, Ordering::Relaxed) % (STRIPES - OWNED);
-        STRIPE.set(shared);
-        shared
+        assert_eq!(counters.sum(0), 3 * 2 * STRIPES as u64);
+        assert_eq!(counters.sum(1), 3 * 2 * STRIPES as u64 * 1_000);
     }
 }
