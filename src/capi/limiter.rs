@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use super::boundary::{Failure, Out, Verdict, bytes, fail, guarded, input, invalid, require_wide_words};
+use super::boundary::{Failure, Out, bytes, fail, guarded, input, invalid, require_wide_words};
 use super::handle;
 use super::options::{self, Growing, Report};
 use super::status::escope_status;
