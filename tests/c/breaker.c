@@ -61,7 +61,7 @@ static void opens_and_recovers(void) {
 }
 
 static void late_results_are_refusals(void) {
-    escope_breaker *breaker = breaker_with(1, 1, 100);
+    escope_breaker *breaker = breaker_with(1, 2, 100);
     escope_permit early, probe;
     OK(escope_breaker_acquire_at(breaker, &early, NULL, NULL, 0));
     fail_once(breaker, NULL, 0);
