@@ -69,6 +69,10 @@ for test in tests/c/*.c; do
     "${checker[@]}" "$bin/$name"
 done
 
+step "vectors"
+"$CC" "${c11[@]}" tests/c/vectors.c -o "$bin/vectors" $(pkg-config --cflags --libs elixirscope)
+"${checker[@]}" "$bin/vectors" tests/vectors
+
 step "examples"
 "$CC" c_examples/breaker.c $(pkg-config --cflags --libs elixirscope) -o "$bin/example_breaker"
 make -s -C c_examples BIN="$bin" CFLAGS="${c11[*]}" CC="$CC" -B
