@@ -4,6 +4,7 @@
 #   DESTDIR: put in front of these for staging, in no file that is written.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=ci/install_paths.sh
 . ci/install_paths.sh
 
 cargo build --release --locked --lib --package elixirscope

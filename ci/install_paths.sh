@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by install.sh and uninstall.sh, so that the one removes what the other puts.
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
