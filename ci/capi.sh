@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 target=$PWD/target/capi
 prefix=$target/prefix
 bin=$target/bin
+examples=$target/examples
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
 CC=${CC:-cc} CXX=${CXX:-c++}
 strict=(-Wall -Wextra -pedantic -Werror)
@@ -17,16 +18,16 @@ c11=(-std=c11 -D_POSIX_C_SOURCE=200809L -g -O1 -pthread "${strict[@]}")
 step() { printf '== %s\n' "$*"; }
 die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 
-# compile SOURCE PROGRAM [PACKAGE...]
+# compile SOURCE PROGRAM [FLAG...]
 compile() {
     local source=$1 program=$2 flags
     shift 2
-    read -ra flags < <(pkg-config --cflags --libs elixirscope "$@")
-    "$CC" "${c11[@]}" "$source" -o "$program" "${flags[@]}"
+    read -ra flags < <(pkg-config --cflags --libs elixirscope)
+    "$CC" "${c11[@]}" "$@" "$source" -o "$program" "${flags[@]}"
 }
 
 rm -rf "$target"
-mkdir -p "$bin"
+mkdir -p "$bin" "$examples"
 
 case ${1:-} in
 "") ;;
@@ -93,6 +94,14 @@ for test in tests/c/*.c; do
     "${checker[@]}" "$bin/$name"
 done
 
+step "the tests again, under the address and undefined behaviour sanitizers"
+for test in tests/c/*.c; do
+    name=$(basename "$test" .c)
+    [ "$name" != vectors ] || continue
+    compile "$test" "$bin/$name.san" -fsanitize=address,undefined -fno-sanitize-recover=all
+    "$bin/$name.san"
+done
+
 step "vectors"
 compile tests/c/vectors.c "$bin/vectors"
 "${checker[@]}" "$bin/vectors" tests/vectors
@@ -100,14 +109,14 @@ compile tests/c/vectors.c "$bin/vectors"
 step "examples"
 # As the README says it, without a flag of ours.
 # shellcheck disable=SC2046
-"$CC" c_examples/breaker.c $(pkg-config --cflags --libs elixirscope) -o "$bin/breaker_plain"
-make -s -B -C c_examples BIN="$bin" CFLAGS="${c11[*]}" CC="$CC"
-"${checker[@]}" "$bin/breaker" >"$target/breaker.out"
+"$CC" c_examples/breaker.c $(pkg-config --cflags --libs elixirscope) -o "$examples/breaker_plain"
+make -s -B -C c_examples BIN="$examples" CFLAGS="${c11[*]}" CC="$CC"
+"${checker[@]}" "$examples/breaker" >"$target/breaker.out"
 grep -q 'closed -> open' "$target/breaker.out" || die "the breaker example does not open"
 grep -q 'half-open -> closed' "$target/breaker.out" || die "the breaker example does not recover"
-[ "$(yes ann | head -n 25 | "${checker[@]}" "$bin/limiter" | tail -n 1)" = "10 admitted, 15 refused" ] || die "limiter example"
-"${checker[@]}" "$bin/pool"
-! "${checker[@]}" "$bin/pool" /nowhere/at/all 2>"$target/pool.err" || die "a database that cannot be opened went unnoticed"
+[ "$(yes ann | head -n 25 | "${checker[@]}" "$examples/limiter" | tail -n 1)" = "10 admitted, 15 refused" ] || die "limiter example"
+"${checker[@]}" "$examples/pool"
+! "${checker[@]}" "$examples/pool" /nowhere/at/all 2>"$target/pool.err" || die "a database that cannot be opened went unnoticed"
 # The text is the library's: SQLITE_CANTOPEN came through.
 # shellcheck disable=SC2016
 grep -q '`create` returned 14' "$target/pool.err" || die "the pool example does not say why"
@@ -115,8 +124,8 @@ grep -q '`create` returned 14' "$target/pool.err" || die "the pool example does 
 step "static link"
 # -l:FILE takes the archive although the shared library lies beside it; the rest is what pkg-config says.
 read -ra static < <(pkg-config --static --cflags --libs elixirscope | sed 's/-lelixirscope/-l:libelixirscope.a/')
-"$CC" "${c11[@]}" c_examples/limiter.c -o "$bin/limiter_static" "${static[@]}"
-! readelf --dynamic "$bin/limiter_static" | grep -q libelixirscope || die "the static program wants the shared library"
-[ "$(yes bob | head -n 11 | "$bin/limiter_static" | tail -n 1)" = "10 admitted, 1 refused" ] || die "static limiter example"
+"$CC" "${c11[@]}" c_examples/limiter.c -o "$examples/limiter_static" "${static[@]}"
+! readelf --dynamic "$examples/limiter_static" | grep -q libelixirscope || die "the static program wants the shared library"
+[ "$(yes bob | head -n 11 | "$examples/limiter_static" | tail -n 1)" = "10 admitted, 1 refused" ] || die "static limiter example"
 
 echo "C library: all checks passed"

@@ -387,6 +387,7 @@ static void options_are_checked(void) {
     REFUSED("`order` is -1", order, -1);
     REFUSED("`size` is 4294967295", size, UINT32_MAX);
     REFUSED("`max_overflow` is 4294967295", max_overflow, UINT32_MAX);
+    REFUSED("`max_waiters` is 0", max_waiters, 0);
     REFUSED("`max_waiters` is 4294967295", max_waiters, UINT32_MAX);
     REFUSED("`create_backoff_ns` is 0", create_backoff_ns, 0);
     REFUSED("`create_backoff_cap_ns` is 0", create_backoff_cap_ns, 0);
