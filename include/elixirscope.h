@@ -29,8 +29,8 @@
  * async-signal-safe, and no others, may be called in a signal handler.
  *
  * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
- * were, and may use them. A pool's connections stay the parent's: in the child every call on it returns
- * ESCOPE_STATUS_FORKED, but escope_pool_free, which drops the child's copy without calling `destroy`.
+ * were, and may use them. A pool's connections stay the parent's: in the child a call on it returns
+ * ESCOPE_STATUS_FORKED; escope_pool_free drops the child's copy without calling `destroy`.
  *
  * TIME is nanoseconds of CLOCK_MONOTONIC in uint64_t (escope_clock_now_ns). An _at function takes it as an
  * argument; a time that goes back is never more generous.
@@ -995,8 +995,8 @@ void escope_pool_free(struct escope_pool *pool);
  * @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
  * @param lease      receives the lease.
  * @param connection receives what `create` made.
- * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0 and all connections are on loan; QUEUE_FULL;
- *         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
+ * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
+ *         QUEUE_FULL; POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
  *
  * Thread safety: any thread, concurrently; not in a signal handler. May block. A signal does not end the wait.
  * Since: 0.1.0

@@ -85,7 +85,7 @@ fn generate() -> String {
 }
 
 fn preface() -> String {
-    std::fs::read_to_string(root().join("include/preface.txt")).expect("the page on the model is checked in")
+    std::fs::read_to_string(root().join("src/capi/preface.txt")).expect("the page on the model is checked in")
 }
 
 /// The statuses as C constants, from the table itself.

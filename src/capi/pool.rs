@@ -344,8 +344,8 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
 /// @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
 /// @param lease      receives the lease.
 /// @param connection receives what `create` made.
-/// @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0 and all connections are on loan; QUEUE_FULL;
-///         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
+/// @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
+///         QUEUE_FULL; POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
 ///
 /// Thread safety: any thread, concurrently; not in a signal handler. May block. A signal does not end the wait.
 /// Since: 0.1.0

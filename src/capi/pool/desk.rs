@@ -209,3 +209,80 @@ impl Drop for Seat<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHORE: Chore = Chore { slot: 3, epoch: 9 };
+
+    #[test]
+    fn a_wake_before_the_sleep_is_remembered() {
+        let desk = Desk::new();
+        let seat = desk.sit();
+        desk.wake(seat.token(), WakeOutcome::TimedOut);
+        assert!(matches!(seat.next(u64::MAX), Turn::Ended(WakeOutcome::TimedOut)));
+    }
+
+    #[test]
+    fn a_late_wake_is_not_for_the_next_sitter() {
+        let desk = Desk::new();
+        let token = desk.sit().token();
+        let seat = desk.sit();
+        assert_eq!(token as u32, seat.token() as u32, "the place is taken again");
+        desk.wake(token, WakeOutcome::Closed);
+        assert!(matches!(seat.next(0), Turn::DeadlinePassed));
+    }
+
+    #[test]
+    fn a_chore_waits_for_somebody_and_a_closed_desk_takes_none() {
+        let desk = Desk::new();
+        assert_eq!(desk.leave_chore(CHORE), Ok(()));
+        assert!(matches!(desk.sit().next(u64::MAX), Turn::Do(CHORE)));
+        assert_eq!(desk.take_chore(), None);
+        assert_eq!(desk.leave_chore(CHORE), Ok(()));
+        assert_eq!(desk.close(), [CHORE]);
+        assert_eq!(desk.leave_chore(CHORE), Err(CHORE));
+    }
+
+    #[test]
+    fn the_earliest_alarm_rings_once() {
+        let desk = Desk::new();
+        desk.set_alarm(5);
+        desk.set_alarm(u64::MAX - 1);
+        let seat = desk.sit();
+        assert!(matches!(seat.next(u64::MAX), Turn::Alarm));
+        desk.wake(seat.token(), WakeOutcome::Closed);
+        assert!(matches!(seat.next(u64::MAX), Turn::Ended(_)));
+    }
+
+    /// Of two sleepers one is nudged for a chore; when that one leaves with a wake instead, the other gets it.
+    #[test]
+    fn who_leaves_passes_the_nudge_on() {
+        let desk = Desk::new();
+        let sleepers = |wanted: usize| {
+            while desk.lock().places.iter().filter(|place| place.asleep).count() < wanted {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            let first = desk.sit();
+            let token = first.token();
+            let second = desk.sit();
+            let first = scope.spawn(move || assert!(matches!(first.next(u64::MAX), Turn::Ended(_))));
+            sleepers(1);
+            let second = scope.spawn(move || assert!(matches!(second.next(u64::MAX), Turn::Do(CHORE))));
+            sleepers(2);
+            {
+                // Both at once, as two threads could: the first sleeper finds its wake and must not take the nudge
+                // with it.
+                let mut state = desk.lock();
+                state.chores.push_back(CHORE);
+                state.nudge();
+                state.places[token as u32 as usize].note = Some(WakeOutcome::Closed);
+            }
+            first.join().expect("the first sleeper was woken");
+            second.join().expect("the second sleeper got the chore");
+        });
+    }
+}
