@@ -19,7 +19,6 @@ machine=$fresh/machine
 prerequisites=$(git show HEAD:README.md | sed -n 's/.*apt-get install \([a-z0-9.+ -]*\).*/\1/p' | head -1)
 [ -n "$prerequisites" ] || { echo "fresh: README.md has no 'apt-get install ...' line" >&2; exit 1; }
 sysroot=$(rustc --print sysroot)
-base=$fresh/base-$(printf '%s\n' "$prerequisites" "$(rustc -vV)" "$(cat ci/fresh.sh)" | cksum | cut -d' ' -f1)
 user=newcomer
 
 # Variables by which this machine reaches its registries; never a credential.
@@ -42,7 +41,7 @@ inside() {
     chroot --userspec="$as" --groups="$as" "$root" env -i "${env[@]}" "${reach[@]}" "$@" </dev/null
 }
 
-# The build directories of a run need the kernel's file systems; they live in this run's mount namespace.
+# mount_kernel ROOT: what programs expect of a running kernel, in the mount namespace of this run only.
 mount_kernel() {
     mount -t proc proc "$1/proc"
     mount --rbind /dev "$1/dev"
@@ -67,7 +66,7 @@ build_base() {
     echo "== fresh: a minimal Debian 12"
     debootstrap --variant=minbase bookworm "$building" "$mirror" >"$fresh/debootstrap.log" ||
         { tail -20 "$fresh/debootstrap.log" >&2; exit 1; }
-    sed 's/^/deb /' <<<"$sources" >"$building/etc/apt/sources.list"
+    awk '{ print "deb " $0 }' <<<"$sources" >"$building/etc/apt/sources.list"
     apt-config dump | grep -E '^Acquire::(Check-|https?::Proxy|Retries)' >"$building/etc/apt/apt.conf.d/90machine" || true
 
     cp /etc/resolv.conf /etc/hosts "$building/etc/"
@@ -104,6 +103,9 @@ build_base() {
     mv "$building" "$base"
 }
 
+# Whatever goes into a base names it, so that a change to any of it builds another.
+base=$fresh/base-$(printf '%s\n' "$prerequisites" "$(rustc -vV)" "$(declare -f build_base)" | cksum | cut -d' ' -f1)
+
 passed=0 failed=0 report=()
 note() { # note STATUS TEXT
     if [ "$1" = 0 ]; then
@@ -130,8 +132,10 @@ refusal() {
     chroot "$machine" chown -R $user: /home/$user/look
     output=$(inside "$machine" $user /home/$user "/home/$user/look/ci/deps.sh" "$target" 2>&1) || status=$?
     printf '%s\n' "$output"
-    [ $status = 2 ] && grep -q 'apt-get .*install' <<<"$output"
-    note $? "ci/deps.sh $target without privileges stops with exit code 2 and the line to run"
+    if [ $status = 2 ]; then
+        grep -q 'apt-get .*install' <<<"$output" || status=1
+    fi
+    note $((status != 2)) "ci/deps.sh $target without privileges stops with exit code 2 and the line to run"
 }
 
 run() {
