@@ -18,8 +18,8 @@ skipped_in() {
     awk '
         /^SKIP/ { n++ }
         /^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ /^ignored/) n += $(i - 1) }
-        /^[0-9]+ (doctest|test|propert)/ || /^=+ .* in [0-9.]+s/ {
-            for (i = 2; i <= NF; i++) if ($i ~ /^(skipped|excluded)/) n += $(i - 1)
+        /^[0-9]+ (doctest|test|propert)/ || /^(=+ )?[0-9]+ (passed|skipped).* in [0-9.]+s/ {
+            for (i = 2; i <= NF; i++) if ($i ~ /^skipped/) n += $(i - 1)
         }
         END { print n + 0 }' <(sed 's/\x1b\[[0-9;]*m//g' "$1")
 }
