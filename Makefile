@@ -9,14 +9,12 @@ build: ## the C library, release build
 	cargo build --release --locked
 
 demo: ## 20,000 real events from three languages through one core, with real faults
-	ci/deps.sh demo
 	ci/demo.sh
 
 test: ## every check
 	ci/test.sh
 
 vectors: ## the same recorded operations replayed by Rust, C, Elixir and Python
-	ci/deps.sh test
 	ci/vectors.sh
 
 bench: ## side-by-side measurements, written to target/bench/summary.json

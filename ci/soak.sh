@@ -8,28 +8,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
 
-loom_test() { # loom_test SABOTAGE ARGUMENTS...
-    RUSTFLAGS="--cfg escope_loom --cfg escope_sabotage=\"$1\"" CARGO_TARGET_DIR=target/loom-sabotage \
-        cargo test --release --locked --no-default-features "${@:2}"
-}
-
 sabotage() {
-    local name model log=target/sabotage.log passed=0 failed=0
-    mkdir -p target
-    while read -r name; do
-        model=loom_${name%%_*}
-        # That it does not compile is no proof, so building comes first and has to work.
-        loom_test "$name" --test "$model" --no-run
-        if LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2} loom_test "$name" --test "$model" >"$log" 2>&1; then
-            echo "sabotage $name: NO model of tests/$model.rs noticed"
-            failed=$((failed + 1))
-        else
-            echo "sabotage $name: noticed by $(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | paste -sd' ')"
-            passed=$((passed + 1))
-        fi
-    done < <(grep -rhoE 'escope_sabotage = "[a-z_]+"' src | sed 's/.*"\(.*\)"/\1/' | sort -u)
-    echo "sabotage: $passed passed, $failed failed"
-    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+    local unguarded
+    unguarded=$(comm -23 \
+        <(grep -rhoE 'escope_sabotage = "[a-z_]+"' src | cut -d'"' -f2 | sort -u) \
+        <(sed -n 's|^// sabotage: \([a-z_]*\) .*|\1|p' tests/loom_*.rs | sort -u))
+    if [ -n "$unguarded" ]; then
+        echo "soak sabotage: no '// sabotage: NAME TEST' line in tests/loom_*.rs for: ${unguarded//$'\n'/ }" >&2
+        return 1
+    fi
+    ci/loom.sh sabotage
 }
 
 prop() {
