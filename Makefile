@@ -1,6 +1,5 @@
 # Each target calls a script under ci/ that also runs by itself.
-PREFIX ?= /usr/local
-export PREFIX DESTDIR
+# Variables given to make (PREFIX=, DESTDIR=, INPUT=, ...) reach the scripts through the environment.
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
