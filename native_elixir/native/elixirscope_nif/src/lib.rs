@@ -1,1 +1,30 @@
-//! NIF library.
+//! The BEAM's door to elixirscope: a NIF library.
+//!
+//! Pure translation. A NIF decodes its arguments, reads the clock when the core asks for it, calls the core
+//! and encodes the verdict; whatever could wait, retry or decide lives in the core or in Elixir. So every
+//! NIF is short and runs on a normal scheduler.
+//!
+//! * `atoms`: every atom, made once at load.
+//!
+//! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
+
+#[cfg(panic = "abort")]
+compile_error!("a panic must unwind to the NIF boundary: with `panic = \"abort\"` it would stop the VM");
+
+mod atoms;
+
+use rustler::{Env, Term};
+
+/// Version of the library, equal to the one of the mix project.
+#[rustler::nif]
+fn library_version() -> &'static str {
+    elixirscope::VERSION
+}
+
+fn load(_env: Env, _info: Term) -> bool {
+    // The atomics' fallback locks would be correct here, but a machine without the wide word is one that
+    // nobody tested: refused in every language alike.
+    elixirscope::sync::wide_is_lock_free()
+}
+
+rustler::init!("Elixir.ElixirScope.Foundation.Infrastructure.Native", load = load);

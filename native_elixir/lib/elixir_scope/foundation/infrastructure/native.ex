@@ -1,0 +1,48 @@
+defmodule ElixirScope.Foundation.Infrastructure.Native do
+  @moduledoc false
+  # The NIF library's loader and nothing else: one stub a NIF. A loaded library cannot be replaced in a
+  # running VM, so a new one needs a restart; all logic therefore lives in other modules, which reload freely.
+
+  @on_load :load
+  @library "native/elixirscope_nif"
+
+  @doc false
+  def load do
+    path = :elixir_scope_foundation |> :code.priv_dir() |> library_path()
+
+    case :erlang.load_nif(path, 0) do
+      :ok -> :ok
+      {:error, {reason, text}} -> {:error, explain(path, reason, text)}
+    end
+  end
+
+  @doc false
+  def explain(path, reason, text) do
+    message =
+      "cannot load the NIF library #{path}.so (#{reason}: #{text}); this is OTP " <>
+        "#{:erlang.system_info(:otp_release)}, NIF version #{:erlang.system_info(:nif_version)}, on " <>
+        "#{:erlang.system_info(:system_architecture)}. Run `mix compile`, or point ESCOPE_NIF_PATH to a " <>
+        "library built for this machine and compile again. After an upgrade of a loaded library: restart the VM."
+
+    :logger.error(String.to_charlist(message))
+    String.to_charlist(message)
+  end
+
+  # During compilation the application is not loaded yet, so its own beam file shows the way.
+  defp library_path({:error, :bad_name}) do
+    __MODULE__
+    |> :code.which()
+    |> :filename.dirname()
+    |> :filename.dirname()
+    |> :filename.join('priv')
+    |> library_path()
+  end
+
+  defp library_path(priv), do: :filename.join(priv, @library)
+
+  # Library.
+
+  def library_version, do: stub()
+
+  defp stub, do: :erlang.nif_error(:nif_not_loaded)
+end

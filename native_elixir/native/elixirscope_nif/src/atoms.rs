@@ -1,0 +1,6 @@
+//! Every atom that a NIF returns, made once at load.
+
+rustler::atoms! {
+    ok,
+    error,
+}
