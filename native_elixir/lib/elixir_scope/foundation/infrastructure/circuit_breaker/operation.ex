@@ -60,12 +60,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
 
   @spec crash_error(atom(), term(), Exception.stacktrace(), term(), term()) :: Error.t()
   def crash_error(kind, reason, stacktrace, namespace, service) do
-    Error.new(
-      :protected_operation_failed,
-      "The operation ended by " <> Exception.format_banner(kind, reason),
-      context: %{kind: kind, cause: cause, namespace: namespace, service: service},
-      stacktrace: stacktrace
-    )
+    cause = if kind == :error, do: Exception.normalize(:error, reason, stacktrace), else: reason
+    message = "The operation ended by " <> Exception.format_banner(kind, cause, stacktrace)
+    context = %{kind: kind, cause: cause, namespace: namespace, service: service}
+    Error.new(:protected_operation_failed, message, context: context, stacktrace: stacktrace)
   end
 
   # An operation that nobody waits for any more must not go on.
