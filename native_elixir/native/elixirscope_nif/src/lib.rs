@@ -7,6 +7,7 @@
 //! * `atoms`: every atom, made once at load.
 //! * `clock`: the machine's clock, or one that a test moves.
 //! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
+//! * `limiter`, `key`: rate limits, and how any term becomes a key.
 //! * `refusal`: what is wrong with a configuration.
 //!
 //! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
@@ -18,6 +19,8 @@ mod atoms;
 mod breaker;
 mod clock;
 mod events;
+mod key;
+mod limiter;
 mod permit;
 mod refusal;
 
@@ -27,6 +30,12 @@ use rustler::{Env, Term};
 #[rustler::nif]
 fn library_version() -> &'static str {
     elixirscope::VERSION
+}
+
+/// Number and word of every status of the core, from which Elixir's errors are checked.
+#[rustler::nif]
+fn statuses() -> Vec<(i32, &'static str)> {
+    elixirscope::status::Status::ALL.iter().map(|status| (*status as i32, status.word())).collect()
 }
 
 fn load(_env: Env, _info: Term) -> bool {
