@@ -164,7 +164,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
       limited(
         rate_key(namespace, service, rule_name, opts),
         rule(rule_name),
-        Keyword.take(opts, [:cost])
+        limiter_options(namespace, opts)
       )
     end
   end

@@ -24,6 +24,9 @@ const MAX_DEPTH: u32 = 64;
 /// An atom has at most 255 characters, and the text of one ends with a zero.
 const ATOM_BYTES: usize = 256;
 
+/// Pieces are short and a hasher's call is not: they are gathered first.
+const GATHERED: usize = 128;
+
 const ATOM: u8 = 1;
 const INTEGER: u8 = 2;
 const FLOAT: u8 = 3;
@@ -44,9 +47,9 @@ pub fn key(limiter: &Limiter, term: Term) -> Result<Key, TooLarge> {
     if let Some(binary) = binary(term) {
         return if binary.len() <= MAX_BYTES { Ok(limiter.key(&binary)) } else { Err(TooLarge) };
     }
-    let mut walk = Walk { limiter, hasher: limiter.key_hasher(), left: MAX_BYTES };
+    let mut walk = Walk::new(limiter, MAX_BYTES);
     walk.term(term, 0)?;
-    Ok(walk.hasher.finish())
+    Ok(walk.finish())
 }
 
 #[inline]
@@ -57,10 +60,23 @@ fn binary(term: Term) -> Option<Binary> {
 struct Walk<'l> {
     limiter: &'l Limiter,
     hasher: KeyHasher,
+    gathered: [u8; GATHERED],
+    length: usize,
     left: usize,
 }
 
-impl Walk<'_> {
+impl<'l> Walk<'l> {
+    #[inline]
+    fn new(limiter: &'l Limiter, left: usize) -> Self {
+        Self { limiter, hasher: limiter.key_hasher(), gathered: [0; GATHERED], length: 0, left }
+    }
+
+    #[inline]
+    fn finish(mut self) -> Key {
+        self.flush();
+        self.hasher.finish()
+    }
+
     fn term(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
         if depth > MAX_DEPTH {
             return self.external(term);
@@ -139,18 +155,17 @@ impl Walk<'_> {
 
     /// A map has no order: its pairs are hashed one by one and added up.
     fn map(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
-        let outer = self.hasher.clone();
         let (mut pairs, mut sum) = (0u64, 0u64);
         for (name, value) in MapIterator::new(term).into_iter().flatten() {
-            self.hasher = self.limiter.key_hasher();
-            self.term(name, depth + 1)?;
-            self.term(value, depth + 1)?;
-            sum = sum.wrapping_add(self.hasher.finish().to_raw());
+            let mut pair = Walk::new(self.limiter, self.left);
+            pair.term(name, depth + 1)?;
+            pair.term(value, depth + 1)?;
+            self.left = pair.left;
+            sum = sum.wrapping_add(pair.finish().to_raw());
             pairs += 1;
         }
-        self.hasher = outer;
         self.number(MAP, pairs)?;
-        self.hasher.write_u64(sum);
+        self.write(&sum.to_le_bytes());
         Ok(())
     }
 
@@ -163,7 +178,7 @@ impl Walk<'_> {
         self.spend(1)?;
         let mut piece = [tag; 9];
         piece[1..].copy_from_slice(&number.to_le_bytes());
-        self.hasher.write(&piece);
+        self.write(&piece);
         Ok(())
     }
 
@@ -171,8 +186,26 @@ impl Walk<'_> {
     fn bytes(&mut self, tag: u8, bytes: &[u8]) -> Result<(), TooLarge> {
         self.spend(bytes.len())?;
         self.number(tag, bytes.len() as u64)?;
-        self.hasher.write(bytes);
+        self.write(bytes);
         Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() > GATHERED - self.length {
+            self.flush();
+            if bytes.len() > GATHERED {
+                return self.hasher.write(bytes);
+            }
+        }
+        self.gathered[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.hasher.write(&self.gathered[..self.length]);
+        self.length = 0;
     }
 
     #[inline]
