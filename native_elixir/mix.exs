@@ -15,6 +15,8 @@ defmodule ElixirScope.Foundation.MixProject do
       compilers: [:elixirscope_nif] ++ Mix.compilers(),
       start_permanent: Mix.env() == :prod,
       deps: [],
+      # Read by tests only, from Debian's erlang-jiffy.
+      xref: [exclude: [:jiffy]],
       description: "Circuit breakers, rate limits and connection pools on one native core"
     ]
   end

@@ -240,7 +240,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     if CircuitBreakerTelemetry.call_events?(),
       do: CircuitBreakerTelemetry.rejected(namespace, service, reason, retry_after_ms)
 
-    context = %{namespace: namespace, service: service, retry_after_ms: retry_after_ms}
+    context = %{
+      namespace: namespace,
+      service: service,
+      retry_after_ms: retry_after_ms,
+      retry_after_ns: retry_after_ns
+    }
+
     Error.error_result(reason, nil, context: context)
   end
 end
