@@ -150,35 +150,45 @@ defmodule ElixirScope.Foundation.Infrastructure do
     end
   end
 
-  def limited(_key, rule, _opts),
-    do:
-      {:error,
-       Error.refused(:rate_limit, rule, "{limit, window_ms} or the name of a default limit")}
+  def limited(_key, rule, _opts), do: not_a_rule(rule)
 
   defp check_rate_limit(namespace, service, opts) do
-    rule_name = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
+    wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
-    if is_nil(rule_name) or not FeatureFlags.rate_limiting_enabled?(namespace) do
+    if is_nil(wanted) or not FeatureFlags.rate_limiting_enabled?(namespace) do
       :ok
     else
-      limited(
-        rate_key(namespace, service, rule_name, opts),
-        rule(rule_name),
-        limiter_options(namespace, opts)
-      )
+      with {:ok, rule} <- rule(wanted) do
+        limited(
+          rate_key(namespace, service, wanted, opts),
+          rule,
+          limiter_options(namespace, opts)
+        )
+      end
     end
   end
+
+  defp rule(name) when is_atom(name) do
+    case Config.default_limit(name) do
+      nil -> not_a_rule(name)
+      rule -> {:ok, rule}
+    end
+  end
+
+  defp rule(rule), do: {:ok, rule}
 
   defp limiter_options(:production, opts), do: Keyword.take(opts, [:cost])
 
   defp limiter_options(namespace, opts),
     do: [{:namespace, namespace} | Keyword.take(opts, [:cost])]
 
-  defp rate_key(namespace, service, rule, opts) do
-    subject = if is_atom(rule), do: rule, else: service
+  defp rate_key(namespace, service, wanted, opts) do
+    subject = if is_atom(wanted), do: wanted, else: service
     Keyword.get_lazy(opts, :rate_key, fn -> {subject, Keyword.get(opts, :user_id, namespace)} end)
   end
 
-  defp rule(name) when is_atom(name), do: Config.default_limit(name) || {:unknown, name}
-  defp rule(rule), do: rule
+  defp not_a_rule(given) do
+    allowed = "{limit, window_ms} or the name of a default limit"
+    {:error, Error.refused(:rate_limit, given, allowed)}
+  end
 end

@@ -216,7 +216,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
       assert {:error, %Error{message: "`rate_limit` is 100" <> _}} =
                Infrastructure.protected_operation(namespace, :event_store, [], fn -> 1 end)
 
-      assert {:error, %Error{message: "`rate_limit` is {:unknown, :no_rule}" <> _}} =
+      assert {:error, %Error{message: "`rate_limit` is :no_rule" <> _}} =
                Infrastructure.protected_operation(
                  namespace,
                  :search,
