@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::DerefMut;
 
+use elixirscope::pool::{Lease, Ticket};
 use elixirscope::sync::Mutex;
 use rustler::{Env, LocalPid, Term};
 
@@ -24,17 +25,16 @@ const SHARDS: usize = 16;
 /// One process.
 pub struct Process {
     pub pid: LocalPid,
-    /// Slot and epoch of each lease, newest last. A lease that ended without this process (its connection died,
-    /// somebody else gave it back) stays until its slot is granted again or looked at; the core tells it from a
-    /// live one.
-    pub leases: Vec<(u32, u64)>,
+    /// Its leases. One that ended without this process (the connection died, somebody else gave it back) stays
+    /// until its slot is granted here again or looked at; the core tells it from a live one.
+    pub leases: Vec<Lease>,
     /// The wait in progress; a process waits in one place at a time.
-    pub wait: Option<Wait>,
+    pub wait: Option<Pending>,
 }
 
 /// A wait in progress.
-pub struct Wait {
-    pub ticket: elixirscope::pool::Ticket,
+pub struct Pending {
+    pub ticket: Ticket,
     pub reference: Kept,
 }
 
@@ -44,9 +44,9 @@ impl Process {
     }
 
     /// Notes a lease that was just granted.
-    pub fn granted(&mut self, slot: u32, epoch: u64) {
-        self.leases.retain(|(other, _)| *other != slot);
-        self.leases.push((slot, epoch));
+    pub fn granted(&mut self, lease: Lease) {
+        self.leases.retain(|other| other.slot != lease.slot);
+        self.leases.push(lease);
     }
 
     /// Whether the core could still hold something for this process.
