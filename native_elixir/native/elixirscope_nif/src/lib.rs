@@ -5,6 +5,10 @@
 //! NIF is short and runs on a normal scheduler.
 //!
 //! * `atoms`: every atom, made once at load.
+//! * `clock`: the machine's clock, or one that a test moves.
+//! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
+//! * `pool`: connection pools; processes that die give back what they held.
+//! * `refusal`: what is wrong with a configuration.
 //!
 //! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
 
@@ -12,6 +16,12 @@
 compile_error!("a panic must unwind to the NIF boundary: with `panic = \"abort\"` it would stop the VM");
 
 mod atoms;
+mod breaker;
+mod clock;
+mod events;
+mod permit;
+mod pool;
+mod refusal;
 
 use rustler::{Env, Term};
 

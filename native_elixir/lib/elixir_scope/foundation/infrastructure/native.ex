@@ -44,5 +44,22 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
 
   def library_version, do: stub()
 
+  # Clocks.
+
+  def clock_new(_now_ns), do: stub()
+  def clock_set(_clock, _now_ns), do: stub()
+  def clock_now(_clock), do: stub()
+
+  # Circuit breakers.
+
+  def breaker_new(_options, _clock, _id, _publisher), do: stub()
+  def breaker_publish_to(_breaker, _publisher), do: stub()
+  def breaker_acquire(_breaker), do: stub()
+  def breaker_acquire_owned(_breaker), do: stub()
+  def breaker_record(_breaker, _permit, _outcome), do: stub()
+  def breaker_reset(_breaker), do: stub()
+  def breaker_stats(_breaker), do: stub()
+  def permit_record(_permit, _outcome), do: stub()
+
   defp stub, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -16,7 +16,7 @@ use std::ops::DerefMut;
 
 use elixirscope::pool::{Lease, Ticket};
 use elixirscope::sync::Mutex;
-use rustler::{Env, LocalPid, Term};
+use rustler::{Encoder, Env, LocalPid};
 
 use super::connection::Kept;
 
@@ -72,10 +72,13 @@ impl Processes {
     }
 }
 
-/// The word of a pid: local pids are immediate terms, so the term identifies the process.
+/// The word of a pid: the pid of a process of this node is an immediate term, so its word identifies it.
+#[allow(unsafe_code)]
 pub fn word(env: Env<'_>, pid: LocalPid) -> u64 {
-    let term: Term<'_> = rustler::Encoder::encode(&pid, env);
-    term.as_c_arg() as u64
+    let term = pid.encode(env).as_c_arg();
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of the VM's term word, which on 64-bit machines is a `usize`
+    // of 64 bits; `transmute` would not compile for another size.
+    unsafe { std::mem::transmute::<rustler::sys::ErlNifTerm, u64>(term) }
 }
 
 /// Multiplicative hashing (Knuth, TAOCP 6.4): pids are consecutive numbers above constant tag bits.
