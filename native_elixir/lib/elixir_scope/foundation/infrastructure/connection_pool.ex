@@ -21,7 +21,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       and replaced, since nobody knows what state they are in, and its place in the queue is given up.
     * `checkin/2` takes a connection back from the process that holds it. Anything else, a second check-in too,
       is `:stale_lease` and changes nothing: the present holder keeps the connection.
-    * A connection process that dies is replaced at once. Whoever held it holds nothing any more.
+    * A connection process that dies leaves the pool at once, and a waiter gets a new one. Whoever held it holds
+      nothing any more.
     * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
       grant, time-out and close; a grant that arrives together with the time-out wins.
     * Everything ends with the pool: waiters get `:pool_closed`, connection processes are closed.
@@ -38,18 +39,28 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * `:strategy` (`:lifo`): which idle connection goes out, `:lifo` or `:fifo`;
     * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
     * `:max_waiters` (10000): callers that may wait at a time;
+    * `:retry_after` (100) and `:retry_at_most` (10000): the pause after a connection could not be made doubles
+      from the one to the other;
     * `:close_timeout` (5000): when closing a connection takes longer, it is killed;
     * `:drain` (1000): how long a stopping pool waits for its connections to come back.
   """
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Events, Lease, Server}
-  alias ElixirScope.Foundation.Infrastructure.Native
+
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{
+    Config,
+    Configured,
+    Directory,
+    Lease,
+    Server
+  }
+
+  alias ElixirScope.Foundation.Infrastructure.{Names, Native, Telemetry}
 
   @typedoc "The native pool."
   @type handle :: reference()
   @typedoc "How a pool is addressed; a bare name is one of the namespace `:production`."
-  @type pool :: atom() | {:production | {:test, reference()}, atom()}
+  @type pool :: atom() | {Names.namespace(), atom()}
   @type connection :: __MODULE__.Worker.connection()
   @typedoc "State in which a connection comes back; a broken one is closed and replaced."
   @type condition :: :good | :broken
@@ -58,7 +69,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   Starts a pool, linked to the caller. It returns at once: connections are made in the background, and one
   that cannot be made is tried again after a growing pause.
   """
-  @spec start_link(keyword() | map()) :: {:ok, pid()} | {:error, Error.t() | {:already_started, pid()} | term()}
+  @spec start_link(keyword() | map()) ::
+          {:ok, pid()} | {:error, Error.t() | {:already_started, pid()} | term()}
   def start_link(options) do
     with {:ok, config} <- Config.new(options), do: Server.start_link(config)
   end
@@ -76,10 +88,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     }
   end
 
-  @doc "Stops a pool: waiters get `:pool_closed`, connections are closed."
+  @doc """
+  Stops a pool: waiters get `:pool_closed`, connections are closed. A pool under a supervisor is stopped through that.
+  """
   @spec stop(pool()) :: :ok | {:error, Error.t()}
   def stop(pool) do
-    with {:ok, {_, server, _}} <- find(pool), do: GenServer.stop(server, :shutdown, :infinity)
+    with {:ok, {_, server, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
   catch
     :exit, _ -> :ok
   end
@@ -120,19 +134,27 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   def checkin(pool, %Lease{} = lease, condition) when condition in [:good, :broken] do
     with {:ok, {handle, _, _}} <- find(pool) do
       if handle == lease.handle,
-        do: returned(Native.pool_checkin_lease(handle, lease.slot, lease.epoch, condition == :broken), pool),
+        do:
+          returned(
+            Native.pool_checkin_lease(handle, lease.slot, lease.epoch, condition == :broken),
+            pool
+          ),
         else: returned(:stale_lease, pool)
     end
   end
 
   def checkin(pool, connection, condition) when condition in [:good, :broken] do
     case Directory.fetch(pool) do
-      {handle, _, _} -> returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
-      nil -> not_found(pool)
+      {handle, _, _} ->
+        returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
+
+      nil ->
+        not_found(pool)
     end
   end
 
-  def checkin(_pool, _connection, condition), do: Config.invalid(:condition, condition, ":good or :broken")
+  def checkin(_pool, _connection, condition),
+    do: Config.invalid(:condition, condition, ":good or :broken")
 
   @doc """
   Runs `fun` with a connection and gives it back.
@@ -167,7 +189,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     end
   end
 
-  def with_connection(_pool, fun, _opts), do: Config.invalid(:fun, fun, "a function of one argument")
+  def with_connection(_pool, fun, _opts),
+    do: Config.invalid(:fun, fun, "a function of one argument")
 
   @doc """
   What the pool looks like now, and what it has counted.
@@ -180,7 +203,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   end
 
   @doc "The names of the running pools of a namespace."
-  @spec list_pools(:production | {:test, reference()}) :: [atom()]
+  @spec list_pools(Names.namespace()) :: [atom()]
   def list_pools(namespace \\ :production), do: Directory.names(namespace)
 
   defp find(pool) do
@@ -215,12 +238,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp wait_ns(nil, default_ns), do: default_ns
 
-  defp wait_ns(timeout, _default_ns) do
-    case Config.timeout_ns(timeout) do
-      {:ok, ns} -> ns
-      :error -> :error
-    end
-  end
+  defp wait_ns(timeout, _default_ns), do: Config.timeout_ns(timeout)
 
   # The message comes from the process that ends the wait. When the cancel is told that something ended the
   # wait before it, that message is on its way or here: the sender cannot be interrupted between the two.
@@ -228,7 +246,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     receive do
       {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
     after
-      Config.receive_timeout(wait_ns) ->
+      Config.timeout_ms(wait_ns) ->
         case Native.pool_cancel(handle) do
           :cancelled ->
             refused(:pool_timeout, pool, handle, wait_ns)
@@ -248,14 +266,21 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp returned(:stale_lease, pool) do
     {:error,
-     Error.new(:stale_lease, "the calling process holds no such connection of pool #{inspect(pool)}",
+     Error.new(
+       :stale_lease,
+       "the calling process holds no such connection of pool #{inspect(pool)}",
        context: %{pool: pool, caller: self()}
      )}
   end
 
   defp refused(refusal, pool, handle, wait_ns) do
-    context = %{pool: pool, timeout: Config.milliseconds(wait_ns), last_error: Native.pool_last_error(handle)}
-    Events.emit(refusal, %{count: 1}, context)
+    context = %{
+      pool: pool,
+      timeout: Config.timeout_ms(wait_ns),
+      last_error: Native.pool_last_error(handle)
+    }
+
+    Telemetry.execute([:connection_pool, refusal], %{count: 1}, context)
     {:error, Error.new(refusal, message(refusal, context), context: context)}
   end
 
@@ -272,20 +297,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp not_found(pool) do
     {:error,
-     Error.new(:pool_not_found, "there is no pool #{inspect(pool)}; a pool is addressed by its name or by " <>
-       "{namespace, name} and runs on this node, #{node()}", context: %{pool: pool})}
+     Error.new(:pool_not_found, "no pool #{inspect(pool)}: #{Configured.why_not(pool)}",
+       context: %{pool: pool}
+     )}
   end
 
   defp call_options(opts) do
     with true <- Keyword.keyword?(opts) || Config.invalid(:opts, opts, "a keyword list"),
          {timeout, opts} = Keyword.pop(opts, :timeout),
          {overflow?, opts} = Keyword.pop(opts, :allow_overflow, true),
-         true <- is_boolean(overflow?) || Config.invalid(:allow_overflow, overflow?, "true or false"),
+         true <-
+           is_boolean(overflow?) || Config.invalid(:allow_overflow, overflow?, "true or false"),
          [] <- opts do
       {:ok, timeout, overflow?}
     else
-      [{key, value} | _] -> Config.invalid(key, value, "no such option; the options are :timeout and :allow_overflow")
-      error -> error
+      [{key, value} | _] ->
+        Config.invalid(key, value, "no such option; the options are :timeout and :allow_overflow")
+
+      error ->
+        error
     end
   end
 

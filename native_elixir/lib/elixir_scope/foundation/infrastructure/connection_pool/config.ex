@@ -6,10 +6,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
 
+  alias ElixirScope.Foundation.Infrastructure.Names
+
   @ms 1_000_000
+  # Longest wait of `receive` and of a timer.
+  @max_ms 0xFFFF_FFFF
+  @forever_ns 0xFFFF_FFFF_FFFF_FFFF
   @max_u32 0xFFFF_FFFF
-  # A millisecond count that still fits 64 bits as nanoseconds.
-  @max_ms 18_446_744_073_000
 
   @enforce_keys [:worker]
   defstruct name: nil,
@@ -20,13 +23,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
             strategy: :lifo,
             timeout: 5_000,
             overflow_ttl: 0,
-            max_waiters: 100_000,
+            max_waiters: 10_000,
+            retry_after: 100,
+            retry_at_most: 10_000,
             close_timeout: 5_000,
             drain: 1_000
 
   @type t :: %__MODULE__{
           name: atom(),
-          namespace: :production | {:test, reference()},
+          namespace: Names.namespace(),
           worker: Worker.t(),
           size: non_neg_integer(),
           max_overflow: non_neg_integer(),
@@ -34,23 +39,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
           timeout: timeout(),
           overflow_ttl: non_neg_integer(),
           max_waiters: non_neg_integer(),
+          retry_after: pos_integer(),
+          retry_at_most: pos_integer(),
           close_timeout: non_neg_integer(),
           drain: non_neg_integer()
         }
 
   @worker_keys [:worker, :create, :close]
-  @keys [
-    :name,
-    :namespace,
-    :size,
-    :max_overflow,
-    :strategy,
-    :timeout,
-    :overflow_ttl,
-    :max_waiters,
-    :close_timeout,
-    :drain
-  ]
+  @counts [:size, :max_overflow, :max_waiters]
+  @times [:overflow_ttl, :retry_after, :retry_at_most, :close_timeout, :drain]
+  @keys [:name, :namespace, :strategy, :timeout | @counts ++ @times]
 
   @spec new(keyword() | map()) :: {:ok, t()} | {:error, Error.t()}
   def new(options) when is_map(options), do: options |> Map.to_list() |> new()
@@ -66,38 +64,53 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
           {:error, _} = error -> {:halt, error}
         end
       end)
+      |> named()
     end
   end
 
   def new(options), do: invalid(:options, options, "a keyword list or a map")
 
-  @doc "The integers of the native pool."
-  @spec native(t()) :: tuple()
+  @doc "The options of the native pool."
+  @spec native(t()) :: map()
   def native(%__MODULE__{} = config) do
-    {config.size, config.max_overflow, config.strategy == :fifo, config.max_waiters, config.overflow_ttl * @ms}
+    %{
+      size: config.size,
+      max_overflow: config.max_overflow,
+      fifo: config.strategy == :fifo,
+      max_waiters: config.max_waiters,
+      overflow_ttl_ns: config.overflow_ttl * @ms,
+      backoff_ns: config.retry_after * @ms,
+      backoff_cap_ns: config.retry_at_most * @ms,
+      jitter_seed: :erlang.phash2(make_ref())
+    }
   end
 
   @doc "A wait in nanoseconds; `:infinity` is the largest 64-bit word."
-  @spec timeout_ns(term()) :: {:ok, non_neg_integer()} | :error
-  def timeout_ns(:infinity), do: {:ok, 0xFFFF_FFFF_FFFF_FFFF}
-  def timeout_ns(ms) when is_integer(ms) and ms >= 0 and ms <= @max_ms, do: {:ok, ms * @ms}
+  @spec timeout_ns(term()) :: non_neg_integer() | :error
+  def timeout_ns(ms) when is_integer(ms) and ms >= 0 and ms <= @max_ms, do: ms * @ms
+  def timeout_ns(:infinity), do: @forever_ns
   def timeout_ns(_), do: :error
+
+  @doc "The inverse of `timeout_ns/1`."
+  @spec timeout_ms(non_neg_integer()) :: timeout()
+  def timeout_ms(@forever_ns), do: :infinity
+  def timeout_ms(ns), do: div(ns, @ms)
 
   @doc "What `timeout_ns/1` accepts, in words."
   @spec timeout_range() :: String.t()
   def timeout_range, do: "milliseconds from 0 to #{@max_ms}, or :infinity"
 
-  @doc "The error for an argument that is out of range."
+  @doc "The error result of an argument that is out of range."
   @spec invalid(atom(), term(), String.t()) :: {:error, Error.t()}
-  def invalid(argument, value, allowed) do
-    {:error,
-     Error.new(:invalid_input, "#{argument} is #{inspect(value)}, allowed is #{allowed}",
-       context: %{argument: argument, value: value, allowed: allowed}
-     )}
-  end
+  def invalid(argument, value, allowed), do: {:error, Error.refused(argument, value, allowed)}
+
+  defp named({:ok, %__MODULE__{name: nil}}), do: invalid(:name, nil, "an atom")
+  defp named(result), do: result
 
   defp keyword(options) do
-    if Keyword.keyword?(options), do: :ok, else: invalid(:options, options, "a keyword list or a map")
+    if Keyword.keyword?(options),
+      do: :ok,
+      else: invalid(:options, options, "a keyword list or a map")
   end
 
   defp worker(options) do
@@ -137,39 +150,39 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
          true <- function_exported?(module, :close_connection, 1) do
       {:ok, Worker.of_module(module, arg)}
     else
-      _ -> invalid(:worker, module, "a module that exports create_connection/1 and close_connection/1")
+      _ ->
+        invalid(
+          :worker,
+          module,
+          "a module that exports create_connection/1 and close_connection/1"
+        )
     end
   end
 
   defp check(:name, name) when is_atom(name) and not is_nil(name), do: :ok
   defp check(:name, name), do: invalid(:name, name, "an atom")
-  defp check(:namespace, :production), do: :ok
-  defp check(:namespace, {:test, ref}) when is_reference(ref), do: :ok
-  defp check(:namespace, other), do: invalid(:namespace, other, ":production or {:test, reference}")
+  defp check(:namespace, namespace), do: Names.check(namespace, :pool)
   defp check(:strategy, order) when order in [:lifo, :fifo], do: :ok
   defp check(:strategy, order), do: invalid(:strategy, order, ":lifo or :fifo")
 
   defp check(:timeout, timeout) do
-    case timeout_ns(timeout) do
-      {:ok, _} -> :ok
-      :error -> invalid(:timeout, timeout, timeout_range())
-    end
+    if timeout_ns(timeout) == :error, do: invalid(:timeout, timeout, timeout_range()), else: :ok
   end
 
-  defp check(key, value) when key in [:overflow_ttl, :close_timeout, :drain] do
-    if is_integer(value) and value >= 0 and value <= @max_u32,
+  defp check(key, value) when key in @times do
+    if is_integer(value) and value >= 0 and value <= @max_ms,
       do: :ok,
-      else: invalid(key, value, "milliseconds from 0 to #{@max_u32}")
+      else: invalid(key, value, "milliseconds from 0 to #{@max_ms}")
   end
 
-  defp check(key, value) when key in [:size, :max_overflow, :max_waiters] do
+  # Narrower bounds are the native core's.
+  defp check(key, value) when key in @counts do
     if is_integer(value) and value >= 0 and value <= @max_u32,
       do: :ok,
       else: invalid(key, value, "an integer from 0 to #{@max_u32}")
   end
 
-  defp check(key, value) do
-    allowed = Enum.map_join(@keys ++ @worker_keys, ", ", &inspect/1)
-    invalid(key, value, "no such option; the options are #{allowed}")
+  defp check(key, _value) do
+    invalid(:option, key, "one of " <> Enum.map_join(@keys ++ @worker_keys, ", ", &inspect/1))
   end
 end

@@ -14,19 +14,32 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   @table __MODULE__
   @aliases %{database_pool: :database}
 
-  @type namespace :: :production | {:test, reference()}
-  @type key :: {namespace(), atom()}
+  alias ElixirScope.Foundation.Infrastructure.Names
+
+  @type key :: {Names.namespace(), atom()}
   @typedoc "Native pool, its process, and its default wait in nanoseconds."
   @type entry :: {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer()}
 
   @spec start_link(term()) :: GenServer.on_start()
   def start_link(_ \\ []), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
+  @doc "The table of the pools of tests; it belongs to the caller."
+  @spec create_table() :: :ok
+  def create_table do
+    :ets.new(@table, [:named_table, :public, read_concurrency: true])
+    :ok
+  end
+
   @doc "The pool's entry. A bare name is one of `:production`; `:database_pool` is an alias of `:database`."
   @spec fetch(term()) :: entry() | nil
-  def fetch(name) when is_atom(name), do: production(name)
-  def fetch({:production, name}) when is_atom(name), do: production(name)
-  def fetch({{:test, ref}, name}) when is_reference(ref) and is_atom(name), do: test({{:test, ref}, name})
+  def fetch(name) when is_atom(name), do: application(:production, name)
+
+  def fetch({{:test, ref}, name}) when is_reference(ref) and is_atom(name),
+    do: test({:test, ref}, name)
+
+  def fetch({namespace, name}) when is_atom(namespace) and is_atom(name),
+    do: application(namespace, name)
+
   def fetch(_), do: nil
 
   @doc "Enters the calling pool process, or says who has the name."
@@ -40,19 +53,22 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   def unregister, do: GenServer.call(__MODULE__, {:unregister, self()}, :infinity)
 
   @doc "The names of one namespace, sorted."
-  @spec names(namespace()) :: [atom()]
+  @spec names(Names.namespace()) :: [atom()]
   def names(namespace), do: GenServer.call(__MODULE__, {:names, namespace}, :infinity)
 
   defp canonical(name), do: Map.get(@aliases, name, name)
 
-  defp production(name) do
-    case :persistent_term.get({__MODULE__, name}, nil) do
-      nil when is_map_key(@aliases, name) -> :persistent_term.get({__MODULE__, canonical(name)}, nil)
-      entry -> entry
+  defp application(namespace, name) do
+    case :persistent_term.get({__MODULE__, namespace, name}, nil) do
+      nil when is_map_key(@aliases, name) ->
+        :persistent_term.get({__MODULE__, namespace, canonical(name)}, nil)
+
+      entry ->
+        entry
     end
   end
 
-  defp test({namespace, name}) do
+  defp test(namespace, name) do
     case :ets.lookup(@table, {namespace, canonical(name)}) do
       [{_, entry}] -> entry
       [] -> nil
@@ -64,10 +80,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
   @impl true
   def init(_) do
-    :ets.new(@table, [:named_table, :protected, read_concurrency: true])
     # After a restart: the pools outlived this process and are watched again.
-    keys = for {{__MODULE__, name}, {_, server, _}} <- :persistent_term.get(), do: watch({:production, name}, server)
-    {:ok, Map.new(keys)}
+    application =
+      for {{__MODULE__, namespace, name}, entry} <- :persistent_term.get(),
+          do: {{namespace, name}, entry}
+
+    entries = application ++ :ets.tab2list(@table)
+    {:ok, Map.new(entries, fn {key, {_, server, _}} -> watch(key, server) end)}
   end
 
   @impl true
@@ -83,14 +102,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
     end
   end
 
-  def handle_call({:unregister, server}, _from, watched), do: {:reply, :ok, forget(server, watched)}
+  def handle_call({:unregister, server}, _from, watched),
+    do: {:reply, :ok, forget(server, watched)}
 
   def handle_call({:names, namespace}, _from, watched) do
     {:reply, Enum.sort(for({_, {_, {^namespace, name}}} <- watched, do: name)), watched}
   end
 
   @impl true
-  def handle_info({:DOWN, _, :process, server, _}, watched), do: {:noreply, forget(server, watched)}
+  def handle_info({:DOWN, _, :process, server, _}, watched),
+    do: {:noreply, forget(server, watched)}
+
   def handle_info(_, watched), do: {:noreply, watched}
 
   defp watch(key, server), do: {server, {Process.monitor(server), key}}
@@ -113,8 +135,11 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
     end
   end
 
-  defp store({:production, name}, entry), do: :persistent_term.put({__MODULE__, name}, entry)
-  defp store(key, entry), do: :ets.insert(@table, {key, entry})
-  defp erase({:production, name}), do: :persistent_term.erase({__MODULE__, name})
-  defp erase(key), do: :ets.delete(@table, key)
+  defp store({{:test, _}, _} = key, entry), do: :ets.insert(@table, {key, entry})
+
+  defp store({namespace, name}, entry),
+    do: :persistent_term.put({__MODULE__, namespace, name}, entry)
+
+  defp erase({{:test, _}, _} = key), do: :ets.delete(@table, key)
+  defp erase({namespace, name}), do: :persistent_term.erase({__MODULE__, namespace, name})
 end

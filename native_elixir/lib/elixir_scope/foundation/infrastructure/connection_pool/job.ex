@@ -62,7 +62,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Job do
       other -> {:error, {:bad_return_value, other}}
     end
   catch
-    :error, reason -> {:error, {Exception.normalize(:error, reason, __STACKTRACE__), __STACKTRACE__}}
-    kind, reason -> {:error, {kind, reason}}
+    :error, reason ->
+      {:error, {Exception.normalize(:error, reason, __STACKTRACE__), __STACKTRACE__}}
+
+    kind, reason ->
+      {:error, {kind, reason}}
   end
 end

@@ -12,8 +12,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   use GenServer
 
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Events, Job}
-  alias ElixirScope.Foundation.Infrastructure.Native
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Job}
+  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native, Telemetry}
 
   defstruct [:handle, :config, :timer, jobs: %{}, alive: %{}]
 
@@ -23,10 +23,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    {:ok, timeout_ns} = Config.timeout_ns(config.timeout)
+    entry = fn handle -> {handle, self(), Config.timeout_ns(config.timeout)} end
 
     with {:ok, handle} <- new_pool(config),
-         :ok <- Directory.register({config.namespace, config.name}, {handle, self(), timeout_ns}) do
+         :ok <- Directory.register({config.namespace, config.name}, entry.(handle)) do
       {:ok, maintain(%__MODULE__{handle: handle, config: config})}
     else
       {:error, reason} -> {:stop, reason}
@@ -34,7 +34,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
   end
 
   defp new_pool(config) do
-    case Native.pool_new(Config.native(config)) do
+    case Native.pool_new(Config.native(config), ManualClock.clock(config.namespace)) do
       {:ok, handle} -> {:ok, handle}
       {:error, {argument, value, allowed}} -> Config.invalid(argument, value, allowed)
     end
@@ -43,14 +43,22 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
   @impl true
   def handle_call({:created, result}, {job, _}, state) do
     case Map.pop(state.jobs, job) do
-      {{:create, slot, epoch}, jobs} -> {:reply, :ok, %{state | jobs: jobs} |> created(slot, epoch, result) |> maintain()}
-      {nil, _} -> {:reply, :ok, state}
+      {{:create, slot, epoch}, jobs} ->
+        {:reply, :ok, %{state | jobs: jobs} |> created(slot, epoch, result) |> maintain()}
+
+      {nil, _} ->
+        {:reply, :ok, state}
     end
   end
 
   @impl true
-  def handle_info({:escope_pool, :create, slot, epoch}, state), do: {:noreply, create(state, slot, epoch)}
-  def handle_info({:escope_pool, :destroy, slot, epoch}, state), do: {:noreply, destroy(state, slot, epoch)}
+  def handle_info({:escope_pool, :create, slot, epoch}, state),
+    do: {:noreply, create(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :destroy, slot, epoch}, state),
+    do: {:noreply, destroy(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :maintain}, state), do: {:noreply, maintain(state)}
   def handle_info(:maintain, state), do: {:noreply, maintain(%{state | timer: nil})}
   def handle_info({:EXIT, pid, reason}, state), do: {:noreply, ended(state, pid, reason)}
   def handle_info({:close_timeout, job}, state), do: {:noreply, give_up(state, job)}
@@ -63,7 +71,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     state = drain(state, deadline(state.config.drain))
 
     # Whoever still holds a connection loses it now: nobody would be left to close it later.
-    state = for {slot, _} <- Native.pool_connections(state.handle), reduce: state, do: (acc -> close_now(acc, slot))
+    state = Enum.reduce(Native.pool_slots(state.handle), state, &close_now(&2, &1))
     state = drain(state, deadline(state.config.close_timeout))
     for {job, _} <- state.jobs, do: Process.exit(job, :kill)
     :ok
@@ -81,7 +89,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     case Job.adopt(connection) do
       :ok ->
         case Native.pool_created(state.handle, slot, epoch, connection) do
-          :ok -> state |> alive(connection, {slot, epoch}) |> event(:connection_created, %{slot: slot})
+          :ok -> state |> alive(connection, slot) |> event(:connection_created, %{slot: slot})
           :stale -> close(state, connection, nil)
         end
 
@@ -95,11 +103,11 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     event(state, :create_failed, %{slot: slot, reason: reason})
   end
 
-  defp alive(state, connection, place) when is_pid(connection) do
-    %{state | alive: Map.put(state.alive, connection, place)}
+  defp alive(state, connection, slot) when is_pid(connection) do
+    %{state | alive: Map.put(state.alive, connection, slot)}
   end
 
-  defp alive(state, _connection, _place), do: state
+  defp alive(state, _connection, _slot), do: state
 
   # Closing.
 
@@ -110,7 +118,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
-  defp close(state, connection, place) when is_pid(connection) and not is_map_key(state.alive, connection) do
+  defp close(state, connection, place)
+       when is_pid(connection) and not is_map_key(state.alive, connection) do
     if place, do: destroyed(state, place), else: start_close(state, connection, nil)
   end
 
@@ -157,28 +166,29 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       {nil, _} ->
         state
 
-      {{slot, made}, alive} ->
-        Native.pool_connection_down(state.handle, slot, made)
-        event(%{state | alive: alive}, :connection_down, %{slot: slot, reason: reason}) |> maintain()
+      {slot, alive} ->
+        Native.pool_connection_lost(state.handle, slot)
+
+        event(%{state | alive: alive}, :connection_down, %{slot: slot, reason: reason})
+        |> maintain()
     end
   end
 
-  # Time: the native pool says when it next wants to be asked. While there is a surplus of connections it also
-  # is asked every `overflow_ttl`, for a check-in does not report that the surplus went idle.
+  # Time: the native pool says when it next wants to be asked, and sends a message when that becomes earlier.
 
-  defp maintain(%{handle: handle, config: config} = state) do
+  defp maintain(state) do
     if state.timer, do: Process.cancel_timer(state.timer)
-    next = Native.pool_maintain(handle)
-    surplus? = config.overflow_ttl > 0 and Native.pool_total(handle) > config.size
-    next = if surplus?, do: min(next, config.overflow_ttl), else: next
-    timer = if is_integer(next), do: Process.send_after(self(), :maintain, max(next, 1))
-    %{state | timer: timer}
+
+    case Native.pool_maintain(state.handle) do
+      :infinity -> %{state | timer: nil}
+      ms -> %{state | timer: Process.send_after(self(), :maintain, max(ms, 1))}
+    end
   end
 
   # Shutdown: the same messages as in normal life, until nothing is left or the time is up.
 
   defp drain(state, deadline) do
-    if Native.pool_total(state.handle) == 0 and state.jobs == %{} do
+    if total(state) == 0 and state.jobs == %{} do
       state
     else
       receive do
@@ -208,11 +218,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
+  defp total(state) do
+    stats = Native.pool_stats(state.handle)
+    stats.idle + stats.in_use + stats.creating + stats.closing
+  end
+
   defp deadline(ms), do: now() + ms
   defp now, do: System.monotonic_time(:millisecond)
 
   defp event(state, name, metadata) do
-    Events.emit(name, %{count: 1}, Map.merge(metadata, %{namespace: state.config.namespace, pool: state.config.name}))
+    metadata = Map.merge(metadata, %{namespace: state.config.namespace, pool: state.config.name})
+    Telemetry.execute([:connection_pool, name], %{count: 1}, metadata)
     state
   end
 end
