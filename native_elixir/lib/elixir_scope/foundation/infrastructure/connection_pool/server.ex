@@ -66,15 +66,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   @impl true
   def terminate(_reason, state) do
+    # Known by its name until the end: who holds a connection can still give it back.
     Native.pool_close(state.handle)
-    Directory.unregister()
-    state = drain(state, deadline(state.config.drain))
+    state = drain(state, deadline(state.config.drain), &(total(&1) == 0 and &1.jobs == %{}))
 
     # Whoever still holds a connection loses it now: nobody would be left to close it later.
     state = Enum.reduce(Native.pool_slots(state.handle), state, &close_now(&2, &1))
-    state = drain(state, deadline(state.config.close_timeout))
+    state = drain(state, deadline(state.config.close_timeout), &(&1.jobs == %{}))
     for {job, _} <- state.jobs, do: Process.exit(job, :kill)
-    :ok
+    Directory.unregister()
   end
 
   # Creation.
@@ -185,26 +185,24 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
-  # Shutdown: the same messages as in normal life, until nothing is left or the time is up.
+  # Shutdown: the same messages as in normal life, until it is done or the time is up.
 
-  defp drain(state, deadline) do
-    if total(state) == 0 and state.jobs == %{} do
+  defp drain(state, deadline, done?) do
+    if done?.(state) do
       state
     else
       receive do
-        {:"$gen_call", {job, _} = from, {:created, _} = request} when is_pid(job) ->
-          {:reply, :ok, state} = handle_call(request, from, state)
-          GenServer.reply(from, :ok)
-          drain(state, deadline)
+        {:"$gen_call", from, {:created, _} = request} ->
+          {:reply, reply, state} = handle_call(request, from, state)
+          GenServer.reply(from, reply)
+          drain(state, deadline, done?)
 
-        {:EXIT, _, _} = message ->
-          drain(elem(handle_info(message, state), 1), deadline)
+        {:"$gen_call", _, _} ->
+          drain(state, deadline, done?)
 
-        {tag, _, _, _} = message when tag == :escope_pool ->
-          drain(elem(handle_info(message, state), 1), deadline)
-
-        {:close_timeout, _} = message ->
-          drain(elem(handle_info(message, state), 1), deadline)
+        message ->
+          {:noreply, state} = handle_info(message, state)
+          drain(state, deadline, done?)
       after
         max(deadline - now(), 0) -> state
       end
