@@ -31,4 +31,22 @@ rustler::atoms! {
     never,
     table_full,
     key_too_large,
+
+    // The pool: messages to its process, ends of waits, refusals.
+    escope_pool,
+    create,
+    destroy,
+    maintain,
+    wait,
+    cancelled,
+    ended,
+    none,
+    nil,
+    infinity,
+    pool_exhausted,
+    pool_timeout,
+    pool_closed,
+    queue_full,
+    create_failed,
+    stale_lease,
 }

@@ -8,6 +8,7 @@
 //! * `clock`: the machine's clock, or one that a test moves.
 //! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
 //! * `limiter`, `key`: rate limits, and how any term becomes a key.
+//! * `pool`: connection pools; processes that die give back what they held.
 //! * `refusal`: what is wrong with a configuration.
 //!
 //! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
@@ -22,6 +23,7 @@ mod events;
 mod key;
 mod limiter;
 mod permit;
+mod pool;
 mod refusal;
 
 use rustler::{Env, Term};

@@ -72,5 +72,24 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def limiter_stats(_limiter), do: stub()
   def limiter_live_keys(_limiter), do: stub()
 
+  # Connection pools.
+
+  def pool_new(_options, _clock), do: stub()
+  def pool_checkout(_pool, _reference, _wait_ns, _overflow), do: stub()
+  def pool_cancel(_pool), do: stub()
+  def pool_checkin(_pool, _connection, _broken), do: stub()
+  def pool_checkin_lease(_pool, _slot, _epoch, _broken), do: stub()
+  def pool_created(_pool, _slot, _epoch, _connection), do: stub()
+  def pool_create_failed(_pool, _slot, _epoch, _reason), do: stub()
+  def pool_destroyed(_pool, _slot, _epoch), do: stub()
+  def pool_connection_lost(_pool, _slot), do: stub()
+  def pool_connection(_pool, _slot), do: stub()
+  def pool_slots(_pool), do: stub()
+  def pool_last_error(_pool), do: stub()
+  def pool_maintain(_pool), do: stub()
+  def pool_close(_pool), do: stub()
+  def pool_stats(_pool), do: stub()
+  def pool_live, do: stub()
+
   defp stub, do: :erlang.nif_error(:nif_not_loaded)
 end

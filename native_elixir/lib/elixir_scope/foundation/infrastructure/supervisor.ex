@@ -7,6 +7,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
 
   alias ElixirScope.Foundation.Infrastructure.{
     CircuitBreakerTelemetry,
+    ConnectionPool,
     Names,
     PublisherSupervisor
   }
@@ -22,7 +23,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
 
     children = [
       Names,
-      {DynamicSupervisor, name: PublisherSupervisor, strategy: :one_for_one}
+      {DynamicSupervisor, name: PublisherSupervisor, strategy: :one_for_one},
+      ConnectionPool.Supervisor
     ]
 
     Supervisor.init(children, strategy: :one_for_one)
