@@ -69,16 +69,18 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     end
   end
 
-  @doc "The configuration of a namespace's limiter."
-  @spec limiter() :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
-  def limiter do
+  @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
+  @spec limiter(map() | keyword()) :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
+  def limiter(overrides \\ []) do
     section = section(:rate_limiting)
     algorithm = Map.get(section, :algorithm, :token_bucket)
 
-    if algorithm == :token_bucket do
-      check_numbers(Map.merge(@limiter_defaults, Map.take(section, [:max_keys])), [:max_keys])
-    else
-      {:error, Error.refused(:algorithm, algorithm, ":token_bucket", :invalid_config_value)}
+    with :ok <- check_algorithm(algorithm),
+         {:ok, own} <- options(overrides, [:max_keys], "limiter option") do
+      @limiter_defaults
+      |> Map.merge(Map.take(section, [:max_keys]))
+      |> Map.merge(own)
+      |> check_numbers([:max_keys])
     end
   end
 
@@ -86,6 +88,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   @spec default_limit(atom()) :: {pos_integer(), pos_integer()} | nil
   def default_limit(name),
     do: :rate_limiting |> section() |> Map.get(:default_limits) |> to_map() |> Map.get(name)
+
+  defp check_algorithm(:token_bucket), do: :ok
+  defp check_algorithm(other), do: invalid(:algorithm, other, ":token_bucket")
 
   defp check_breaker(config) do
     with {:ok, config} <- check_numbers(config, @breaker_keys -- [:call_timeout | @durations]),

@@ -130,6 +130,17 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
     end
   end
 
+  @doc """
+  Makes the limiter of a namespace anew, with the options that `rate_limiting` would give it: `:max_keys`, the
+  number of keys that owe something at the same time. What the old one counted is forgotten.
+  """
+  @spec configure(Names.namespace(), keyword() | map()) :: :ok | {:error, Error.t()}
+  def configure(namespace, options) do
+    with {:ok, _limiter} <-
+           Names.replace(:limiter, namespace, :default, creator(namespace, options)),
+         do: :ok
+  end
+
   @doc "Gives a key its full limit back. Tells whether the limiter knew the key."
   @spec reset(key(), [option()]) :: {:ok, boolean()} | {:error, Error.t()}
   def reset(key, opts \\ []) do
@@ -155,14 +166,14 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
 
   defp fetch(namespace) do
     case Names.lookup(:limiter, namespace, :default) do
-      nil -> Names.ensure(:limiter, namespace, :default, creator(namespace))
+      nil -> Names.ensure(:limiter, namespace, :default, creator(namespace, []))
       limiter -> {:ok, limiter}
     end
   end
 
-  defp creator(namespace) do
+  defp creator(namespace, options) do
     fn ->
-      with {:ok, config} <- Config.limiter(), do: new(config, ManualClock.clock(namespace))
+      with {:ok, config} <- Config.limiter(options), do: new(config, ManualClock.clock(namespace))
     end
   end
 
