@@ -357,6 +357,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     refute Process.alive?(agent)
   end
 
+  test "p20 a connection that has just died is not handed out" do
+    pool = start_pool(size: 3)
+
+    for _ <- 1..200 do
+      {:ok, agent} = ConnectionPool.checkout(pool)
+      kill(agent)
+      # Either way: the pool process has heard of the death, or the check-in sees it.
+      assert type(ConnectionPool.checkin(pool, agent)) in [:ok, @stale]
+      {:ok, other} = ConnectionPool.checkout(pool)
+      :ok = ConnectionPool.checkin(pool, other)
+      kill(other)
+      {:ok, third} = ConnectionPool.checkout(pool)
+      assert Process.alive?(third)
+      :ok = ConnectionPool.checkin(pool, third)
+    end
+
+    assert_settled(pool)
+  end
+
   describe "p24 the end of a pool" do
     test "wakes its waiters, waits for its leases and closes everything" do
       pool = start_pool(size: 1, drain: 5_000)

@@ -266,6 +266,37 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
     end
   end
 
+  test "a connection that is killed in the middle of a transaction's statement leaves no lock", %{
+    path: path
+  } do
+    pool = start_database(path)
+    create_table(pool)
+    test = self()
+
+    long =
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT i, i FROM n"
+
+    user =
+      Task.async(fn ->
+        with_database(pool, fn conn ->
+          {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+          send(test, {:in_transaction, conn})
+          DatabasePool.exec(conn, long)
+        end)
+      end)
+
+    assert_receive {:in_transaction, conn}, 5_000
+    Process.sleep(20)
+    kill(conn)
+    assert {:error, %Error{error_type: :dependency_failed}} = Task.await(user)
+    assert {:ok, 1} = insert(pool, 1, timeout: 30_000)
+
+    assert {:ok, %{rows: [{1}]}} =
+             with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+    assert_settled(pool)
+  end
+
   describe "a database that cannot be opened" do
     test "is named in the error, and nothing leaks", %{path: path} do
       ports = ports()

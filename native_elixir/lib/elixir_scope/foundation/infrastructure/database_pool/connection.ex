@@ -1,11 +1,11 @@
 defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   @moduledoc false
-  # Opens and closes one SQLite connection, a process of the driver erlang-p1-sqlite3.
+  # Opens and closes one SQLite connection of the driver erlang-p1-sqlite3.
 
   @behaviour ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool.Statement
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
 
   @setup_timeout 5_000
 
@@ -67,15 +67,17 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp open(path) do
-    case :sqlite3.open(:anonymous,
-           file:
-             String.to_charlist(path)
-             |> :unicode.characters_to_binary()
-             |> :erlang.binary_to_list()
-         ) do
+    case Guard.start_link(driver_name(path)) do
       {:ok, connection} -> {:ok, connection}
       {:error, reason} -> cannot_open(path, to_text(reason))
     end
+  end
+
+  # The VM encodes the name for the driver as it does file names: characters under UTF-8, else the bytes as they are.
+  defp driver_name(path) do
+    if :file.native_name_encoding() == :utf8,
+      do: String.to_charlist(path),
+      else: :binary.bin_to_list(path)
   end
 
   # The first statement reads the file's header: what is no database is found out now, not by the first user. A

@@ -73,8 +73,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     end
   end
 
-  # An answer that does not come leaves a connection in an unknown state: nobody may use it again. Its pool closes
-  # it when its process is gone.
+  # A connection that does not answer is in an unknown state: nobody may use it again. Its pool notices its end.
   defp call(connection, sql, params, timeout) do
     result =
       if params == [],
