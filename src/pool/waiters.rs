@@ -20,7 +20,7 @@
 
 use super::actions::WakeOutcome;
 use super::deadlines::Deadlines;
-use super::lease::{Owner, Ticket};
+use super::lease::{GiveUp, Owner, Ticket};
 use super::list::{Link, List, NIL};
 use super::owners::OwnerIndex;
 use crate::sync::{AtomicU64, Ordering};
@@ -37,6 +37,15 @@ pub(super) enum End {
     Cancelled = 3,
     CreateFailed = 4,
     Closed = 5,
+}
+
+impl From<GiveUp> for End {
+    fn from(reason: GiveUp) -> Self {
+        match reason {
+            GiveUp::TimedOut => End::TimedOut,
+            GiveUp::Cancelled => End::Cancelled,
+        }
+    }
 }
 
 /// The deciding words of all cells, readable without the lock.
@@ -63,8 +72,7 @@ impl Words {
         let Some(word) = self.0.get(ticket.index as usize) else { return false };
         let waiting = ticket.epoch << STATE_BITS | WAITING;
         let ended = ticket.epoch << STATE_BITS | end as u64;
-        #[cfg(escope_sabotage = "pool_blind_grant")]
-        if end == End::Granted {
+        if cfg!(escope_sabotage = "pool_blind_grant") && end == End::Granted {
             word.store(ended, Ordering::Relaxed);
             return true;
         }
