@@ -356,6 +356,16 @@ fn p08_the_edges_of_time() {
 }
 
 #[test]
+fn p08_for_ever_outlasts_the_end_of_time() {
+    let mut bench = Bench::new(1, 0);
+    let held = bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    assert_eq!(bench.maintain(u64::MAX), None);
+    bench.give_back(held);
+    assert_eq!(bench.granted(), [7]);
+}
+
+#[test]
 fn p08_a_past_deadline_takes_nothing_even_from_an_idle_pool() {
     let mut bench = Bench::new(1, 0);
     let held = bench.lease(1);

@@ -21,7 +21,7 @@ use super::lease::{Checkout, Condition, Lease, Owner, Refusal, StaleLease, Wait}
 use super::list::NIL;
 use super::slots::{SlotState, Slots};
 use super::snapshot::Counts;
-use super::waiters::{End, Waiters, Words};
+use super::waiters::{End, NO_DEADLINE, Waiters, Words};
 
 /// Reads the clock at most once, and only if somebody asks.
 pub(super) struct Now<F> {
@@ -129,10 +129,10 @@ impl State {
             Wait::ForCreation if !self.may_wait_for_creation(growth, now_ns) => {
                 return self.reject(Refusal::Exhausted);
             }
-            Wait::ForCreation => (u64::MAX, true),
+            Wait::ForCreation => (NO_DEADLINE, true),
             Wait::For(ns) => (now_ns.saturating_add(ns), false),
             Wait::Until(deadline_ns) => (deadline_ns, false),
-            Wait::Forever => (u64::MAX, false),
+            Wait::Forever => (NO_DEADLINE, false),
         };
         if self.waiters.waiting() >= self.config.max_waiters {
             return self.reject(Refusal::QueueFull);
@@ -234,7 +234,7 @@ impl State {
             Some(cell) => {
                 let owner = self.waiters.cell(cell).owner;
                 let epoch = self.slots.hand_to(slot, owner, cell);
-                self.counts.granted += 1;
+                self.count_end(End::Granted);
                 self.waiters.wake_queued(cell, WakeOutcome::Granted(self.lease(slot, epoch)));
             }
             None => {
@@ -248,7 +248,7 @@ impl State {
     /// has passed leave the queue.
     fn next_waiter(&mut self, now_ns: u64) -> Option<u32> {
         while let Some(cell) = self.waiters.head() {
-            if self.waiters.cell(cell).deadline_ns <= now_ns {
+            if self.waiters.is_late(cell, now_ns) {
                 self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
             } else if self.words.decide(self.waiters.ticket(cell), End::Granted) {
                 return Some(cell);
