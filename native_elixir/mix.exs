@@ -15,8 +15,8 @@ defmodule ElixirScope.Foundation.MixProject do
       compilers: [:elixirscope_nif] ++ Mix.compilers(),
       start_permanent: Mix.env() == :prod,
       deps: [],
-      # The SQLite driver is looked for at run time: who has no database needs none.
-      xref: [exclude: [:sqlite3]],
+      # Debian packages, looked for at run time: the SQLite driver of database pools, and a JSON reader of tests.
+      xref: [exclude: [:sqlite3, :jiffy]],
       description: "Circuit breakers, rate limits and connection pools on one native core"
     ]
   end

@@ -7,6 +7,7 @@
 //! * `atoms`: every atom, made once at load.
 //! * `clock`: the machine's clock, or one that a test moves.
 //! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
+//! * `limiter`, `key`: rate limits, and how any term becomes a key.
 //! * `pool`: connection pools; processes that die give back what they held.
 //! * `refusal`: what is wrong with a configuration.
 //!
@@ -19,6 +20,8 @@ mod atoms;
 mod breaker;
 mod clock;
 mod events;
+mod key;
+mod limiter;
 mod permit;
 mod pool;
 mod refusal;
@@ -29,6 +32,12 @@ use rustler::{Env, Term};
 #[rustler::nif]
 fn library_version() -> &'static str {
     elixirscope::VERSION
+}
+
+/// Number and word of every status of the core, from which Elixir's errors are checked.
+#[rustler::nif]
+fn statuses() -> Vec<(i32, &'static str)> {
+    elixirscope::status::Status::ALL.iter().map(|status| (*status as i32, status.word())).collect()
 }
 
 fn load(_env: Env, _info: Term) -> bool {

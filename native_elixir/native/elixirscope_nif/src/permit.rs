@@ -27,11 +27,13 @@ impl Resource for PermitResource {
 
 impl PermitResource {
     fn finish(&self, env: Env, outcome: Outcome) -> RecordVerdict {
+        let permit = Permit::from_raw(self.permit);
+        // A probe is guarded by its slot in the breaker, whose answer is also more exact.
         // Relaxed: only the exchange itself decides, and the fields beside it never change.
-        if self.done.swap(true, Ordering::Relaxed) {
+        if !permit.is_probe() && self.done.swap(true, Ordering::Relaxed) {
             return RecordVerdict::AlreadyDone;
         }
-        self.breaker.record(env, Permit::from_raw(self.permit), outcome)
+        self.breaker.record(env, permit, outcome)
     }
 }
 

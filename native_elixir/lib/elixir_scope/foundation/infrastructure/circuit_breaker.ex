@@ -100,6 +100,21 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     end
   end
 
+  @doc false
+  # The same result shapes without a breaker: for a feature flag that is off.
+  @spec execute_unguarded(namespace(), service() | nil, (() -> term())) :: term()
+  def execute_unguarded(namespace, service, operation) when is_function(operation, 0) do
+    case Operation.run(operation, :infinity) do
+      {_outcome, {:crash, kind, reason, stacktrace}} ->
+        {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
+
+      {_outcome, result} ->
+        result
+    end
+  end
+
+  def execute_unguarded(_namespace, _service, operation), do: not_an_operation(operation)
+
   defp run(namespace, service, operation) when is_function(operation, 0) do
     case CircuitBreakerRegistry.fetch(namespace, service) do
       {:ok, {breaker, call_timeout}} ->
@@ -113,7 +128,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     end
   end
 
-  defp run(_namespace, _service, operation),
+  defp run(_namespace, _service, operation), do: not_an_operation(operation)
+
+  defp not_an_operation(operation),
     do: {:error, Error.refused(:operation, operation, "a function without arguments")}
 
   defp guard(namespace, service, breaker, permit, operation, call_timeout) do
@@ -223,7 +240,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     if CircuitBreakerTelemetry.call_events?(),
       do: CircuitBreakerTelemetry.rejected(namespace, service, reason, retry_after_ms)
 
-    context = %{namespace: namespace, service: service, retry_after_ms: retry_after_ms}
+    context = %{
+      namespace: namespace,
+      service: service,
+      retry_after_ms: retry_after_ms,
+      retry_after_ns: retry_after_ns
+    }
+
     Error.error_result(reason, nil, context: context)
   end
 end

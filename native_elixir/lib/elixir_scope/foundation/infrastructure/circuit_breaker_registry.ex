@@ -20,21 +20,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
   @type service :: atom()
   @type entry :: {breaker :: reference(), call_timeout :: timeout()}
 
-  @ms_in_ns 1_000_000
-  # Options of the native core: its name, ours, and how many of its units one of ours has.
-  @core_options [
-    {:failure_threshold, :failure_threshold, 1},
-    {:open_for_ns, :reset_timeout, @ms_in_ns},
-    {:half_open_permits, :half_open_permits, 1},
-    {:successes_to_close, :successes_to_close, 1},
-    {:probe_lease_ns, :probe_lease, @ms_in_ns}
+  # Options of the native core, and what they are called here.
+  @numbers [
+    failure_threshold: :failure_threshold,
+    half_open_permits: :half_open_permits,
+    successes_to_close: :successes_to_close
   ]
+  @durations [open_for_ns: :reset_timeout, probe_lease_ns: :probe_lease]
   @largest 0xFFFF_FFFF_FFFF_FFFF
 
   @doc """
   Makes the breaker of a service with its own configuration, given over the configured defaults:
-  `:failure_threshold`, `:reset_timeout`, `:call_timeout`, `:half_open_permits`, `:successes_to_close` and
-  `:probe_lease` (times in milliseconds).
+  `:failure_threshold`, `:half_open_permits`, `:successes_to_close`, `:call_timeout`, `:reset_timeout` and
+  `:probe_lease` (times in milliseconds; the last two also as `{n, :nanosecond}`).
 
       iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry
       iex> CircuitBreakerRegistry.register({:test, make_ref()}, :payments, failure_threshold: 2)
@@ -98,20 +96,27 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
   end
 
   defp new(config, clock, id, publisher) do
-    options =
-      for {core, ours, unit} <- @core_options,
-          into: %{},
-          do: {core, min(config[ours] * unit, @largest)}
+    numbers = for {core, ours} <- @numbers, do: {core, config[ours]}
+    durations = for {core, ours} <- @durations, do: {core, Config.nanoseconds(config[ours])}
+    # What does not fit in a word is too large for the core as well, which says so.
+    options = Map.new(numbers ++ durations, fn {core, value} -> {core, min(value, @largest)} end)
 
     case Native.breaker_new(options, clock, id, publisher) do
-      {:ok, breaker} -> {:ok, {breaker, config.call_timeout}}
-      {:error, {argument, _value, allowed}} -> {:error, refused(argument, allowed, config)}
+      {:ok, breaker} ->
+        {:ok, {breaker, config.call_timeout}}
+
+      {:error, {argument, _value, allowed}} ->
+        {:error, refused(String.to_existing_atom(argument), allowed, config)}
     end
   end
 
   defp refused(argument, allowed, config) do
-    {_core, ours, unit} = List.keyfind(@core_options, String.to_existing_atom(argument), 0)
-    allowed = if unit == 1, do: allowed, else: allowed <> " nanoseconds"
+    {ours, allowed} =
+      case @durations[argument] do
+        nil -> {@numbers[argument], allowed}
+        duration -> {duration, allowed <> " nanoseconds"}
+      end
+
     Error.refused(ours, config[ours], allowed, :invalid_config_value)
   end
 end

@@ -11,12 +11,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   @type breaker :: %{
           failure_threshold: pos_integer(),
-          reset_timeout: non_neg_integer(),
+          reset_timeout: duration(),
           call_timeout: pos_integer() | :infinity,
           half_open_permits: pos_integer(),
           successes_to_close: pos_integer(),
-          probe_lease: pos_integer()
+          probe_lease: duration()
         }
+  @typedoc "Milliseconds, or a number with its unit."
+  @type duration :: non_neg_integer() | {non_neg_integer(), :nanosecond}
 
   @breaker_defaults %{
     failure_threshold: 5,
@@ -27,6 +29,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     probe_lease: 60_000
   }
   @breaker_keys Map.keys(@breaker_defaults)
+  @durations [:reset_timeout, :probe_lease]
   @limiter_defaults %{max_keys: 65_536}
   @sections [:circuit_breakers, :rate_limiting, :connection_pools]
 
@@ -66,16 +69,18 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     end
   end
 
-  @doc "The configuration of a namespace's limiter."
-  @spec limiter() :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
-  def limiter do
+  @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
+  @spec limiter(map() | keyword()) :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
+  def limiter(overrides \\ []) do
     section = section(:rate_limiting)
     algorithm = Map.get(section, :algorithm, :token_bucket)
 
-    if algorithm == :token_bucket do
-      check_numbers(Map.merge(@limiter_defaults, Map.take(section, [:max_keys])), [:max_keys])
-    else
-      {:error, Error.refused(:algorithm, algorithm, ":token_bucket", :invalid_config_value)}
+    with :ok <- check_algorithm(algorithm),
+         {:ok, own} <- options(overrides, [:max_keys], "limiter option") do
+      @limiter_defaults
+      |> Map.merge(Map.take(section, [:max_keys]))
+      |> Map.merge(own)
+      |> check_numbers([:max_keys])
     end
   end
 
@@ -84,8 +89,12 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   def default_limit(name),
     do: :rate_limiting |> section() |> Map.get(:default_limits) |> to_map() |> Map.get(name)
 
+  defp check_algorithm(:token_bucket), do: :ok
+  defp check_algorithm(other), do: invalid(:algorithm, other, ":token_bucket")
+
   defp check_breaker(config) do
-    with {:ok, config} <- check_numbers(config, @breaker_keys -- [:call_timeout]) do
+    with {:ok, config} <- check_numbers(config, @breaker_keys -- [:call_timeout | @durations]),
+         {:ok, config} <- check_durations(config) do
       case config.call_timeout do
         :infinity -> {:ok, config}
         ms when is_integer(ms) and ms > 0 and ms <= 0xFFFF_FFFF -> {:ok, config}
@@ -100,6 +109,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
       key -> invalid(key, config[key], "a non-negative integer")
     end
   end
+
+  defp check_durations(config) do
+    case Enum.find(@durations, &(not duration?(config[&1]))) do
+      nil -> {:ok, config}
+      key -> invalid(key, config[key], "non-negative milliseconds, or {n, :nanosecond}")
+    end
+  end
+
+  defp duration?({n, :nanosecond}), do: duration?(n)
+  defp duration?(n), do: is_integer(n) and n >= 0
+
+  @doc "A duration in nanoseconds."
+  @spec nanoseconds(duration()) :: non_neg_integer()
+  def nanoseconds({n, :nanosecond}), do: n
+  def nanoseconds(ms), do: ms * 1_000_000
 
   defp options(given, allowed, what) do
     if is_map(given) or Keyword.keyword?(given) do

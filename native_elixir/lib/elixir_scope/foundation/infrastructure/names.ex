@@ -13,7 +13,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
 
   alias ElixirScope.Foundation.Error
 
-  @type kind :: :breaker | :limiter | :clock
+  @type kind :: :breaker | :limiter | :clock | :protection
   @type namespace :: atom() | {:test, reference()}
   @type name :: atom()
   @type entry :: term()

@@ -43,6 +43,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   # Library.
 
   def library_version, do: stub()
+  def statuses, do: stub()
 
   # Clocks.
 
@@ -60,6 +61,16 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def breaker_reset(_breaker), do: stub()
   def breaker_stats(_breaker), do: stub()
   def permit_record(_permit, _outcome), do: stub()
+
+  # Rate limiters.
+
+  def limiter_new(_max_keys, _clock), do: stub()
+  def limiter_check(_limiter, _key, _limit, _window_ns, _cost), do: stub()
+  def limiter_decide(_limiter, _key, _rule, _cost), do: stub()
+  def limiter_peek(_limiter, _key, _rule), do: stub()
+  def limiter_reset(_limiter, _key), do: stub()
+  def limiter_stats(_limiter), do: stub()
+  def limiter_live_keys(_limiter), do: stub()
 
   # Connection pools.
 
