@@ -125,7 +125,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
         if match?({:error, _}, result), do: refute(Process.alive?(conn))
       end)
 
-      assert {:ok, %{rows: [{1}]}} = with_database(pool, &DatabasePool.query(&1, "SELECT 1"))
+      # The statement is still running, in the one thread that all share.
+      again = &DatabasePool.query(&1, "SELECT 1", [], timeout: 120_000)
+      assert {:ok, %{rows: [{1}]}} = with_database(pool, again, timeout: 120_000)
       assert_settled(pool)
     end
   end

@@ -8,6 +8,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
 
   @setup_timeout 5_000
+  # SQLITE_BUSY and SQLITE_LOCKED.
+  @locked [5, 6]
 
   @doc "The worker's argument, or what is wrong with it."
   @spec argument(term(), term()) :: {:ok, map()} | {:error, Error.t()}
@@ -34,7 +36,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
           {:ok, connection}
 
         {:error, error} ->
-          close_connection(connection)
+          # The guard has the driver close.
+          Process.exit(connection, :kill)
           {:error, error}
       end
     end
@@ -83,10 +86,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   # The first statement reads the file's header: what is no database is found out now, not by the first user. A
   # database that somebody has locked is a database.
   defp prepare(connection, setup) do
-    with :ok <- run(connection, "PRAGMA busy_timeout = 0", @setup_timeout),
+    with :ok <- run(connection, "PRAGMA busy_timeout = 0"),
          :ok <- header(connection) do
       Enum.reduce_while(setup, :ok, fn sql, :ok ->
-        case run(connection, sql, @setup_timeout) do
+        case run(connection, sql) do
           :ok -> {:cont, :ok}
           error -> {:halt, error}
         end
@@ -95,14 +98,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp header(connection) do
-    case run(connection, "PRAGMA schema_version", 0) do
-      {:error, %Error{error_type: :timeout}} -> :ok
-      result -> result
+    case Statement.run(connection, "PRAGMA schema_version", [], timeout: 0, grace: @setup_timeout) do
+      {:ok, _} -> :ok
+      {:error, %Error{context: %{sqlite_code: code}}} when code in @locked -> :ok
+      {:error, error} -> {:error, error}
     end
   end
 
-  defp run(connection, sql, timeout) do
-    with {:ok, _} <- Statement.run(connection, sql, [], timeout: timeout), do: :ok
+  defp run(connection, sql) do
+    with {:ok, _} <- Statement.run(connection, sql, [], timeout: @setup_timeout), do: :ok
   end
 
   defp cannot_open(path, why) do
