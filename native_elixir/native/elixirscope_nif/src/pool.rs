@@ -75,7 +75,11 @@ fn pool_checkout<'a>(
     wait_ns: u64,
     overflow: bool,
 ) -> Term<'a> {
-    let wait = if wait_ns == u64::MAX { Wait::Forever } else { Wait::For(wait_ns) };
+    let wait = match wait_ns {
+        0 => Wait::ForCreation,
+        u64::MAX => Wait::Forever,
+        wait_ns => Wait::For(wait_ns),
+    };
     match SharedPool::checkout(&pool, env, reference, wait, overflow) {
         Some(Taken::Granted(lease)) => pool.granted(env, lease),
         Some(Taken::Waiting) => atoms::wait().encode(env),

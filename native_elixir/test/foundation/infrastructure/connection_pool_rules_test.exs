@@ -241,6 +241,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     end
   end
 
+  test "p10 a call that does not wait gets a connection that is made for it, or its failure" do
+    pool = start_pool(size: 1)
+    assert {:ok, agent} = ConnectionPool.checkout(pool, 0)
+    assert {:error, :pool_exhausted} = type(ConnectionPool.checkout(pool, 0))
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert_settled(pool)
+
+    failing = start_pool(create: fn -> {:error, :refused} end)
+    assert {:error, error} = ConnectionPool.checkout(failing, 0)
+    assert {error.error_type, error.context.last_error} == {:create_failed, :refused}
+    assert %{create_failed: 1} = assert_settled(failing)
+  end
+
   test "p11 a full queue refuses at once" do
     pool = start_pool(max_waiters: 2)
     {:ok, agent} = ConnectionPool.checkout(pool)
@@ -357,6 +370,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     refute Process.alive?(agent)
   end
 
+  test "p20 a connection that has just died is not handed out" do
+    pool = start_pool(size: 3)
+
+    for _ <- 1..200 do
+      {:ok, agent} = ConnectionPool.checkout(pool)
+      kill(agent)
+      # Either way: the pool process has heard of the death, or the check-in sees it.
+      assert type(ConnectionPool.checkin(pool, agent)) in [:ok, @stale]
+      {:ok, other} = ConnectionPool.checkout(pool)
+      :ok = ConnectionPool.checkin(pool, other)
+      kill(other)
+      {:ok, third} = ConnectionPool.checkout(pool)
+      assert Process.alive?(third)
+      :ok = ConnectionPool.checkin(pool, third)
+    end
+
+    assert_settled(pool)
+  end
+
   describe "p24 the end of a pool" do
     test "wakes its waiters, waits for its leases and closes everything" do
       pool = start_pool(size: 1, drain: 5_000)
@@ -372,6 +404,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
       assert :ok = run(holder, fn -> ConnectionPool.checkin(pool, agent) end)
       assert :ok = Task.await(stopping)
       refute Process.alive?(agent)
+    end
+
+    test "may come before that of its process" do
+      pool = start_pool(size: 2)
+      [held, idle] = for _ <- 1..2, do: elem(ConnectionPool.checkout(pool), 1)
+      :ok = ConnectionPool.checkin(pool, idle)
+      assert :ok = ConnectionPool.close(pool)
+      assert :ok = ConnectionPool.close(pool)
+      assert {:error, :pool_closed} = type(ConnectionPool.checkout(pool))
+      assert %{closed: true, in_use: 1} = await(pool, &(&1.closing == 0))
+      refute Process.alive?(idle)
+      assert :ok = ConnectionPool.checkin(pool, held)
+      assert %{idle: 0} = assert_settled(pool)
+      refute Process.alive?(held)
     end
 
     test "takes connections that do not come back" do

@@ -125,7 +125,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
         if match?({:error, _}, result), do: refute(Process.alive?(conn))
       end)
 
-      assert {:ok, %{rows: [{1}]}} = with_database(pool, &DatabasePool.query(&1, "SELECT 1"))
+      # The statement is still running, in the one thread that all share.
+      again = &DatabasePool.query(&1, "SELECT 1", [], timeout: 120_000)
+      assert {:ok, %{rows: [{1}]}} = with_database(pool, again, timeout: 120_000)
       assert_settled(pool)
     end
   end
@@ -264,6 +266,37 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       refute Process.alive?(conn)
       assert_settled(pool)
     end
+  end
+
+  test "a connection that is killed in the middle of a transaction's statement leaves no lock", %{
+    path: path
+  } do
+    pool = start_database(path)
+    create_table(pool)
+    test = self()
+
+    long =
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT i, i FROM n"
+
+    user =
+      Task.async(fn ->
+        with_database(pool, fn conn ->
+          {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+          send(test, {:in_transaction, conn})
+          DatabasePool.exec(conn, long)
+        end)
+      end)
+
+    assert_receive {:in_transaction, conn}, 5_000
+    Process.sleep(20)
+    kill(conn)
+    assert {:error, %Error{error_type: :dependency_failed}} = Task.await(user)
+    assert {:ok, 1} = insert(pool, 1, timeout: 30_000)
+
+    assert {:ok, %{rows: [{1}]}} =
+             with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+    assert_settled(pool)
   end
 
   describe "a database that cannot be opened" do

@@ -99,8 +99,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   end
 
   @doc """
-  Takes a connection, waiting for up to `timeout` milliseconds (the pool's `:timeout`, 5000 by default);
-  0 does not wait.
+  Closes a pool for good, without stopping it: check-outs are refused, waiters get `:pool_closed`, connections are
+  closed when they come back. Its process ends with `stop/1` or by its supervisor.
+  """
+  @spec close(pool()) :: :ok | {:error, Error.t()}
+  def close(pool) do
+    with {:ok, {handle, _, _}} <- find(pool), do: Native.pool_close(handle)
+  end
+
+  @doc """
+  Takes a connection, waiting for up to `timeout` milliseconds (the pool's `:timeout`, 5000 by default).
+
+  0 waits for nobody: the call is refused as `:pool_exhausted` when all connections are in use. Where the pool has
+  room it makes one for the call, which takes as long as that takes, and a failure is `:create_failed`.
   """
   @spec checkout(pool(), timeout() | nil) :: {:ok, connection()} | {:error, Error.t()}
   def checkout(pool, timeout \\ nil) do
@@ -246,7 +257,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     receive do
       {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
     after
-      Config.timeout_ms(wait_ns) ->
+      if(wait_ns == 0, do: :infinity, else: Config.timeout_ms(wait_ns)) ->
         case Native.pool_cancel(handle) do
           :cancelled ->
             refused(:pool_timeout, pool, handle, wait_ns)
@@ -291,6 +302,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   defp message(:pool_timeout, context) do
     "no connection of pool #{inspect(context.pool)} within #{context.timeout} ms; " <>
       "the last attempt to make one failed: #{inspect(context.last_error)}"
+  end
+
+  defp message(:create_failed, context) do
+    "pool #{inspect(context.pool)} could not make a connection: #{inspect(context.last_error)}"
   end
 
   defp message(_, _), do: nil

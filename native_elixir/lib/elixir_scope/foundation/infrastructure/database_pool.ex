@@ -16,9 +16,13 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and `:setup`, SQL statements that are run on
   each new connection.
 
-  A connection is a process of Debian's `erlang-p1-sqlite3`. It runs statements in the VM's async threads, which
-  are few, so SQLite itself never waits for a lock here (`busy_timeout` is 0): a locked database is tried again by
-  the calling process, after a random pause, until the call's deadline.
+  The driver is Debian's `erlang-p1-sqlite3`. It runs statements in the VM's async threads. There is one of them
+  unless the VM is started with more (`+A 16`), so a long statement delays all others, and SQLite itself never
+  waits for a lock here (`busy_timeout` is 0): a locked database is tried again by the calling process, after a
+  random pause, until the call's deadline.
+
+  A connection is a process that the functions of `:sqlite3` take as well. It may be killed at any time: what it
+  was doing is finished or rolled back, and its lock is released.
   """
 
   alias ElixirScope.Foundation.Error

@@ -33,6 +33,11 @@ impl Kept {
         }
     }
 
+    /// Whether it is the pid of a process that has died.
+    pub fn is_dead(&self, env: Env<'_>) -> bool {
+        matches!(self, Kept::Process(pid) if !env.is_process_alive(*pid))
+    }
+
     /// Whether the kept term and `term` match exactly (`=:=`).
     pub fn is(&self, term: Term<'_>) -> bool {
         match self {

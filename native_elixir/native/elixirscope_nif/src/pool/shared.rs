@@ -77,6 +77,12 @@ impl SharedPool {
         self.connections.get(slot as usize)?.lock().as_ref().map(|kept| kept.get(env))
     }
 
+    /// Whether the connection in a slot is a process that has died, which the pool process may not know yet.
+    fn is_dead(&self, env: Env<'_>, slot: u32) -> bool {
+        let cell = self.connections.get(slot as usize);
+        cell.is_some_and(|cell| cell.lock().as_ref().is_some_and(|kept| kept.is_dead(env)))
+    }
+
     fn is_in(&self, slot: u32, connection: Term<'_>) -> bool {
         self.connections[slot as usize].lock().as_ref().is_some_and(|kept| kept.is(connection))
     }
@@ -116,10 +122,18 @@ impl SharedPool {
                 }
             };
             let (core, owner, now) = (&resource.core, Owner(word), || resource.now_ns());
-            let answer = if overflow {
-                core.checkout(owner, wait, word, now, &mut actions)
-            } else {
-                core.checkout_within_size(owner, wait, word, now, &mut actions)
+            let answer = loop {
+                let answer = if overflow {
+                    core.checkout(owner, wait, word, now, &mut actions)
+                } else {
+                    core.checkout_within_size(owner, wait, word, now, &mut actions)
+                };
+                match answer {
+                    Checkout::Granted(lease) if resource.is_dead(env, lease.slot) => {
+                        let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
+                    }
+                    answer => break answer,
+                }
             };
             match answer {
                 Checkout::Granted(lease) => {
@@ -173,6 +187,7 @@ impl SharedPool {
                 let held = process.leases.iter().rposition(|lease| self.is_in(lease.slot, connection));
                 let Some(held) = held else { break Err(StaleLease) };
                 let lease = process.leases.swap_remove(held);
+                let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
                 let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
                 if result.is_ok() {
                     break result;
@@ -186,6 +201,7 @@ impl SharedPool {
     /// Gives back a lease, in any process.
     pub fn checkin_lease(&self, env: Env<'_>, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
         let mut actions = Actions::new();
+        let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
         let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
         self.carry_out(env, &mut actions);
         result

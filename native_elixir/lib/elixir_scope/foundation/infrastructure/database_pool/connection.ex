@@ -1,13 +1,15 @@
 defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   @moduledoc false
-  # Opens and closes one SQLite connection, a process of the driver erlang-p1-sqlite3.
+  # Opens and closes one SQLite connection of the driver erlang-p1-sqlite3.
 
   @behaviour ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool.Statement
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
 
   @setup_timeout 5_000
+  # SQLITE_BUSY and SQLITE_LOCKED.
+  @locked [5, 6]
 
   @doc "The worker's argument, or what is wrong with it."
   @spec argument(term(), term()) :: {:ok, map()} | {:error, Error.t()}
@@ -34,7 +36,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
           {:ok, connection}
 
         {:error, error} ->
-          close_connection(connection)
+          # The guard has the driver close.
+          Process.exit(connection, :kill)
           {:error, error}
       end
     end
@@ -67,24 +70,26 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp open(path) do
-    case :sqlite3.open(:anonymous,
-           file:
-             String.to_charlist(path)
-             |> :unicode.characters_to_binary()
-             |> :erlang.binary_to_list()
-         ) do
+    case Guard.start_link(driver_name(path)) do
       {:ok, connection} -> {:ok, connection}
       {:error, reason} -> cannot_open(path, to_text(reason))
     end
   end
 
+  # The VM encodes the name for the driver as it does file names: characters under UTF-8, else the bytes as they are.
+  defp driver_name(path) do
+    if :file.native_name_encoding() == :utf8,
+      do: String.to_charlist(path),
+      else: :binary.bin_to_list(path)
+  end
+
   # The first statement reads the file's header: what is no database is found out now, not by the first user. A
   # database that somebody has locked is a database.
   defp prepare(connection, setup) do
-    with :ok <- run(connection, "PRAGMA busy_timeout = 0", @setup_timeout),
+    with :ok <- run(connection, "PRAGMA busy_timeout = 0"),
          :ok <- header(connection) do
       Enum.reduce_while(setup, :ok, fn sql, :ok ->
-        case run(connection, sql, @setup_timeout) do
+        case run(connection, sql) do
           :ok -> {:cont, :ok}
           error -> {:halt, error}
         end
@@ -93,14 +98,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp header(connection) do
-    case run(connection, "PRAGMA schema_version", 0) do
-      {:error, %Error{error_type: :timeout}} -> :ok
-      result -> result
+    case Statement.run(connection, "PRAGMA schema_version", [], timeout: 0, grace: @setup_timeout) do
+      {:ok, _} -> :ok
+      {:error, %Error{context: %{sqlite_code: code}}} when code in @locked -> :ok
+      {:error, error} -> {:error, error}
     end
   end
 
-  defp run(connection, sql, timeout) do
-    with {:ok, _} <- Statement.run(connection, sql, [], timeout: timeout), do: :ok
+  defp run(connection, sql) do
+    with {:ok, _} <- Statement.run(connection, sql, [], timeout: @setup_timeout), do: :ok
   end
 
   defp cannot_open(path, why) do

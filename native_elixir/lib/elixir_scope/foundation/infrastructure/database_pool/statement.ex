@@ -23,7 +23,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     with {:ok, sql} <- text(sql),
          {:ok, params} <- params(params),
          {:ok, timeout} <- timeout(opts) do
-      attempt({connection, sql, params}, now() + timeout, timeout, 1)
+      grace = Keyword.get(opts, :grace, @grace)
+      attempt({connection, sql, params, grace}, now() + timeout, timeout, 1)
     end
   end
 
@@ -40,8 +41,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
   def rowid({:rowid, id}), do: id
   def rowid(_), do: nil
 
-  defp attempt({connection, sql, params} = statement, deadline, timeout, pause) do
-    case call(connection, sql, params, max(deadline - now(), 0) + @grace) do
+  defp attempt({connection, sql, params, grace} = statement, deadline, timeout, pause) do
+    case call(connection, sql, params, max(deadline - now(), 0) + grace) do
       {:error, code, _} when code in [@busy, @locked] ->
         again(statement, deadline, timeout, pause, code)
 
@@ -59,7 +60,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     end
   end
 
-  defp again({_, sql, _} = statement, deadline, timeout, pause, code) do
+  defp again({_, sql, _, _} = statement, deadline, timeout, pause, code) do
     left = deadline - now()
 
     if left <= 0 do
@@ -73,8 +74,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     end
   end
 
-  # An answer that does not come leaves a connection in an unknown state: nobody may use it again. Its pool closes
-  # it when its process is gone.
+  # A connection that does not answer is in an unknown state: nobody may use it again. Its pool notices its end.
   defp call(connection, sql, params, timeout) do
     result =
       if params == [],
