@@ -729,6 +729,66 @@ fn p20_a_broken_connection_is_destroyed_once() {
 }
 
 #[test]
+fn p20_a_connection_that_died_leaves_the_pool_idle_or_leased() {
+    let mut bench = Bench::new(2, 0);
+    let (idle, held) = (bench.lease(1), bench.lease(1));
+    bench.give_back(idle);
+    for slot in [idle.slot, held.slot, held.slot, 99] {
+        assert!(bench.pool.lost(slot, || 0, &mut Actions::new()), "what is closing already stays as it is");
+    }
+    let seen = bench.seen();
+    assert_eq!((seen.idle, seen.leased, seen.closing, seen.counts.broken), (0, 0, 2, 1));
+    assert_eq!(bench.checkin(held, Condition::Good), Err(StaleLease));
+}
+
+#[test]
+fn p06_a_connection_that_died_is_replaced_for_a_waiter() {
+    let mut bench = Bench::new(1, 0);
+    let held = bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    let mut actions = Actions::new();
+    assert!(bench.pool.lost(held.slot, || 0, &mut actions));
+    bench.take(actions);
+    assert!(matches!(bench.wakes[..], [(7, WakeOutcome::Granted(_))]));
+}
+
+#[test]
+fn p20_a_connection_that_died_before_its_waiter_was_told_is_told_first() {
+    let mut bench = Bench::new(1, 0);
+    let held = bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    let mut none = full();
+    bench.pool.checkin(held, Condition::Good, || 0, &mut none).unwrap();
+    assert!(!bench.pool.lost(held.slot, || 0, &mut none), "the waiter's wake is still to come");
+    bench.maintain(0);
+    let [(7, WakeOutcome::Granted(lease))] = bench.wakes[..] else { panic!("{:?}", bench.wakes) };
+    assert!(bench.pool.lost(held.slot, || 0, &mut Actions::new()));
+    assert_eq!(bench.checkin(lease, Condition::Good), Err(StaleLease));
+}
+
+#[test]
+fn p13_a_caller_may_keep_the_pool_within_its_size() {
+    let mut bench = Bench::new(1, 1);
+    let held = bench.lease(1);
+    let within = |bench: &mut Bench, wait, token| {
+        let mut actions = Actions::new();
+        let answer = bench.pool.checkout_within_size(Owner(2), wait, token, || 0, &mut actions);
+        bench.take(actions);
+        answer
+    };
+    assert_eq!(within(&mut bench, Wait::Never, 1), Checkout::Rejected(Refusal::Exhausted));
+    assert_eq!(within(&mut bench, Wait::ForCreation, 2), Checkout::Rejected(Refusal::Exhausted));
+    assert!(matches!(within(&mut bench, Wait::Forever, 3), Checkout::Queued(_)));
+    assert_eq!((bench.created, bench.wakes.len()), (1, 0));
+    // One that may grow the pool queues behind it: first come, first served, and each gets a connection.
+    bench.queue(3, Wait::Forever, 4);
+    assert_eq!(bench.created, 2);
+    assert!(matches!(bench.wakes[..], [(3, WakeOutcome::Granted(_))]));
+    bench.give_back(held);
+    assert!(matches!(bench.wakes[..], [_, (4, WakeOutcome::Granted(_))]));
+}
+
+#[test]
 fn p24_close_wakes_destroys_and_refuses() {
     let mut bench = Bench::new(2, 0).slow();
     bench.queue(1, Wait::Forever, 1);
