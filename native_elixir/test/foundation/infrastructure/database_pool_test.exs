@@ -4,6 +4,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
 
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
 
+  doctest DatabasePool
+
   setup do
     directory =
       Path.join(
@@ -351,20 +353,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
 
   test "a setup statement runs on each connection", %{path: path} do
     pool = start_database(path, setup: ["PRAGMA journal_mode = WAL", "PRAGMA cache_size = 7"])
+    pragma = fn conn, name -> elem(DatabasePool.query(conn, "PRAGMA " <> name), 1).rows end
 
-    for _ <- 1..2 do
-      assert {:ok, {[{"wal"}], [{7}], [{0}]}} =
-               with_database(pool, fn conn ->
-                 [mode, cache, busy] =
-                   for name <- ~w(journal_mode cache_size busy_timeout),
-                       do: elem(DatabasePool.query(conn, "PRAGMA " <> name), 1).rows
-
-                 spawn(fn -> with_database(pool, & &1) end)
-                 {mode, cache, busy}
-               end)
+    settings = fn conn ->
+      Enum.map(~w(journal_mode cache_size busy_timeout), &pragma.(conn, &1))
     end
 
-    assert_settled(pool)
+    both = with_database(pool, fn one -> {settings.(one), with_database(pool, settings)} end)
+    expected = [[{"wal"}], [{7}], [{0}]]
+    assert both == {:ok, {expected, {:ok, expected}}}
+    assert %{created: 2} = assert_settled(pool)
   end
 
   defp insert(pool, value, opts) do
