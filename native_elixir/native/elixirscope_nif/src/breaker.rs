@@ -13,6 +13,7 @@ use rustler::{Atom, Decoder, Encoder, Env, Error, LocalPid, NifMap, NifResult, R
 use crate::atoms;
 use crate::clock::ObjectClock;
 use crate::events::{Publisher, phase_atom};
+use crate::live::Live;
 use crate::permit;
 use crate::refusal::{created, narrow};
 
@@ -22,6 +23,7 @@ pub struct BreakerResource {
     clock: ObjectClock,
     id: u64,
     publisher: Publisher,
+    _live: Live,
 }
 
 #[rustler::resource_impl(name = "escope_breaker")]
@@ -74,7 +76,10 @@ fn breaker_new<'a>(
     publisher: LocalPid,
 ) -> Term<'a> {
     let publisher = Publisher::new(publisher);
-    created(env, options.build().map(|core| BreakerResource { core, clock, id, publisher }))
+    created(
+        env,
+        options.build().map(|core| BreakerResource { core, clock, id, publisher, _live: Live::breaker() }),
+    )
 }
 
 #[rustler::nif]

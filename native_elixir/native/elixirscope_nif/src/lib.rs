@@ -9,6 +9,7 @@
 //! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
 //! * `limiter`, `key`: rate limits, and how any term becomes a key.
 //! * `pool`: connection pools; processes that die give back what they held.
+//! * `live`: how many objects exist.
 //! * `refusal`: what is wrong with a configuration.
 //!
 //! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
@@ -22,6 +23,7 @@ mod clock;
 mod events;
 mod key;
 mod limiter;
+mod live;
 mod permit;
 mod pool;
 mod refusal;

@@ -9,12 +9,14 @@ use rustler::{Atom, Encoder, Env, NifMap, ResourceArc, Term};
 use crate::atoms;
 use crate::clock::ObjectClock;
 use crate::key::{self, TooLarge};
+use crate::live::Live;
 use crate::refusal::{created, refusal};
 
 /// A limiter and its clock.
 pub struct LimiterResource {
     core: Limiter,
     clock: ObjectClock,
+    _live: Live,
 }
 
 #[rustler::resource_impl(name = "escope_limiter")]
@@ -76,7 +78,7 @@ impl LimiterResource {
 #[rustler::nif]
 fn limiter_new<'a>(env: Env<'a>, max_keys: u64, clock: ObjectClock) -> Term<'a> {
     let core = Limiter::new(&LimiterConfig { max_keys, secret: None });
-    created(env, core.map(|core| LimiterResource { core, clock }))
+    created(env, core.map(|core| LimiterResource { core, clock, _live: Live::limiter() }))
 }
 
 /// `ok`, or `{refusal, retry_after_ms}`, or `{error, ...}`. The rule is `limit` per window and at once.

@@ -10,12 +10,14 @@ use elixirscope::breaker::{Outcome, Permit, RawPermit, RecordVerdict};
 use rustler::{Atom, Encoder, Env, LocalPid, Monitor, Resource, ResourceArc, Term};
 
 use crate::breaker::{BreakerResource, OutcomeArg, verdict_atom};
+use crate::live::Live;
 
 /// The right to make one call.
 pub struct PermitResource {
     breaker: ResourceArc<BreakerResource>,
     permit: RawPermit,
     done: AtomicBool,
+    _live: Live,
 }
 
 #[rustler::resource_impl(name = "escope_probe")]
@@ -39,7 +41,8 @@ impl PermitResource {
 
 /// Hands `permit` to the calling process.
 pub fn grant<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>, permit: Permit) -> Term<'a> {
-    let permit = PermitResource { breaker, permit: permit.into_raw(), done: AtomicBool::new(false) };
+    let permit = permit.into_raw();
+    let permit = PermitResource { breaker, permit, done: AtomicBool::new(false), _live: Live::permit() };
     let resource = ResourceArc::new(permit);
     if env.monitor(&resource, &env.pid()).is_none() {
         // The caller is being killed and will never record.

@@ -156,8 +156,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
   end
 
   test "order is restored", %{namespace: namespace} do
-    :ok = CircuitBreakerRegistry.register(namespace, :order)
-    CircuitBreakerTelemetry.announce(-1, namespace, :order)
+    CircuitBreakerTelemetry.announce(publisher(namespace), -1, namespace, :order)
     for sequence <- [3, 1, 2, 5, 4], do: send(publisher(namespace), native(-1, sequence))
 
     assert Enum.map(changes(namespace), & &1.sequence) == [1, 2, 3, 4, 5]
@@ -165,7 +164,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
   end
 
   test "a gap is given up after a while, and counted", %{namespace: namespace} do
-    CircuitBreakerTelemetry.announce(-2, namespace, :gap)
+    CircuitBreakerTelemetry.announce(publisher(namespace), -2, namespace, :gap)
     for sequence <- [1, 3, 6], do: send(publisher(namespace), native(-2, sequence))
 
     assert_receive {:circuit_breaker_event, %{sequence: 1}}
@@ -177,7 +176,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
   end
 
   test "the hold-back is bounded", %{namespace: namespace} do
-    CircuitBreakerTelemetry.announce(-3, namespace, :full)
+    CircuitBreakerTelemetry.announce(publisher(namespace), -3, namespace, :full)
     for sequence <- 2..65, do: send(publisher(namespace), native(-3, sequence))
 
     assert Enum.map(changes(namespace), & &1.sequence) == Enum.to_list(2..65)
@@ -196,6 +195,24 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     :ok = CircuitBreakerTelemetry.subscribe(namespace)
     CircuitBreaker.reset(namespace, :crash)
     assert [%{sequence: 2, cause: :reset}] = changes(namespace)
+  end
+
+  test "a breaker that is registered again starts at one, and its predecessor is silent", %{
+    namespace: namespace
+  } do
+    :ok = CircuitBreakerRegistry.register(namespace, :again, failure_threshold: 1)
+    {:ok, permit} = CircuitBreaker.acquire(namespace, :again)
+    :ok = CircuitBreakerRegistry.register(namespace, :again, failure_threshold: 2)
+    :ok = CircuitBreaker.record(permit, :failure)
+    for _ <- 1..2, do: fail(namespace, :again)
+
+    assert [%{sequence: 1, at_ns: 0}] = changes(namespace)
+    assert {:ok, %{admitted: 2}} = CircuitBreaker.stats(namespace, :again)
+  end
+
+  test "a stray message does no harm", %{namespace: namespace} do
+    send(publisher(namespace), :stray)
+    assert :ok = CircuitBreakerTelemetry.sync(namespace)
   end
 
   test "a subscription ends with its process, or on demand", %{namespace: namespace} do

@@ -11,8 +11,15 @@ defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
              ~s(version = "#{version}")
   end
 
-  @tag :tmp_dir
-  test "a library that cannot be loaded says why", %{tmp_dir: tmp_dir} do
+  test "a library that cannot be loaded says why" do
+    tmp_dir =
+      Path.join(
+        System.tmp_dir!(),
+        "elixirscope_#{System.pid()}_#{System.unique_integer([:positive])}"
+      )
+
+    on_exit(fn -> File.rm_rf!(tmp_dir) end)
+
     # A VM of its own, with the application's code but another library in its place.
     ebin = Path.join([tmp_dir, "elixir_scope_foundation", "ebin"])
     native = Path.join([tmp_dir, "elixir_scope_foundation", "priv", "native"])

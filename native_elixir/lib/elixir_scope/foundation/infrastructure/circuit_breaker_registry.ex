@@ -86,11 +86,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
 
   defp creator(namespace, service, overrides) do
     fn ->
+      id = System.unique_integer([:positive])
+
       with {:ok, config} <- Config.breaker(overrides),
-           {:ok, publisher} <- CircuitBreakerTelemetry.ensure(namespace) do
-        id = System.unique_integer([:positive])
-        CircuitBreakerTelemetry.announce(id, namespace, service)
-        new(config, ManualClock.clock(namespace), id, publisher)
+           {:ok, publisher} <- CircuitBreakerTelemetry.ensure(namespace),
+           {:ok, entry} <- new(config, ManualClock.clock(namespace), id, publisher) do
+        CircuitBreakerTelemetry.announce(publisher, id, namespace, service)
+        {:ok, entry}
       end
     end
   end

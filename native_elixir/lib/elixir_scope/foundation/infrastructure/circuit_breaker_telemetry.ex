@@ -118,9 +118,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     :ok
   end
 
+  # A new breaker; whatever had its name before is not told about any more.
   @doc false
-  @spec announce(pos_integer(), Names.namespace(), atom()) :: true
-  def announce(id, namespace, service), do: :ets.insert(__MODULE__, {id, namespace, service, 0})
+  @spec announce(pid(), pos_integer(), Names.namespace(), atom()) :: :ok
+  def announce(publisher, id, namespace, service) do
+    :ets.insert(__MODULE__, {id, namespace, service, 0})
+    GenServer.cast(publisher, {:retire, namespace, service, id})
+  end
 
   @doc false
   @spec ensure(Names.namespace()) :: {:ok, pid()} | {:error, ElixirScope.Foundation.Error.t()}
@@ -176,6 +180,17 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     do: {:reply, %{published_events: state.published, dropped_events: state.dropped}, state}
 
   @impl true
+  def handle_cast({:retire, namespace, service, successor}, state) do
+    old =
+      :ets.match(__MODULE__, {:"$1", namespace, service, :_})
+      |> List.flatten()
+      |> List.delete(successor)
+
+    Enum.each(old, &:ets.delete(__MODULE__, &1))
+    {:noreply, %{state | held: Map.drop(state.held, old)}}
+  end
+
+  @impl true
   def handle_info({:escope_breaker_event, id, sequence, change}, state) do
     case :ets.lookup(__MODULE__, id) do
       [{^id, namespace, service, last}] ->
@@ -192,6 +207,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
 
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
     do: {:noreply, drop_subscriber(state, pid)}
+
+  # Nothing else is meant for this process, and a stray message is no reason to lose what is held back.
+  def handle_info(_stray, state), do: {:noreply, state}
 
   defp receive_event(state, id, last, event) do
     case distance(last, event.sequence) do

@@ -44,6 +44,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
 
   def library_version, do: stub()
   def statuses, do: stub()
+  def live_objects, do: stub()
 
   # Clocks.
 
