@@ -208,6 +208,7 @@ fn p03_double_foreign_and_made_up_leases_change_nothing() {
     for lease in [
         old,
         foreign,
+        Lease { pool: foreign.pool, ..current },
         Lease { slot: u32::MAX, ..current },
         Lease { slot: 1, ..current },
         Lease { epoch: current.epoch + 1, ..current },
@@ -490,6 +491,24 @@ fn p13_a_surplus_closes_by_idle_age_and_not_by_birth() {
 }
 
 #[test]
+fn p13_the_edge_is_told_once_when_to_call_maintain() {
+    let config = PoolConfig { size: 1, max_overflow: 2, overflow_ttl_ns: 100, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    let leases = [bench.lease(1), bench.lease(1), bench.lease(1)];
+    let alarm_of_return = |bench: &Bench, lease, now| {
+        let mut actions = Actions::new();
+        bench.pool.checkin(lease, Condition::Good, || now, &mut actions).unwrap();
+        actions.alarm_ns()
+    };
+    assert_eq!(alarm_of_return(&bench, leases[0], 10), Some(110));
+    assert_eq!(alarm_of_return(&bench, leases[1], 20), None, "110 is told already");
+    assert_eq!(bench.maintain(110), Some(120), "the answer of maintain is the next alarm");
+    assert_eq!(alarm_of_return(&bench, leases[2], 115), None);
+    assert_eq!(bench.maintain(120), None);
+    assert_eq!((bench.seen().idle, bench.seen().overflow), (1, 0));
+}
+
+#[test]
 fn p13_without_a_ttl_the_surplus_closes_on_return() {
     let mut bench = Bench::new(1, 1);
     let (a, b) = (bench.lease(1), bench.lease(1));
@@ -665,6 +684,19 @@ fn p19_a_wake_that_was_not_told_dies_with_its_waiter() {
         assert!(bench.wakes.is_empty(), "the dead get no messages");
         assert_eq!((bench.seen().leased, bench.seen().counts.reclaimed), (0, 1 + round));
     }
+}
+
+#[test]
+fn p01_a_report_about_an_action_that_was_not_told_is_stale() {
+    let mut bench = Bench::new(1, 0).slow();
+    let mut none = full();
+    bench.pool.checkout(Owner(1), Wait::Forever, 1, || 0, &mut none);
+    for epoch in 0..4 {
+        assert_eq!(bench.pool.created(0, epoch, Ok(()), || 0, &mut none), Err(StaleReport));
+    }
+    bench.maintain(0);
+    bench.create_next(Ok(()));
+    assert_eq!(bench.granted(), [1]);
 }
 
 #[test]
