@@ -45,8 +45,8 @@ impl Options {
     }
 }
 
-/// A pool that belongs to the calling process.
-#[rustler::nif]
+/// A pool that belongs to the calling process. Dirty: it sets aside the memory of all waiters.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn pool_new<'a>(env: Env<'a>, options: Options, clock: ObjectClock) -> Term<'a> {
     match open(env, &options.config(), clock) {
         Ok(pool) => (atoms::ok(), pool).encode(env),
@@ -191,7 +191,8 @@ fn pool_maintain<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>) -> Term<'a> {
     }
 }
 
-#[rustler::nif]
+/// Closes the pool. Dirty: it wakes all waiters.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn pool_close(env: Env<'_>, pool: ResourceArc<SharedPool>) -> Atom {
     pool.close(env);
     atoms::ok()

@@ -3,6 +3,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
 
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Lease
 
+  doctest ConnectionPool
+
   describe "connection pool" do
     test "manages connection lifecycle" do
       test = self()
@@ -302,6 +304,42 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
       end
 
       assert_settled(pool)
+    end
+  end
+
+  describe "a worker module" do
+    defmodule Echo do
+      @behaviour ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
+
+      @impl true
+      def create_connection(value), do: Agent.start_link(fn -> value end)
+
+      @impl true
+      def close_connection(agent), do: Agent.stop(agent)
+    end
+
+    test "makes connections from its argument, under a supervisor of the user" do
+      namespace = {:test, make_ref()}
+      children = [{ConnectionPool, name: :echo, namespace: namespace, worker: {Echo, :hello}}]
+      {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
+
+      assert {:ok, :hello} =
+               ConnectionPool.with_connection({namespace, :echo}, &Agent.get(&1, fn v -> v end))
+
+      assert :ok = Supervisor.stop(supervisor)
+
+      assert {:error, %Error{error_type: :pool_not_found}} =
+               ConnectionPool.status({namespace, :echo})
+    end
+
+    test "that is wrong keeps its supervisor from starting, with the reason" do
+      Process.flag(:trap_exit, true)
+      children = [{ConnectionPool, name: :echo, worker: {Echo, 1}, size: -1}]
+
+      assert {:error, {:shutdown, reason}} =
+               Supervisor.start_link(children, strategy: :one_for_one)
+
+      assert {:failed_to_start_child, _, %Error{context: %{argument: :size, value: -1}}} = reason
     end
   end
 

@@ -6,10 +6,18 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   microsecond. The pool's own process only makes and closes connections; a slow connect stands in nobody's
   way.
 
-      {:ok, _} =
-        ConnectionPool.start_link(name: :echo, size: 2, create: fn -> Agent.start_link(fn -> 0 end) end)
-
-      {:ok, 0} = ConnectionPool.with_connection(:echo, fn agent -> Agent.get(agent, & &1) end)
+      iex> alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+      iex> {:ok, _} = ConnectionPool.start_link(name: :echo, size: 2, create: fn -> Agent.start_link(fn -> 7 end) end)
+      iex> ConnectionPool.with_connection(:echo, fn agent -> Agent.get(agent, & &1) end)
+      {:ok, 7}
+      iex> {:ok, agent} = ConnectionPool.checkout(:echo)
+      iex> ConnectionPool.checkin(:echo, agent)
+      :ok
+      iex> {:error, error} = ConnectionPool.checkin(:echo, agent)
+      iex> error.error_type
+      :stale_lease
+      iex> ConnectionPool.stop(:echo)
+      :ok
 
   In the user's own supervision tree: `{ConnectionPool, name: :echo, worker: Echo}`, see
   `ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker`. Pools of
@@ -43,6 +51,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       from the one to the other;
     * `:close_timeout` (5000): when closing a connection takes longer, it is killed;
     * `:drain` (1000): how long a stopping pool waits for its connections to come back.
+
+  ## Events
+
+  Below the telemetry prefix, `[:connection_pool, name]` with the measurement `count: 1`. The pool process emits
+  `:connection_created`, `:connection_closed`, `:connection_down` and `:create_failed`; a refused call emits its
+  refusal: `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`. A check-out that
+  succeeds emits nothing; `status/1` counts it.
   """
 
   alias ElixirScope.Foundation.Error
@@ -75,17 +90,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     with {:ok, config} <- Config.new(options), do: Server.start_link(config)
   end
 
-  @doc "The child specification of one pool."
+  @doc "The child specification of one pool. Options that are wrong are refused when it is started."
   @spec child_spec(keyword() | map()) :: Supervisor.child_spec()
   def child_spec(options) do
-    options = if is_map(options), do: Map.to_list(options), else: options
-    close = Keyword.get(options, :drain, 1_000) + Keyword.get(options, :close_timeout, 5_000)
+    {id, shutdown} =
+      case Config.new(options) do
+        {:ok, config} ->
+          {{config.namespace, config.name}, config.drain + config.close_timeout + 1_000}
 
-    %{
-      id: {__MODULE__, Keyword.get(options, :namespace, :production), options[:name]},
-      start: {__MODULE__, :start_link, [options]},
-      shutdown: close + 1_000
-    }
+        {:error, _} ->
+          {options, 5_000}
+      end
+
+    %{id: {__MODULE__, id}, start: {__MODULE__, :start_link, [options]}, shutdown: shutdown}
   end
 
   @doc """
@@ -204,9 +221,14 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     do: Config.invalid(:fun, fun, "a function of one argument")
 
   @doc """
-  What the pool looks like now, and what it has counted.
+  What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
 
-  Never waits for the pool's process; the numbers are of one instant.
+    * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
+      `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
+    * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
+      `queue_full`, `closed_requests`, `create_failed`;
+    * leases: `returned`, `broken`, `reclaimed` (by the holder's death);
+    * connections: `created`, `create_errors`, `destroyed`.
   """
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
   def status(pool) do

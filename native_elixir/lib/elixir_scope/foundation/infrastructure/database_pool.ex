@@ -11,6 +11,11 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
         DatabasePool.query(conn, "SELECT name FROM users WHERE id = ?", [7])
       end)
 
+      iex> alias ElixirScope.Foundation.Infrastructure.DatabasePool
+      iex> {:ok, _} = DatabasePool.start_link(path: ":memory:", name: :scratch, size: 1, max_overflow: 0)
+      iex> DatabasePool.with_connection(&DatabasePool.query(&1, "SELECT 1 + ? AS sum", [2]), pool: :scratch)
+      {:ok, %{columns: ["sum"], rows: [{3}]}}
+
   Without a `:path` the pool does not start and `with_connection/2` answers `:pool_not_found`. To run it in your
   own tree instead: `{DatabasePool, path: "app.db"}`. It takes the options of
   `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and `:setup`, SQL statements that are run on
@@ -44,12 +49,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   end
 
   @doc "The child specification of one pool."
-  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  @spec child_spec(keyword() | map()) :: Supervisor.child_spec()
   def child_spec(options) do
-    %{
-      ConnectionPool.child_spec([name: options[:name] || :database] ++ options)
-      | start: {__MODULE__, :start_link, [options]}
-    }
+    pool_options =
+      case options(options) do
+        {:ok, pool_options} -> pool_options
+        {:error, _} -> []
+      end
+
+    %{ConnectionPool.child_spec(pool_options) | start: {__MODULE__, :start_link, [options]}}
   end
 
   @doc false
