@@ -1,0 +1,3 @@
+from .breaker import *
+from .clock import ManualClock
+from .errors import *
