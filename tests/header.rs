@@ -12,7 +12,7 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 3] =
+const SECTIONS: [(&str, &str); 4] =
     [("Status", "status"), ("Version and clock", "version"), ("Circuit breaker", "breaker")];
 
 fn root() -> PathBuf {

@@ -25,6 +25,7 @@ compile_error!(
 pub mod boundary;
 pub mod breaker;
 pub mod handle;
+pub mod limiter;
 pub mod options;
 pub mod status;
 pub mod version;

@@ -1,1 +1,38 @@
-//! Token-bucket rate limiter.
+//! Token-bucket rate limiter: the generic cell rate algorithm in exact integer arithmetic.
+//!
+//! * [`Rule`] says `tokens` per `period_ns` with a `burst`; [`Bucket`] applies it to one thing,
+//!   [`Limiter`] to many keys in a table whose size is fixed when it is made.
+//! * `gcra` is the arithmetic, in ticks, so that no rate is ever rounded. It knows no atomics.
+//! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `table` is the
+//!   protocol that changes the words, and `key` turns bytes into the 56 bits that name a key.
+//!
+//! # What is promised
+//!
+//! For all `s <= t`, the cost admitted with times in `[s, t]` is at most
+//! `burst + floor(tokens * (t - s) / period)`. With `burst == tokens` a window of one period can therefore see
+//! up to twice `tokens`: the burst and the refill. Who means "never more than L in any period" chooses
+//! `burst + tokens <= L`.
+//!
+//! A denial writes nothing. An older `now` is compared with the stored instant only, so it makes a check
+//! stricter and never more generous; nothing remembers the highest `now` of all keys.
+
+// A half of a wide word is `u64` in the product and `u32` under loom: what is useless here is needed there.
+#![allow(clippy::useless_conversion)]
+
+mod bucket;
+mod decision;
+mod entry;
+mod gcra;
+mod key;
+mod keyed;
+mod places;
+mod rule;
+mod table;
+
+pub use bucket::Bucket;
+pub use decision::{Decision, Verdict};
+pub use key::{Key, KeyHasher};
+pub use keyed::{Limiter, LimiterConfig, LimiterStats};
+pub use places::Line;
+pub use rule::{KeyedRule, Rule};
+pub use table::Table;

@@ -1,1 +1,209 @@
-//! Connection pool.
+//! Connection pool that hands out slot numbers and leases, never connections.
+//!
+//! The edge keeps a connection per slot. It asks with [`Pool::checkout`], gets a [`Lease`], a place in the queue
+//! or a refusal, and carries out the [`Actions`] that each call leaves in its buffer: make a connection, close
+//! one, wake a waiter. So no connection is ever made, closed or touched under the lock, and the whole pool runs
+//! in a model checker.
+//!
+//! * [`PoolConfig`] (`config`): what a pool can be told.
+//! * [`Lease`], [`Ticket`], [`Checkout`] ... (`lease`): what goes in and out, plain integers.
+//! * [`Actions`] (`actions`): what the edge has to do.
+//! * `state`: the events and invariant W; `slots`: the slot table with its state diagram; `waiters`: the queue and
+//!   the word that decides a wait; `owners`, `deadlines`, `list`, `backoff`: one data structure each.
+//! * [`Snapshot`] (`snapshot`): state and counts that reconcile.
+//!
+//! # Rules
+//!
+//! * **First come, first served.** A slot that becomes free goes to the oldest waiter. Nobody overtakes.
+//! * **Nothing is lost.** A waiter and a free slot never exist together; what a failed connection frees is offered
+//!   again in the same step (invariant W, in `state`).
+//! * **One outcome a wait.** Grant, time-out, cancel, close and failure meet in one compare-and-swap (`waiters`).
+//! * **Old leases are harmless.** A second check-in, one after the owner's death and one of another pool's lease are
+//!   told from a live one by pool and epoch, and change nothing.
+//!
+//! # The lock, and the death of an owner
+//!
+//! One short lock a pool; under it there is no allocation, no wake-up and no user code but `now`, which is called at
+//! most once a call and must not call the pool. [`Pool::owner_gone`] must not wait, since the BEAM calls it on a
+//! scheduler: it pushes the owner onto a lock-free list and tries the lock. If somebody holds it, that somebody looks
+//! at the list again after its unlock; so every death is dealt with at once, by the one or the other, and the actions
+//! are in the buffer of the one who did it. [`crate::sync::PushList`] says why neither can miss the other.
+
+mod actions;
+mod backoff;
+mod config;
+mod deadlines;
+mod lease;
+mod list;
+mod owners;
+mod slots;
+mod snapshot;
+mod state;
+mod waiters;
+
+use std::sync::Arc;
+
+pub use actions::{Action, Actions, DestroyReason, WakeOutcome};
+pub use config::{CreateFailure, IdleOrder, MAX_SLOTS, MAX_WAITERS, PoolConfig};
+pub use lease::{
+    CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Refusal, StaleLease, StaleReport, Ticket, Wait,
+};
+pub use snapshot::{Counts, Snapshot};
+
+use crate::error::ConfigError;
+use crate::sync::{Mutex, PushList, unique_id};
+use state::{Now, State};
+use waiters::Words;
+
+/// A pool of slots. Shared by reference between any number of threads.
+///
+/// Every call that takes `actions` adds to the buffer whatever became due, also on account of other callers; the
+/// caller carries it out after the call.
+#[derive(Debug)]
+pub struct Pool {
+    gone: PushList<Owner>,
+    state: Mutex<State>,
+    words: Arc<Words>,
+    id: u64,
+}
+
+impl Pool {
+    /// A pool with no connections yet; they are made on demand.
+    pub fn new(config: &PoolConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        // A cell for each waiter, and one for each lease that a wait ended in.
+        let cells = (config.max_waiters + config.capacity()) as usize;
+        let words = Arc::new(Words::new(cells));
+        let id = unique_id();
+        let state = Mutex::new(State::new(id, config, Arc::clone(&words), cells));
+        Ok(Self { gone: PushList::new(), state, words, id })
+    }
+
+    /// The number that this pool's leases carry.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Asks for a slot. `waiter_token` comes back in the wake that ends a wait.
+    #[inline]
+    pub fn checkout(
+        &self,
+        owner: Owner,
+        wait: Wait,
+        waiter_token: u64,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Checkout {
+        #[cfg(escope_sabotage = "pool_split_enqueue")]
+        if self.state.lock().snapshot().idle == 0 {
+            return self.locked(now, actions, |state, now| {
+                state.checkout_none_idle(owner, wait, waiter_token, now.get())
+            });
+        }
+        self.locked(now, actions, |state, now| state.checkout(owner, wait, waiter_token, now))
+    }
+
+    /// Gives a slot back.
+    #[inline]
+    pub fn checkin(
+        &self,
+        lease: Lease,
+        condition: Condition,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Result<(), StaleLease> {
+        self.locked(now, actions, |state, now| state.checkin(lease, condition, now))
+    }
+
+    /// Gives up a wait. Afterwards the caller waits no more, whatever the outcome says; a wake that says the same
+    /// may still be on its way to it, unless the outcome is [`CancelOutcome::Cancelled`].
+    pub fn cancel(
+        &self,
+        ticket: Ticket,
+        reason: GiveUp,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> CancelOutcome {
+        let won = self.words.decide(ticket, reason.end());
+        self.locked(now, actions, |state, _| state.cancel(ticket, won, reason))
+    }
+
+    /// Reports a [`Action::Create`]: the connection stands in its slot, or an error code of the edge's.
+    pub fn created(
+        &self,
+        slot: u32,
+        epoch: u64,
+        result: Result<(), u64>,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Result<(), StaleReport> {
+        self.locked(now, actions, |state, now| state.created(slot, epoch, result, now.get()))
+    }
+
+    /// Reports a [`Action::Destroy`]: the slot is empty. Until then it counts, so that no server ever sees more
+    /// connections than the pool may have.
+    pub fn destroyed(
+        &self,
+        slot: u32,
+        epoch: u64,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Result<(), StaleReport> {
+        self.locked(now, actions, |state, now| state.destroyed(slot, epoch, now.get()))
+    }
+
+    /// Ends all leases and waits of an owner; its connections are destroyed. Never waits for the lock. Telling it
+    /// twice is telling it once. [`Owner::NONE`] has nothing to end.
+    pub fn owner_gone(&self, owner: Owner, now: impl FnOnce() -> u64, actions: &mut Actions) {
+        self.gone.push(owner);
+        self.settle(&mut Now::new(now), actions);
+    }
+
+    /// Does what time asks for: times out waiters, closes surplus connections, tries creations again. Returns when
+    /// to call it next, and hands out actions that did not fit before.
+    pub fn maintain(&self, now: impl FnOnce() -> u64, actions: &mut Actions) -> Option<u64> {
+        self.locked(now, actions, |state, now| state.maintain(now.get()))
+    }
+
+    /// Closes the pool for good: waiters are woken, idle connections destroyed, others when they come back. Closing
+    /// again does nothing.
+    pub fn close(&self, now: impl FnOnce() -> u64, actions: &mut Actions) {
+        self.locked(now, actions, |state, _| state.close());
+    }
+
+    /// State and counts at this instant. It takes the lock, so it may inherit a death to deal with, like any call.
+    pub fn snapshot(&self, now: impl FnOnce() -> u64, actions: &mut Actions) -> Snapshot {
+        self.locked(now, actions, |state, _| state.snapshot())
+    }
+
+    #[inline]
+    fn locked<F: FnOnce() -> u64, R>(
+        &self,
+        now: F,
+        actions: &mut Actions,
+        event: impl FnOnce(&mut State, &mut Now<F>) -> R,
+    ) -> R {
+        let mut now = Now::new(now);
+        let mut state = self.state.lock();
+        let result = event(&mut state, &mut now);
+        state.flush(actions);
+        drop(state);
+        #[cfg(not(escope_sabotage = "pool_no_recheck"))]
+        if !self.gone.is_empty() {
+            self.settle(&mut now, actions);
+        }
+        result
+    }
+
+    /// Deals with the dead, or leaves them to the holder of the lock, who looks again after its unlock.
+    #[cold]
+    fn settle<F: FnOnce() -> u64>(&self, now: &mut Now<F>, actions: &mut Actions) {
+        while !self.gone.is_empty() {
+            let Some(mut state) = self.state.try_lock() else { return };
+            let gone = self.gone.take();
+            gone.for_each(|owner| state.owner_gone(owner, now.get()));
+            state.flush(actions);
+            drop(state);
+        }
+    }
+}

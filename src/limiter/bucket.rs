@@ -1,0 +1,140 @@
+//! One bucket: a rule applied to one thing.
+
+use super::decision::{Decision, Verdict};
+use super::gcra::MAX_VALUE;
+use super::rule::Rule;
+use crate::counters::Counters;
+use crate::sync::{AtomicU64, AtomicWide, Ordering, Wide};
+
+const ALLOWED: usize = 0;
+const LIMITED: usize = 1;
+const NEVER: usize = 2;
+
+/// A token bucket. Exact for every rule and every `now` up to 2^62 - 1 ns, where time stops.
+#[derive(Debug)]
+pub struct Bucket {
+    rule: Rule,
+    tat: Tat,
+    counters: Counters<3>,
+}
+
+/// The instant that is the bucket's whole state, in ticks, in the narrowest word that provably holds it.
+#[derive(Debug)]
+enum Tat {
+    /// `n * now + burst * w` stays below 2^64 for every `now`: so for any number of tokens that divides its
+    /// period.
+    Narrow(AtomicU64),
+    Wide(AtomicWide),
+}
+
+/// A word that holds the instant. All accesses are relaxed: it is the only shared state, so the order of its
+/// changes is all the order there is.
+trait Word {
+    fn load(&self) -> u128;
+    fn replace(&self, old: u128, new: u128) -> Result<(), u128>;
+}
+
+impl Word for AtomicU64 {
+    #[inline]
+    fn load(&self) -> u128 {
+        u128::from(self.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn replace(&self, old: u128, new: u128) -> Result<(), u128> {
+        let result = self.compare_exchange_weak(old as u64, new as u64, Ordering::Relaxed, Ordering::Relaxed);
+        result.map(|_| ()).map_err(u128::from)
+    }
+}
+
+/// [`AtomicWide`] under a name of its own: under loom it is the same type as the narrow word.
+struct WideWord<'a>(&'a AtomicWide);
+
+impl Word for WideWord<'_> {
+    #[inline]
+    fn load(&self) -> u128 {
+        u128::from(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn replace(&self, old: u128, new: u128) -> Result<(), u128> {
+        let result =
+            self.0.compare_exchange_weak(old as Wide, new as Wide, Ordering::Relaxed, Ordering::Relaxed);
+        result.map(|_| ()).map_err(u128::from)
+    }
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(rule: Rule) -> Self {
+        let ticks = rule.ticks();
+        let highest = ticks.instant(MAX_VALUE) + ticks.full;
+        let tat = match u64::try_from(highest) {
+            Ok(_) => Tat::Narrow(AtomicU64::new(0)),
+            Err(_) => Tat::Wide(AtomicWide::new(0)),
+        };
+        Self { rule, tat, counters: Counters::new() }
+    }
+
+    /// The rule.
+    pub const fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Debits `cost` if the rule admits it. `now` is read once.
+    #[inline]
+    pub fn check(&self, cost: u64, now: impl FnOnce() -> u64) -> Decision {
+        let now = now().min(MAX_VALUE);
+        let decision = match &self.tat {
+            Tat::Narrow(word) => self.debit(word, cost, now),
+            Tat::Wide(word) => self.debit(&WideWord(word), cost, now),
+        };
+        self.counters.increment(match decision.verdict {
+            Verdict::Allowed => ALLOWED,
+            Verdict::Never => NEVER,
+            Verdict::Limited | Verdict::TableFull => LIMITED,
+        });
+        decision
+    }
+
+    /// What a check of cost one would say, without a debit. Not counted.
+    pub fn peek(&self, now: impl FnOnce() -> u64) -> Decision {
+        let tat = match &self.tat {
+            Tat::Narrow(word) => Word::load(word),
+            Tat::Wide(word) => WideWord(word).load(),
+        };
+        Decision::peek(&self.rule, self.rule.ticks().debt(tat, now().min(MAX_VALUE)))
+    }
+
+    /// Fills the bucket.
+    pub fn reset(&self) {
+        match &self.tat {
+            Tat::Narrow(word) => word.store(0, Ordering::Relaxed),
+            Tat::Wide(word) => word.store(0, Ordering::Relaxed),
+        }
+    }
+
+    /// Checks admitted, refused for now, and with a cost above the burst.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.counters.sum(ALLOWED), self.counters.sum(LIMITED), self.counters.sum(NEVER))
+    }
+
+    #[inline]
+    fn debit(&self, word: &impl Word, cost: u64, now: u64) -> Decision {
+        let ticks = self.rule.ticks();
+        let mut tat = word.load();
+        loop {
+            let debt = ticks.debt(tat, now);
+            let Some(after) = ticks.after(debt, cost) else {
+                return Decision::refused(&self.rule, debt, cost);
+            };
+            if cost == 0 {
+                return Decision::allowed(&self.rule, debt);
+            }
+            match word.replace(tat, ticks.instant(now) + after) {
+                Ok(()) => return Decision::allowed(&self.rule, after),
+                Err(current) => tat = current,
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Layout of a key's word in the table.
+//!
+//! ```text
+//!  high half:  { key: 56 | generation: 2 | n: 6 }     low half:  { tat: 64 }
+//! ```
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | all zero | EMPTY. No entry is zero, since `n` is 1 to 58. |
+//! | `tat < 0xFF << 56` | COMMITTED: the key owes what `tat` (in ticks, `n` a nanosecond) lies ahead of now. |
+//! | `tat >= 0xFF << 56` | TENTATIVE: a first touch is under way; the low 56 bits are its nonce. |
+//!
+//! `n` stands beside `tat` so that a call with another rule can read the debt as time. `generation` belongs to
+//! limits with a name; an entry made by a rule that came with the call keeps zero. Under loom each half has 32
+//! bits and the key 24.
+
+use super::key::{KEY_BITS, Key};
+use crate::sync::{HALF, Half, Wide, hi, lo, wide};
+
+/// Largest number of ticks a nanosecond. With it, 2^58 ns (9 years of uptime) stay below the tentative range.
+pub(super) const MAX_N: u64 = 58;
+
+/// A table's `now` stops here.
+pub(super) const MAX_NOW_NS: u64 = (1 << (HALF - 6)) - 1;
+
+/// First word of the tentative range.
+const TENTATIVE: Half = 0xFF << (HALF - 8);
+
+/// Largest `tat` of a committed entry.
+pub(super) const MAX_TAT: u64 = (0xFF << (HALF - 8)) - 1;
+
+/// Bits of the high half below the key.
+const KEY_SHIFT: u32 = HALF - KEY_BITS;
+const N_BITS: u32 = 6;
+const N_MASK: Half = (1 << N_BITS) - 1;
+const GENERATION_MASK: Half = 3 << N_BITS;
+
+/// No entry.
+pub(super) const EMPTY: Wide = 0;
+
+/// A word of the table, by what it says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry(pub Wide);
+
+impl Entry {
+    /// The first word of a first touch.
+    pub fn tentative(key: Key, n: u64, nonce: u64) -> Self {
+        let nonce = if cfg!(escope_sabotage = "limiter_nonce") { 0 } else { nonce as Half & !TENTATIVE };
+        Self(wide(identity(key, 0, n), TENTATIVE | nonce))
+    }
+
+    /// A key that owes up to `tat`, where `n` ticks are a nanosecond.
+    #[inline]
+    pub fn committed(key: Key, n: u64, tat: u128) -> Self {
+        Self(wide(identity(key, 0, n), tat as Half))
+    }
+
+    /// This entry of the same key with a new `tat`; the generation stays.
+    #[inline]
+    pub fn moved(self, key: Key, n: u64, tat: u128) -> Self {
+        Self(wide(identity(key, hi(self.0) & GENERATION_MASK, n), tat as Half))
+    }
+
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.0 == EMPTY
+    }
+
+    #[inline]
+    pub fn is_of(self, key: Key) -> bool {
+        u64::from(hi(self.0) >> KEY_SHIFT) == key.to_raw() && !self.is_empty()
+    }
+
+    #[inline]
+    pub fn is_tentative(self) -> bool {
+        lo(self.0) >= TENTATIVE
+    }
+
+    /// The stored instant in ticks of `n` a nanosecond. Rounded up, so a change of rule never creates tokens;
+    /// the debt stays the same time: `ceil(tat * n / stored n)` is `n * now` plus the converted debt for
+    /// every `now`, so a retry time holds across the conversion.
+    #[inline]
+    pub fn tat(self, n: u64) -> u128 {
+        let (tat, stored) = (u64::from(lo(self.0)), self.n());
+        if stored == n {
+            u128::from(tat)
+        } else {
+            (u128::from(tat) * u128::from(n)).div_ceil(u128::from(stored))
+        }
+    }
+
+    /// Whether nothing is owed at `now`.
+    #[inline]
+    pub fn is_full(self, now: u64) -> bool {
+        u128::from(lo(self.0)) <= u128::from(self.n()) * u128::from(now)
+    }
+
+    /// Nanoseconds until nothing is owed.
+    pub fn time_to_full(self, now: u64) -> u64 {
+        let debt = u128::from(lo(self.0)).saturating_sub(u128::from(self.n()) * u128::from(now));
+        debt.div_ceil(u128::from(self.n())) as u64
+    }
+
+    #[inline]
+    fn n(self) -> u64 {
+        u64::from(hi(self.0) & N_MASK)
+    }
+}
+
+#[inline]
+fn identity(key: Key, generation: Half, n: u64) -> Half {
+    (key.to_raw() as Half) << KEY_SHIFT | generation | n as Half
+}

@@ -1,0 +1,335 @@
+//! The keyed table: a lock-free cell of fixed size over memory that the caller gives.
+//!
+//! A table is a slice of [`Line`]s: first a header, then the sections of `places`. It holds no pointer, so the
+//! same lines work at any address, on the heap or in memory that processes share. Every change is one
+//! compare-and-swap of a key's whole word, so a process that dies at any instruction leaves the table valid.
+//!
+//! # Absent means full
+//!
+//! A key that owes nothing cannot be told from one that was never seen. Its place is therefore taken by the
+//! next key that needs one, and nothing ever sweeps the table.
+//!
+//! # First touch
+//!
+//! A key must never have two entries, for each would admit a burst of its own. A thread that finds none:
+//!
+//! 1. puts a TENTATIVE entry, with a nonce that no other attempt uses, in the place it chose;
+//! 2. passes a sequentially consistent fence;
+//! 3. reads all other places of the key again. A committed entry wins over it, and so does a tentative one of
+//!    lower rank: it withdraws and starts again. A tentative one of higher rank it empties;
+//! 4. replaces its tentative entry by the committed one. If the entry is gone, it starts again.
+//!
+//! Of two threads, the fence of one comes first, and the rescan of the other sees its entry; so at most one
+//! commits. Anybody may take over a tentative entry of the same key, and of another key when no other place is
+//! left, so nobody waits for a thread that died. The nonce makes that safe: without it an entry that was
+//! taken over could be committed by its first owner, whose rescan is out of date.
+//!
+//! # The floor
+//!
+//! When a place is taken from a key that owes nothing, the instant of that is lost. A check of the lost key
+//! whose `now` was read a moment earlier must not refill the time in between twice. So the header keeps the
+//! latest such instant, raised before the place is taken, and a first touch happens at `now` or at the floor,
+//! whichever is later: an instant between the reading of the clock and the return of the call. Only first
+//! touches read it; a key that has an entry never does.
+
+use super::decision::Decision;
+use super::entry::{EMPTY, Entry, MAX_NOW_NS};
+use super::key::Key;
+use super::places::{Line, Place, SECTIONS, WAYS, home_way, line_of, nominal_keys, section_for};
+use super::rule::{KeyedRule, Rule};
+use crate::sync::{Half, Ordering, fence, lo, wide};
+use std::hint::spin_loop;
+
+/// Times to look again at another thread's first touch of the same key before taking it over.
+const PATIENCE: u32 = if cfg!(escope_loom) { 0 } else { 64 };
+
+/// A keyed table over the lines of `S`: a box, or shared memory.
+#[derive(Debug)]
+pub struct Table<S> {
+    lines: S,
+    section: u32,
+}
+
+/// What became of one attempt at a first touch.
+enum Touch {
+    /// Committed; the debt is that of the check alone.
+    Committed,
+    /// Somebody else was there, or came in between.
+    Again,
+    /// Every place is taken by a key that owes tokens; the first is free after so many nanoseconds.
+    Full(u64),
+}
+
+/// Where a new entry goes.
+enum Choice<'a> {
+    /// Here, in place of this entry.
+    Place(Place<'a>, Entry),
+    /// The key has an entry by now.
+    Look,
+    /// Nowhere for so many nanoseconds.
+    Full(u64),
+}
+
+impl<S: AsRef<[Line]>> Table<S> {
+    /// Lines that a table for `max_keys` live keys needs.
+    pub const fn lines_for(max_keys: u64) -> u64 {
+        1 + section_for(max_keys) * SECTIONS as u64
+    }
+
+    /// The table in these lines, as they are: zeroed lines are an empty table. `None` if there are fewer than
+    /// [`Table::lines_for`] one key; lines that do not make up whole sections stay unused.
+    pub fn over(lines: S) -> Option<Self> {
+        let section = lines.as_ref().len().checked_sub(1)? / SECTIONS;
+        let section = u32::try_from(section).ok().filter(|length| *length > 0)?;
+        Some(Self { lines, section })
+    }
+
+    /// Bytes of all lines.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_ref())
+    }
+
+    /// Live keys the table is meant for: fewer than one new key in 10,000 is refused up to here.
+    pub fn capacity(&self) -> u64 {
+        nominal_keys(u64::from(self.section))
+    }
+
+    /// Debits `cost` from `key` if `rule` admits it now. `nonce` is called for a first touch and returns a
+    /// number that no other attempt in flight has; its low 56 bits count.
+    #[inline]
+    pub fn check(
+        &self,
+        key: Key,
+        rule: &KeyedRule,
+        cost: u64,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Decision {
+        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
+        let ticks = rule.ticks();
+        if let Some((place, entry)) = self.find(key) {
+            let debt = ticks.debt(entry.tat(ticks.n), now);
+            let Some(after) = ticks.after(debt, cost) else { return Decision::refused(rule, debt, cost) };
+            let tat = ticks.instant(now) + after;
+            if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0) {
+                return Decision::allowed(rule, after);
+            }
+        }
+        self.check_contended(key, rule, cost, now, nonce)
+    }
+
+    /// What a check of cost one would say, without a debit.
+    pub fn peek(&self, key: Key, rule: &KeyedRule, now: u64) -> Decision {
+        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
+        let ticks = rule.ticks();
+        let debt = self.find(key).map_or(0, |(_, entry)| ticks.debt(entry.tat(ticks.n), now));
+        Decision::peek(rule, debt)
+    }
+
+    /// Forgets what `key` owes. Tells whether it had an entry.
+    pub fn reset(&self, key: Key) -> bool {
+        while let Some((place, entry)) = self.find(key) {
+            if place.replace(entry.0, EMPTY) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keys that owe tokens at `now`. Reads the whole table, while others may change it.
+    pub fn live_keys(&self, now: u64) -> u64 {
+        let now = now.min(MAX_NOW_NS);
+        let words = self.lines.as_ref()[1..].iter().flat_map(|line| &line.0);
+        // Relaxed: a count of a changing table orders nothing.
+        let entries = words.map(|word| Entry(word.load(Ordering::Relaxed)));
+        entries.filter(|entry| is_live(*entry, now)).count() as u64
+    }
+
+    /// The check of a key that is new, or whose entry changed since it was read.
+    #[cold]
+    fn check_contended(
+        &self,
+        key: Key,
+        rule: &Rule,
+        cost: u64,
+        now: u64,
+        mut nonce: impl FnMut() -> u64,
+    ) -> Decision {
+        let ticks = rule.ticks();
+        loop {
+            if let Some((place, entry)) = self.find(key) {
+                let debt = ticks.debt(entry.tat(ticks.n), now);
+                let Some(after) = ticks.after(debt, cost) else { return Decision::refused(rule, debt, cost) };
+                let tat = ticks.instant(now) + after;
+                if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0) {
+                    return Decision::allowed(rule, after);
+                }
+                continue;
+            }
+            let Some(after) = ticks.after(0, cost) else { return Decision::refused(rule, 0, cost) };
+            if cost == 0 {
+                return Decision::allowed(rule, 0);
+            }
+            match self.first_touch(key, ticks.n, now, nonce(), |at| ticks.instant(at) + after) {
+                Touch::Committed => return Decision::allowed(rule, after),
+                Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
+                Touch::Again => {}
+            }
+        }
+    }
+
+    /// One attempt to make the entry of a key that has none; `tat` gives its content for the instant at which
+    /// it happens.
+    fn first_touch(&self, key: Key, n: u64, now: u64, nonce: u64, tat: impl Fn(u64) -> u128) -> Touch {
+        let (place, old) = match self.choose(key, now) {
+            Choice::Place(place, old) => (place, old),
+            Choice::Look => return Touch::Again,
+            Choice::Full(wait_ns) => return Touch::Full(wait_ns),
+        };
+        if !old.is_empty() && !old.is_tentative() {
+            self.raise_floor(now);
+        }
+        let mine = Entry::tentative(key, n, nonce);
+        if !place.replace(old.0, mine.0) {
+            return Touch::Again;
+        }
+        // Orders the store of `mine` before the loads of the rescan, against the same fence of any other first
+        // touch of this key: at least one of the two sees the other's entry.
+        if !cfg!(escope_sabotage = "limiter_fence") {
+            fence(Ordering::SeqCst);
+        }
+        if !cfg!(escope_sabotage = "limiter_rescan") && !self.is_alone(key, place.rank) {
+            place.replace(mine.0, EMPTY);
+            return Touch::Again;
+        }
+        let at = if cfg!(escope_sabotage = "limiter_floor") { now } else { now.max(self.floor()) };
+        match place.replace(mine.0, Entry::committed(key, n, tat(at)).0) {
+            true => Touch::Committed,
+            false => Touch::Again,
+        }
+    }
+
+    /// The rescan of a first touch: whether the entry of rank `mine` may be committed. Tentative entries of a
+    /// higher rank are emptied.
+    fn is_alone(&self, key: Key, mine: usize) -> bool {
+        self.places(key).filter(|place| place.rank != mine).all(|place| {
+            loop {
+                let entry = Entry(place.load());
+                if !entry.is_of(key) {
+                    return true;
+                }
+                if !entry.is_tentative() || place.rank < mine {
+                    return false;
+                }
+                if place.replace(entry.0, EMPTY) {
+                    return true;
+                }
+            }
+        })
+    }
+
+    /// Where a new entry of `key` goes.
+    fn choose(&self, key: Key, now: u64) -> Choice<'_> {
+        let mut best: Option<(usize, (Place<'_>, Entry))> = None;
+        let mut abandoned = None;
+        let mut wait_ns = u64::MAX;
+        for section in 0..SECTIONS {
+            let mut taken = 0;
+            let mut free: Option<(Place<'_>, Entry)> = None;
+            for place in self.line(key, section) {
+                let entry = Entry(place.load());
+                if entry.is_of(key) {
+                    return if stays_tentative(place, entry) {
+                        Choice::Place(place, entry)
+                    } else {
+                        Choice::Look
+                    };
+                } else if entry.is_empty() {
+                    free = free.filter(|(_, entry)| entry.is_empty()).or(Some((place, entry)));
+                } else if entry.is_tentative() {
+                    taken += 1;
+                    abandoned = abandoned.or(Some((place, entry)));
+                } else if entry.is_full(now) {
+                    free = free.or(Some((place, entry)));
+                } else {
+                    taken += 1;
+                    wait_ns = wait_ns.min(entry.time_to_full(now));
+                }
+            }
+            if let Some(free) = free
+                && best.is_none_or(|(least, _)| taken < least)
+            {
+                best = Some((taken, free));
+            }
+        }
+        match best.map(|(_, free)| free).or(abandoned) {
+            Some((place, old)) => Choice::Place(place, old),
+            None => Choice::Full(wait_ns),
+        }
+    }
+
+    /// The committed entry of `key`. Absent, if there was a moment during the call without one.
+    #[inline]
+    fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+        for section in 0..SECTIONS {
+            for place in self.line(key, section) {
+                let entry = Entry(place.load());
+                if entry.is_of(key) && !entry.is_tentative() {
+                    return Some((place, entry));
+                }
+            }
+        }
+        None
+    }
+
+    /// All places of a key.
+    fn places(&self, key: Key) -> impl Iterator<Item = Place<'_>> {
+        (0..SECTIONS).flat_map(move |section| self.line(key, section))
+    }
+
+    /// The places of a key in one section, its home way first.
+    #[inline]
+    fn line(&self, key: Key, section: usize) -> impl Iterator<Item = Place<'_>> {
+        let index = 1 + line_of(key, section, self.section);
+        let line = &self.lines.as_ref()[index];
+        let home = home_way(key);
+        (0..WAYS).map(move |step| {
+            let way = (home + step) % WAYS;
+            Place { word: &line.0[way], rank: index * WAYS + way }
+        })
+    }
+
+    fn header(&self) -> Place<'_> {
+        Place { word: &self.lines.as_ref()[0].0[0], rank: 0 }
+    }
+
+    /// Latest instant at which a place was taken from a key that owed nothing.
+    fn floor(&self) -> u64 {
+        u64::from(lo(self.header().load()))
+    }
+
+    /// Raises the floor before a place is taken; the replacement that takes it releases the new floor.
+    fn raise_floor(&self, now: u64) {
+        let header = self.header();
+        loop {
+            let old = header.load();
+            if u64::from(lo(old)) >= now || header.replace(old, wide(0, now as Half)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether another thread's first touch of the same key is still where it was after a moment. Bounded, for
+/// that thread may have died.
+fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
+    entry.is_tentative()
+        && (0..PATIENCE).all(|_| {
+            spin_loop();
+            place.load() == entry.0
+        })
+}
+
+fn is_live(entry: Entry, now: u64) -> bool {
+    !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
+}

@@ -1,0 +1,115 @@
+//! Which waiter's deadline is next: a binary heap over cell numbers that knows where each cell stands, so that
+//! a waiter that leaves early is removed in O(log n). Only waiters with a deadline are in it.
+
+use super::list::NIL;
+
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    /// Cells in heap order; its capacity is reserved once.
+    heap: Vec<u32>,
+    cells: Box<[Entry]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    deadline_ns: u64,
+    place: u32,
+}
+
+impl Deadlines {
+    pub(super) fn new(count: usize) -> Self {
+        let entry = Entry { deadline_ns: u64::MAX, place: NIL };
+        Self { heap: Vec::with_capacity(count), cells: vec![entry; count].into_boxed_slice() }
+    }
+
+    /// The cell whose deadline is next, with that deadline.
+    pub(super) fn first(&self) -> Option<(u32, u64)> {
+        self.heap.first().map(|&cell| (cell, self.cells[cell as usize].deadline_ns))
+    }
+
+    pub(super) fn insert(&mut self, cell: u32, deadline_ns: u64) {
+        let place = self.heap.len();
+        self.heap.push(cell);
+        self.cells[cell as usize] = Entry { deadline_ns, place: place as u32 };
+        self.rise(place);
+    }
+
+    /// Takes the cell out, if it is in.
+    pub(super) fn remove(&mut self, cell: u32) {
+        let place = self.cells[cell as usize].place;
+        if place == NIL {
+            return;
+        }
+        self.cells[cell as usize].place = NIL;
+        let place = place as usize;
+        self.heap.swap_remove(place);
+        if let Some(&moved) = self.heap.get(place) {
+            self.cells[moved as usize].place = place as u32;
+            self.rise(place);
+            self.sink(self.cells[moved as usize].place as usize);
+        }
+    }
+
+    fn deadline(&self, place: usize) -> u64 {
+        self.cells[self.heap[place] as usize].deadline_ns
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.cells[self.heap[a] as usize].place = a as u32;
+        self.cells[self.heap[b] as usize].place = b as u32;
+    }
+
+    fn rise(&mut self, mut place: usize) {
+        while place > 0 {
+            let parent = (place - 1) / 2;
+            if self.deadline(parent) <= self.deadline(place) {
+                return;
+            }
+            self.swap(parent, place);
+            place = parent;
+        }
+    }
+
+    fn sink(&mut self, mut place: usize) {
+        loop {
+            let mut least = place;
+            for child in [2 * place + 1, 2 * place + 2] {
+                if child < self.heap.len() && self.deadline(child) < self.deadline(least) {
+                    least = child;
+                }
+            }
+            if least == place {
+                return;
+            }
+            self.swap(least, place);
+            place = least;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn p08_the_first_is_the_least_of_those_left(steps in proptest::collection::vec((0u32..24, 0u64..50), 1..200)) {
+            let mut deadlines = Deadlines::new(24);
+            let mut model = std::collections::BTreeMap::new();
+            for (cell, deadline) in steps {
+                if model.remove(&cell).is_some() {
+                    deadlines.remove(cell);
+                } else {
+                    deadlines.insert(cell, deadline);
+                    model.insert(cell, deadline);
+                }
+                prop_assert_eq!(deadlines.first().map(|(_, at)| at), model.values().min().copied());
+                if let Some((cell, at)) = deadlines.first() {
+                    prop_assert_eq!(model.get(&cell), Some(&at));
+                }
+            }
+        }
+    }
+}

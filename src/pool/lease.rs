@@ -1,0 +1,145 @@
+//! What a caller asks with and what it gets: plain integers, so that a stale one is detected, never followed.
+
+use crate::status::Status;
+
+/// The exclusive right to one slot, from its grant until its check-in.
+///
+/// `epoch` grows with every change of the slot's state, so a lease matches while it lives and never again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The pool that granted it, unique within the process.
+    pub pool: u64,
+    /// Slot number, below the pool's capacity.
+    pub slot: u32,
+    /// The slot's epoch at the grant.
+    pub epoch: u64,
+}
+
+/// A place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// Waiter cell.
+    pub index: u32,
+    /// The cell's epoch, so that a reused cell is told from this one.
+    pub epoch: u64,
+}
+
+/// Who holds a lease or waits for one; the edge chooses the number. Its death ends its leases and waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner(pub u64);
+
+impl Owner {
+    /// Nobody whose death will be told, such as a thread of a C program.
+    pub const NONE: Owner = Owner(0);
+}
+
+/// How far a check-out goes when no slot is idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all: granted or rejected at once. It may start a creation, from which a later call profits.
+    Never,
+    /// For a connection that is made for this call, not for one that others hold: rejected at once where the
+    /// pool is at its capacity, its creations fail or others queue for returned slots.
+    ForCreation,
+    /// At most so many nanoseconds from now; 0 is [`Wait::Never`].
+    For(u64),
+    /// Until this instant. One that has passed is rejected, even where a slot is idle.
+    Until(u64),
+    /// Without limit.
+    Forever,
+}
+
+/// Answer to a check-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkout {
+    /// The caller holds the slot.
+    Granted(Lease),
+    /// The caller waits; one [`Wake`](super::Action::Wake) or its own `cancel` ends that.
+    Queued(Ticket),
+    /// The caller gets nothing and nothing was reserved.
+    Rejected(Refusal),
+}
+
+/// Why a check-out got nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No slot is free and the caller does not wait.
+    Exhausted,
+    /// The caller's deadline has passed.
+    TimedOut,
+    /// As many callers wait as may.
+    QueueFull,
+    /// The pool is closed.
+    Closed,
+}
+
+impl Refusal {
+    /// The same refusal in the one table.
+    pub const fn status(self) -> Status {
+        match self {
+            Refusal::Exhausted => Status::PoolExhausted,
+            Refusal::TimedOut => Status::PoolTimeout,
+            Refusal::QueueFull => Status::QueueFull,
+            Refusal::Closed => Status::PoolClosed,
+        }
+    }
+}
+
+/// State of a connection that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Fit for the next holder.
+    Good,
+    /// To be destroyed.
+    Broken,
+}
+
+/// Why a caller gives up waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveUp {
+    /// Its time is up.
+    TimedOut,
+    /// It does not want a connection any more.
+    Cancelled,
+}
+
+/// What ended a wait that its caller wanted to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// This call did; no grant follows.
+    Cancelled,
+    /// A grant came first: the caller holds this lease.
+    Granted(Lease),
+    /// `maintain` or a granter found the deadline passed.
+    TimedOut,
+    /// The pool was closed.
+    Closed,
+    /// A creation failed, with this code.
+    CreateFailed(u64),
+    /// The wait is long over, its lease included.
+    Stale,
+}
+
+/// The lease is not live: returned before, reclaimed, or granted by another pool. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StaleLease;
+
+impl std::fmt::Display for StaleLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(Status::StaleLease.text())
+    }
+}
+
+impl std::error::Error for StaleLease {}
+
+/// A report about a creation or a destruction that the pool does not wait for. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StaleReport;
+
+impl std::fmt::Display for StaleReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("The pool does not wait for this creation or destruction.")
+    }
+}
+
+impl std::error::Error for StaleReport {}

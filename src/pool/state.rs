@@ -1,0 +1,521 @@
+//! What happens under the lock: every event, and invariant W after each.
+//!
+//! Invariant W: while somebody waits no slot is idle, and as many creations are in flight as there are waiters
+//! or slots for them; only a running back-off may hold creations back, and then `next_deadline` is set.
+//!
+//! It holds by construction. A slot becomes free in [`State::offer`] only, which looks at the queue first. A
+//! caller queues only when no slot is idle. Whatever lengthens the queue or empties a slot ends in
+//! [`State::create_for_waiters`].
+
+use std::sync::Arc;
+
+use super::actions::{Action, Actions, DestroyReason, WakeOutcome};
+use super::backoff::Backoff;
+use super::config::{CreateFailure, PoolConfig};
+use super::lease::{
+    CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Refusal, StaleLease, StaleReport, Ticket, Wait,
+};
+use super::list::NIL;
+use super::slots::{SlotState, Slots};
+use super::snapshot::{Counts, Snapshot};
+use super::waiters::{End, Waiters, Words};
+
+/// Reads the clock at most once, and only if somebody asks.
+pub(super) struct Now<F> {
+    read: Option<F>,
+    at_ns: u64,
+}
+
+impl<F: FnOnce() -> u64> Now<F> {
+    #[inline]
+    pub(super) fn new(read: F) -> Self {
+        Self { read: Some(read), at_ns: 0 }
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self) -> u64 {
+        if let Some(read) = self.read.take() {
+            self.at_ns = read();
+        }
+        self.at_ns
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    id: u64,
+    config: PoolConfig,
+    words: Arc<Words>,
+    slots: Slots,
+    waiters: Waiters,
+    backoff: Backoff,
+    counts: Counts,
+    closed: bool,
+    /// The alarm that the edge was given last, `u64::MAX` for none.
+    alarm_ns: u64,
+}
+
+impl State {
+    pub(super) fn new(id: u64, config: &PoolConfig, words: Arc<Words>, cells: usize) -> Self {
+        Self {
+            id,
+            config: *config,
+            words,
+            slots: Slots::new(config.size, config.capacity()),
+            waiters: Waiters::new(cells),
+            backoff: Backoff::new(config),
+            counts: Counts::default(),
+            closed: false,
+            alarm_ns: u64::MAX,
+        }
+    }
+
+    #[inline]
+    fn lease(&self, slot: u32, epoch: u64) -> Lease {
+        Lease { pool: self.id, slot, epoch }
+    }
+
+    // Check-out
+
+    #[inline]
+    pub(super) fn checkout<F: FnOnce() -> u64>(
+        &mut self,
+        owner: Owner,
+        wait: Wait,
+        waiter_token: u64,
+        now: &mut Now<F>,
+    ) -> Checkout {
+        self.counts.requests += 1;
+        if self.closed {
+            return self.reject(Refusal::Closed);
+        }
+        if let Wait::Until(deadline_ns) = wait
+            && now.get() >= deadline_ns
+        {
+            return self.reject(Refusal::TimedOut);
+        }
+        // By invariant W nobody waits while a slot is idle, so this overtakes no one.
+        if let Some((slot, epoch)) = self.slots.lease_idle(self.config.order, owner) {
+            self.counts.granted += 1;
+            return Checkout::Granted(self.lease(slot, epoch));
+        }
+        self.checkout_none_idle(owner, wait, waiter_token, now.get())
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn checkout_none_idle(
+        &mut self,
+        owner: Owner,
+        wait: Wait,
+        waiter_token: u64,
+        now_ns: u64,
+    ) -> Checkout {
+        let (deadline_ns, for_creation) = match wait {
+            Wait::Never | Wait::For(0) => {
+                self.create_ahead(now_ns);
+                return self.reject(Refusal::Exhausted);
+            }
+            Wait::ForCreation if !self.may_wait_for_creation(now_ns) => {
+                return self.reject(Refusal::Exhausted);
+            }
+            Wait::ForCreation => (u64::MAX, true),
+            Wait::For(ns) => (now_ns.saturating_add(ns), false),
+            Wait::Until(deadline_ns) => (deadline_ns, false),
+            Wait::Forever => (u64::MAX, false),
+        };
+        if self.waiters.waiting() >= self.config.max_waiters {
+            return self.reject(Refusal::QueueFull);
+        }
+        match self.waiters.enqueue(&self.words, waiter_token, owner, deadline_ns, for_creation) {
+            Some(ticket) => {
+                self.create_for_waiters(now_ns);
+                Checkout::Queued(ticket)
+            }
+            None => self.reject(Refusal::QueueFull),
+        }
+    }
+
+    fn reject(&mut self, refusal: Refusal) -> Checkout {
+        match refusal {
+            Refusal::Exhausted => self.counts.exhausted += 1,
+            Refusal::TimedOut => self.counts.timed_out += 1,
+            Refusal::QueueFull => self.counts.queue_full += 1,
+            Refusal::Closed => self.counts.closed += 1,
+        }
+        Checkout::Rejected(refusal)
+    }
+
+    /// Whether a creation can be had for one more waiter, with only such waiters ahead of it. Then every one of
+    /// them keeps a creation of its own: each creation that ends serves or fails the head of the queue.
+    fn may_wait_for_creation(&self, now_ns: u64) -> bool {
+        let (waiting, creating) = (self.waiters.waiting(), self.slots.creating());
+        let spare = creating > waiting;
+        waiting == self.waiters.for_creation()
+            && (spare || (self.slots.empty() > 0 && self.backoff.allows(creating, now_ns)))
+    }
+
+    /// One creation beyond what the waiters need, for a caller that will come again.
+    fn create_ahead(&mut self, now_ns: u64) {
+        let creating = self.slots.creating();
+        if creating <= self.waiters.waiting() && self.backoff.allows(creating, now_ns) {
+            self.slots.begin_create();
+        }
+    }
+
+    // Check-in
+
+    #[inline]
+    pub(super) fn checkin<F: FnOnce() -> u64>(
+        &mut self,
+        lease: Lease,
+        condition: Condition,
+        now: &mut Now<F>,
+    ) -> Result<(), StaleLease> {
+        let live = |state| state == SlotState::Leased;
+        if lease.pool != self.id || !self.slots.is(lease.slot, lease.epoch, live) {
+            return Err(StaleLease);
+        }
+        self.release_cell(lease.slot);
+        match condition {
+            Condition::Good => self.counts.returned += 1,
+            Condition::Broken => self.counts.broken += 1,
+        }
+        let plain = condition == Condition::Good && !self.closed;
+        if plain && self.waiters.waiting() == 0 && self.slots.surplus() == 0 {
+            self.slots.make_idle(lease.slot, 0);
+        } else {
+            self.checkin_further(lease.slot, condition, now.get());
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checkin_further(&mut self, slot: u32, condition: Condition, now_ns: u64) {
+        if self.closed {
+            self.close_slot(slot, DestroyReason::PoolClosed);
+        } else if condition == Condition::Broken {
+            self.close_slot(slot, DestroyReason::Broken);
+        } else {
+            self.offer(slot, now_ns);
+        }
+        self.create_for_waiters(now_ns);
+    }
+
+    #[inline]
+    fn release_cell(&mut self, slot: u32) {
+        let cell = self.slots.get(slot).map_or(NIL, |slot| slot.cell);
+        if cell != NIL {
+            self.waiters.release(cell);
+        }
+    }
+
+    fn close_slot(&mut self, slot: u32, reason: DestroyReason) {
+        self.slots.close(slot, reason);
+        self.counts.destroys += 1;
+    }
+
+    /// Gives a leased or newly created slot to the oldest waiter, else makes it idle.
+    fn offer(&mut self, slot: u32, now_ns: u64) {
+        match self.next_waiter(now_ns) {
+            Some(cell) => {
+                let owner = self.waiters.cell(cell).owner;
+                let epoch = self.slots.hand_to(slot, owner, cell);
+                self.counts.granted += 1;
+                self.waiters.wake_queued(cell, WakeOutcome::Granted(self.lease(slot, epoch)));
+            }
+            None => {
+                self.slots.make_idle(slot, now_ns);
+                self.close_surplus(now_ns);
+            }
+        }
+    }
+
+    /// The oldest waiter whose wait this call ends as granted. Those ahead of it that gave up or whose deadline
+    /// has passed leave the queue.
+    fn next_waiter(&mut self, now_ns: u64) -> Option<u32> {
+        while let Some(cell) = self.waiters.head() {
+            if self.waiters.cell(cell).deadline_ns <= now_ns {
+                self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
+            } else if self.words.decide(self.waiters.ticket(cell), End::Granted) {
+                return Some(cell);
+            } else {
+                self.drop_given_up(cell);
+            }
+        }
+        None
+    }
+
+    /// Ends a wait and wakes its caller, unless the caller was faster in giving up.
+    fn end_wait(&mut self, cell: u32, end: End, outcome: WakeOutcome) {
+        if self.words.decide(self.waiters.ticket(cell), end) {
+            self.count_end(end);
+            self.waiters.wake_queued(cell, outcome);
+        } else {
+            self.drop_given_up(cell);
+        }
+    }
+
+    /// Removes a queued waiter whose word says that it gave up.
+    fn drop_given_up(&mut self, cell: u32) {
+        if let Some(end) = self.words.end(self.waiters.ticket(cell)) {
+            self.count_end(end);
+        }
+        self.waiters.drop_queued(cell);
+    }
+
+    fn count_end(&mut self, end: End) {
+        match end {
+            End::Granted => self.counts.granted += 1,
+            End::TimedOut => self.counts.timed_out += 1,
+            End::Cancelled => self.counts.cancelled += 1,
+            End::CreateFailed => self.counts.create_failed += 1,
+            End::Closed => self.counts.closed += 1,
+        }
+    }
+
+    /// Starts the creations that invariant W asks for.
+    fn create_for_waiters(&mut self, now_ns: u64) {
+        while self.slots.creating() < self.waiters.waiting()
+            && self.slots.empty() > 0
+            && !self.closed
+            && self.backoff.allows(self.slots.creating(), now_ns)
+        {
+            self.slots.begin_create();
+        }
+    }
+
+    /// Closes what is above the pool's size and idle for long enough, the longest idle first.
+    fn close_surplus(&mut self, now_ns: u64) {
+        while let Some((slot, due_ns)) = self.surplus_due() {
+            if now_ns < due_ns {
+                return;
+            }
+            self.close_slot(slot, DestroyReason::Overflow);
+        }
+    }
+
+    fn surplus_due(&self) -> Option<(u32, u64)> {
+        if self.slots.surplus() == 0 {
+            return None;
+        }
+        let (slot, since_ns) = self.slots.oldest_idle()?;
+        Some((slot, since_ns.saturating_add(self.config.overflow_ttl_ns)))
+    }
+
+    // Ends of waits
+
+    /// The second half of a cancel; `won` says whether the first, the compare-and-swap, succeeded.
+    pub(super) fn cancel(&mut self, ticket: Ticket, won: bool, reason: GiveUp) -> CancelOutcome {
+        if won {
+            // A granter that met the cell in the meantime has removed and counted it.
+            if self.waiters.is_queued(ticket) {
+                self.count_end(reason.end());
+                self.waiters.drop_queued(ticket.index);
+            }
+            return CancelOutcome::Cancelled;
+        }
+        let Some(end) = self.words.end(ticket) else { return CancelOutcome::Stale };
+        match (end, self.waiters.cell(ticket.index).outcome) {
+            (End::Granted, WakeOutcome::Granted(lease)) => {
+                let live = |state| state == SlotState::Leased;
+                if self.slots.is(lease.slot, lease.epoch, live) {
+                    CancelOutcome::Granted(lease)
+                } else {
+                    CancelOutcome::Stale
+                }
+            }
+            (End::TimedOut, WakeOutcome::TimedOut) => CancelOutcome::TimedOut,
+            (End::Closed, _) => CancelOutcome::Closed,
+            (End::CreateFailed, WakeOutcome::CreateFailed(code)) => CancelOutcome::CreateFailed(code),
+            _ => CancelOutcome::Stale,
+        }
+    }
+
+    pub(super) fn owner_gone(&mut self, owner: Owner, now_ns: u64) {
+        while let Some(cell) = self.waiters.wait_of(owner) {
+            if self.words.decide(self.waiters.ticket(cell), End::Cancelled) {
+                self.count_end(End::Cancelled);
+                self.waiters.drop_queued(cell);
+            } else {
+                self.drop_given_up(cell);
+            }
+        }
+        while let Some(slot) = self.slots.lease_of(owner) {
+            self.release_cell(slot);
+            self.counts.reclaimed += 1;
+            self.close_slot(slot, DestroyReason::OwnerGone);
+        }
+        self.create_for_waiters(now_ns);
+    }
+
+    // Reports of the edge
+
+    pub(super) fn created(
+        &mut self,
+        slot: u32,
+        epoch: u64,
+        result: Result<(), u64>,
+        now_ns: u64,
+    ) -> Result<(), StaleReport> {
+        if !self.slots.is(slot, epoch, |state| state == SlotState::Creating) {
+            return Err(StaleReport);
+        }
+        match result {
+            Ok(()) => {
+                self.counts.created += 1;
+                self.backoff.succeeded();
+                if self.closed {
+                    self.close_slot(slot, DestroyReason::PoolClosed);
+                } else {
+                    self.offer(slot, now_ns);
+                }
+            }
+            Err(code) => {
+                self.counts.create_errors += 1;
+                self.slots.vacate(slot);
+                self.backoff.failed(code, now_ns);
+                self.fail_head(code);
+            }
+        }
+        self.create_for_waiters(now_ns);
+        Ok(())
+    }
+
+    fn fail_head(&mut self, code: u64) {
+        while let Some(cell) = self.waiters.head() {
+            if self.words.end(self.waiters.ticket(cell)).is_some() {
+                self.drop_given_up(cell);
+                continue;
+            }
+            if self.config.create_failure == CreateFailure::FailFast || self.waiters.cell(cell).for_creation {
+                self.end_wait(cell, End::CreateFailed, WakeOutcome::CreateFailed(code));
+            }
+            return;
+        }
+    }
+
+    pub(super) fn destroyed(&mut self, slot: u32, epoch: u64, now_ns: u64) -> Result<(), StaleReport> {
+        if !self.slots.is(slot, epoch, |state| matches!(state, SlotState::Closing(_))) {
+            return Err(StaleReport);
+        }
+        self.slots.vacate(slot);
+        self.create_for_waiters(now_ns);
+        Ok(())
+    }
+
+    // Time and end
+
+    pub(super) fn maintain(&mut self, now_ns: u64) -> Option<u64> {
+        while let Some((cell, deadline_ns)) = self.waiters.next_deadline() {
+            if now_ns < deadline_ns {
+                break;
+            }
+            self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
+        }
+        self.close_surplus(now_ns);
+        self.create_for_waiters(now_ns);
+        self.alarm_ns = self.own_deadline().unwrap_or(u64::MAX);
+        self.next_deadline()
+    }
+
+    pub(super) fn close(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        while let Some(cell) = self.waiters.head() {
+            self.end_wait(cell, End::Closed, WakeOutcome::Closed);
+        }
+        self.slots.withdraw_creations();
+        while let Some((slot, _)) = self.slots.oldest_idle() {
+            self.close_slot(slot, DestroyReason::PoolClosed);
+        }
+    }
+
+    /// When idle time or back-off asks for `maintain`.
+    fn own_deadline(&self) -> Option<u64> {
+        let surplus = self.surplus_due().map(|(_, due_ns)| due_ns);
+        let held_back = self.waiters.waiting() > 0 && self.slots.creating() == 0 && self.slots.empty() > 0;
+        let retry = (held_back && self.backoff.failures() > 0).then(|| self.backoff.retry_at_ns());
+        surplus.into_iter().chain(retry).min()
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let waiter = self.waiters.next_deadline().map(|(_, at_ns)| at_ns);
+        waiter.into_iter().chain(self.own_deadline()).min()
+    }
+
+    // Ways out
+
+    /// Hands out what was decided, as far as there is room.
+    #[inline]
+    pub(super) fn flush(&mut self, actions: &mut Actions) {
+        if self.waiters.has_wakes() || self.slots.has_pending() {
+            self.flush_lists(actions);
+        }
+        actions.set_more(self.waiters.has_wakes() || self.slots.has_pending());
+        if self.slots.surplus() > 0 || self.backoff.failures() > 0 {
+            self.ring(actions);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_lists(&mut self, actions: &mut Actions) {
+        while actions.room() {
+            let Some((waiter_token, outcome)) = self.waiters.announce() else { break };
+            actions.push(Action::Wake { waiter_token, outcome });
+        }
+        while actions.room() {
+            let Some((slot, entry)) = self.slots.announce() else { break };
+            let epoch = entry.epoch;
+            match entry.state {
+                SlotState::Closing(reason) => actions.push(Action::Destroy { slot, epoch, reason }),
+                _ => {
+                    self.counts.creates += 1;
+                    actions.push(Action::Create { slot, epoch });
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ring(&mut self, actions: &mut Actions) {
+        if let Some(at_ns) = self.own_deadline()
+            && at_ns < self.alarm_ns
+        {
+            self.alarm_ns = at_ns;
+            actions.ring_at(at_ns);
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            size: self.config.size,
+            capacity: self.config.capacity(),
+            idle: self.slots.idle(),
+            leased: self.slots.leased(),
+            creating: self.slots.creating(),
+            closing: self.slots.closing(),
+            waiting: self.waiters.waiting(),
+            overflow: self.slots.surplus(),
+            is_closed: self.closed,
+            failing: self.backoff.failures(),
+            last_error: self.backoff.last_error(),
+            next_deadline_ns: self.next_deadline(),
+            counts: self.counts,
+        }
+    }
+}
+
+impl GiveUp {
+    pub(super) fn end(self) -> End {
+        match self {
+            GiveUp::TimedOut => End::TimedOut,
+            GiveUp::Cancelled => End::Cancelled,
+        }
+    }
+}
