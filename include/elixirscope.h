@@ -541,6 +541,555 @@ escope_status escope_breaker_snapshot_at(const struct escope_breaker *breaker,
                                          struct escope_breaker_stats *stats,
                                          uint64_t now_ns);
 
+/* -- Rate limiter ---------------------------------------------------------------------------------------- */
+
+/** A table of token buckets, one a key. Opaque; shared by any number of threads. */
+typedef struct escope_limiter escope_limiter;
+
+/** How a limiter is made. Set it up with escope_limiter_options_init, then change what you need. */
+typedef struct escope_limiter_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** Keys that may owe tokens at the same time, 1 to 2^28; the table's memory is fixed. Default 65,536. */
+    uint64_t max_keys;
+    /** Secret of the key hash, 16 bytes, read during the call; NULL draws one. Default NULL. */
+    const uint8_t *secret;
+    /** 16, or 0 where `secret` is NULL. */
+    size_t secret_len;
+} escope_limiter_options;
+
+/**
+ * What is allowed: `tokens` every `period_ns`, and at most `burst` at once. The rate is exact, never rounded to a
+ * faster one. With burst equal to tokens, one period may see up to twice as many: the burst and the refill.
+ */
+typedef struct escope_rule {
+    /** Tokens that a period brings, 1 or more. */
+    uint64_t tokens;
+    /** Length of a period, 1 or more. */
+    uint64_t period_ns;
+    /** Tokens in a full bucket; 0 blocks everything. */
+    uint64_t burst;
+} escope_rule;
+
+/** What a check says. */
+typedef struct escope_decision {
+    /** The largest cost that would be admitted now, after this check. */
+    uint64_t remaining;
+    /** The rule's burst. */
+    uint64_t limit;
+    /** Time until the same check is admitted if nobody else comes; 0 when admitted, UINT64_MAX for NEVER. */
+    uint64_t retry_after_ns;
+    /** Time until all of the burst is available again. */
+    uint64_t reset_after_ns;
+} escope_decision;
+
+/** What a limiter has done so far, and how big it is. */
+typedef struct escope_limiter_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Checks admitted. */
+    uint64_t allowed;
+    /** Checks refused for now. */
+    uint64_t limited;
+    /** Checks whose cost is above the burst. */
+    uint64_t never;
+    /** Checks of a new key that found no place. */
+    uint64_t table_full;
+    /** Keys that the table is meant for, at least `max_keys`. */
+    uint64_t capacity;
+    /** Bytes of memory in all. */
+    uint64_t bytes;
+} escope_limiter_stats;
+
+/**
+ * Fills limiter options with the defaults.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_options_init(struct escope_limiter_options *options, size_t size);
+
+/**
+ * Makes a limiter in which every key has its full burst. All memory it will ever need is allocated here.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_limiter_free. `options` and the secret
+ * stay the caller's and are not needed after the call.
+ *
+ * @param options how it is made; NULL for the defaults.
+ * @param out     receives the limiter.
+ * @return OK; INVALID_ARGUMENT naming the option; OUT_OF_MEMORY; UNSUPPORTED on a machine without a lock-free 128-bit
+ *         atomic.
+ *
+ * Thread safety: any thread, concurrently. Never blocks; allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_new(const struct escope_limiter_options *options,
+                                 struct escope_limiter **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_limiter_free.
+ *
+ * @param limiter a limiter, or NULL.
+ * @return `limiter`.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_limiter *escope_limiter_ref(struct escope_limiter *limiter);
+
+/**
+ * Gives a reference back; the last one ends the limiter.
+ *
+ * Ownership: takes the caller's reference; using it afterwards is undefined.
+ *
+ * @param limiter a limiter; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_limiter_free(struct escope_limiter *limiter);
+
+/**
+ * Takes `cost` tokens from a key's bucket, if they are there.
+ *
+ * A key that was last checked under another rule keeps its debt as time. A refusal changes nothing.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param cost     tokens to take; 0 takes none and is admitted where any cost could be.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return OK: admitted; RATE_LIMITED; NEVER: `cost` is above the burst; TABLE_FULL: no place for a new key;
+ *         INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check(struct escope_limiter *limiter,
+                                   const void *key,
+                                   size_t key_len,
+                                   const struct escope_rule *rule,
+                                   uint64_t cost,
+                                   struct escope_decision *decision);
+
+/**
+ * escope_limiter_check at a given time.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param cost     tokens to take.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time; one that goes back is never more generous.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_at(struct escope_limiter *limiter,
+                                      const void *key,
+                                      size_t key_len,
+                                      const struct escope_rule *rule,
+                                      uint64_t cost,
+                                      struct escope_decision *decision,
+                                      uint64_t now_ns);
+
+/**
+ * Says what a check of cost 1 would say, and takes nothing.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek(const struct escope_limiter *limiter,
+                                  const void *key,
+                                  size_t key_len,
+                                  const struct escope_rule *rule,
+                                  struct escope_decision *decision);
+
+/**
+ * escope_limiter_peek at a given time.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek_at(const struct escope_limiter *limiter,
+                                     const void *key,
+                                     size_t key_len,
+                                     const struct escope_rule *rule,
+                                     struct escope_decision *decision,
+                                     uint64_t now_ns);
+
+/**
+ * Gives a key its full burst back. A key that owes nothing stays as it is.
+ *
+ * Ownership: `key` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param key     bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len their number.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_reset(struct escope_limiter *limiter, const void *key, size_t key_len);
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_stats_init(struct escope_limiter_stats *stats, size_t size);
+
+/**
+ * Reads a limiter's counters and sizes. The counters are exact while no call is under way.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param stats   receives the numbers; escope_limiter_stats_init sets it up.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_snapshot(const struct escope_limiter *limiter,
+                                      struct escope_limiter_stats *stats);
+
+/* -- Connection pool ------------------------------------------------------------------------------------- */
+
+/** The connection that was returned last goes out first. */
+#define ESCOPE_ORDER_LIFO 0
+
+/** The connection that was returned first goes out first. */
+#define ESCOPE_ORDER_FIFO 1
+
+/** The connection is fit for the next holder. */
+#define ESCOPE_CONDITION_GOOD 0
+
+/** The connection is to be destroyed. */
+#define ESCOPE_CONDITION_BROKEN 1
+
+/** A connection pool. Opaque; shared by any number of threads of one process. */
+typedef struct escope_pool escope_pool;
+
+/**
+ * Makes a connection. It may block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns
+ * (UINT64_MAX: none). It writes the connection and returns 0, or returns another number. Any thread may call
+ * it, several at the same time. It must not throw, longjmp or check out from the same pool.
+ */
+typedef int32_t (*escope_pool_create_fn)(void *userdata, uint64_t deadline_ns, void **connection);
+
+/**
+ * Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time.
+ * It must not throw, longjmp or check out from the same pool.
+ */
+typedef void (*escope_pool_destroy_fn)(void *userdata, void *connection);
+
+/** How a pool behaves. Set it up with escope_pool_options_init, then set at least `create` and `destroy`. */
+typedef struct escope_pool_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** Makes a connection; required. */
+    escope_pool_create_fn create;
+    /** Destroys a connection; required. */
+    escope_pool_destroy_fn destroy;
+    /** First argument of both; may be NULL. It must outlive the pool and the connections on loan. */
+    void *userdata;
+    /** How long a connection above `size` stays idle before it is destroyed; 0 destroys it on return. Default 0. */
+    uint64_t overflow_ttl_ns;
+    /** Pause after a failed creation, doubling with each further one; 1 or more. Default 100 ms. */
+    uint64_t create_backoff_ns;
+    /** Longest such pause. Default 10 s. */
+    uint64_t create_backoff_cap_ns;
+    /** Connections that are kept. Default 5. */
+    uint32_t size;
+    /** Connections above `size` that a burst may add; both together 1 to 65,536. Default 10. */
+    uint32_t max_overflow;
+    /** Threads that may wait at a time, up to 1,000,000. Default 10,000. */
+    uint32_t max_waiters;
+    /** ESCOPE_ORDER_LIFO (the default) or ESCOPE_ORDER_FIFO. */
+    int32_t order;
+} escope_pool_options;
+
+/**
+ * The right to use one connection until it is checked in. A plain value; it may be copied, and a copy is the
+ * same lease: of several check-ins the first one counts.
+ */
+typedef struct escope_lease {
+    /** Private. */
+    uint64_t private_pool;
+    /** Private. */
+    uint64_t private_epoch;
+    /** Private. */
+    uint32_t private_slot;
+    /** Private. */
+    uint32_t private_reserved;
+} escope_lease;
+
+/**
+ * A pool at one instant, and what it has done so far. The numbers reconcile:
+ * `requests` is the sum of `granted`, `timed_out`, `cancelled`, `exhausted`, `queue_full`, `closed`,
+ * `create_failed` and `waiting`; `granted` is the sum of `returned`, `broken` and `leased`.
+ */
+typedef struct escope_pool_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Check-outs asked for. */
+    uint64_t requests;
+    /** Connections lent. */
+    uint64_t granted;
+    /** Check-outs that ran out of time. */
+    uint64_t timed_out;
+    /** Check-outs that were given up. */
+    uint64_t cancelled;
+    /** Check-outs that did not wait and found nothing. */
+    uint64_t exhausted;
+    /** Check-outs that found too many waiting. */
+    uint64_t queue_full;
+    /** Check-outs that found the pool closed or were waiting when it was. */
+    uint64_t closed;
+    /** Check-outs that a failed creation ended. */
+    uint64_t create_failed;
+    /** Connections returned good. */
+    uint64_t returned;
+    /** Connections returned broken. */
+    uint64_t broken;
+    /** Connections made. */
+    uint64_t created;
+    /** Creations that failed. */
+    uint64_t create_errors;
+    /** Connections destroyed or being destroyed. */
+    uint64_t destroyed;
+    /** When escope_pool_maintain has something to do; UINT64_MAX for never. */
+    uint64_t next_deadline_ns;
+    /** Connections that are kept. */
+    uint32_t size;
+    /** Most connections: `size` and `max_overflow`. */
+    uint32_t capacity;
+    /** Free connections. */
+    uint32_t idle;
+    /** Connections on loan. */
+    uint32_t leased;
+    /** Connections being made. */
+    uint32_t creating;
+    /** Connections being destroyed. */
+    uint32_t closing;
+    /** Threads waiting. */
+    uint32_t waiting;
+    /** Connections above `size`. */
+    uint32_t overflow;
+    /** Creations that failed in a row. */
+    uint32_t failing;
+    /** 1 if the pool is closed, else 0. */
+    uint32_t is_closed;
+} escope_pool_stats;
+
+/**
+ * Fills pool options with the defaults, without callbacks.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_options_init(struct escope_pool_options *options, size_t size);
+
+/**
+ * Makes a pool without connections; they are made when somebody asks for one.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_pool_free. `options` stays the caller's
+ * and is not needed after the call; its `userdata` is.
+ *
+ * @param options how it behaves; `create` and `destroy` must be set.
+ * @param out     receives the pool.
+ * @return OK; INVALID_ARGUMENT naming the option; OUT_OF_MEMORY.
+ *
+ * Thread safety: any thread, concurrently. Never blocks; allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_new(const struct escope_pool_options *options,
+                              struct escope_pool **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_pool_free.
+ *
+ * @param pool a pool, or NULL.
+ * @return `pool`.
+ *
+ * Thread safety: any thread, concurrently; also in a forked child. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_pool *escope_pool_ref(struct escope_pool *pool);
+
+/**
+ * Gives a reference back; the last one closes the pool.
+ *
+ * Connections on loan stay with their holders: after the last escope_pool_free the pool may be used for
+ * escope_pool_checkin only, until the last of them is back; each is destroyed when it comes. The memory ends
+ * with the last lease. In a forked child nothing is destroyed; the child's copy of the memory is dropped.
+ *
+ * Ownership: takes the caller's reference.
+ *
+ * @param pool a pool; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference, a waiting
+ * check-out among them: escope_pool_close ends those. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+void escope_pool_free(struct escope_pool *pool);
+
+/**
+ * Lends a connection: a free one, else a new one, else the next that comes back.
+ *
+ * Threads are served in the order of their calls. A thread for which a connection is to be made runs `create`
+ * itself; the connection goes to the thread that has waited longest. A failed creation ends that thread's wait and is
+ * followed by a pause, during which only returned connections are lent. `create` is not interrupted: the call
+ * can overrun its time by what `create` takes beyond its deadline.
+ *
+ * Ownership: the connection is the caller's until escope_pool_checkin; it stays the pool's to destroy.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
+ * @param lease      receives the lease.
+ * @param connection receives what `create` made.
+ * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0 and all connections are on loan; QUEUE_FULL;
+ *         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. May block. A signal does not end the wait.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout(struct escope_pool *pool,
+                                   uint64_t timeout_ns,
+                                   struct escope_lease *lease,
+                                   void **connection);
+
+/**
+ * Returns a connection.
+ *
+ * It goes to the thread that has waited longest; else it is kept, or destroyed if it is broken, above the
+ * pool's size or the pool is closed. What a broken one leaves room for is made by a waiting thread, not by this
+ * one.
+ *
+ * Ownership: ends the lease; the connection must not be used any more. `lease` stays the caller's memory.
+ *
+ * @param pool      the pool.
+ * @param lease     what escope_pool_checkout gave.
+ * @param condition ESCOPE_CONDITION_GOOD or ESCOPE_CONDITION_BROKEN.
+ * @return OK; STALE_LEASE: returned before, or another pool's, and nothing happened; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkin(struct escope_pool *pool,
+                                  const struct escope_lease *lease,
+                                  int32_t condition);
+
+/**
+ * Closes a pool for good: waiting threads get POOL_CLOSED, free connections are destroyed, those on loan when
+ * they come back. Closing again does nothing.
+ *
+ * Ownership: takes nothing; the pool is still to be freed.
+ *
+ * @param pool the pool.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_close(struct escope_pool *pool);
+
+/**
+ * Does what time asks for: destroys connections above the pool's size that were idle for `overflow_ttl_ns`, and
+ * makes connections that waiting threads are owed.
+ *
+ * No program has to call it: calls and waiting threads do the same when they come by. A program that wants idle
+ * connections gone at once calls it at `next_deadline_ns`, from a timer or a thread of its own.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool             the pool.
+ * @param next_deadline_ns receives when to call it next, UINT64_MAX for not before the pool changes; may be NULL.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `create` and `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_maintain(struct escope_pool *pool,
+                                   uint64_t *next_deadline_ns);
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_stats_init(struct escope_pool_stats *stats, size_t size);
+
+/**
+ * Reads a pool's state and counters, all of one instant.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param pool  the pool.
+ * @param stats receives the numbers; escope_pool_stats_init sets it up.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy` where a close in another thread left more
+ * than it could carry at once.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_snapshot(const struct escope_pool *pool,
+                                   struct escope_pool_stats *stats);
+
 #ifdef __cplusplus
 }
 #endif

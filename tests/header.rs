@@ -12,8 +12,13 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 4] =
-    [("Status", "status"), ("Version and clock", "version"), ("Circuit breaker", "breaker")];
+const SECTIONS: [(&str, &str); 5] = [
+    ("Status", "status"),
+    ("Version and clock", "version"),
+    ("Circuit breaker", "breaker"),
+    ("Rate limiter", "limiter"),
+    ("Connection pool", "pool"),
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -99,11 +104,7 @@ fn statuses() -> String {
 /// primitive together.
 fn section(file: &str) -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).expect("the settings are valid");
-    let source = ["src/capi", "src/capi/pool"]
-        .iter()
-        .map(|directory| root().join(directory).join(format!("{file}.rs")))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("src/capi has a file for `{file}`"));
+    let source = root().join("src/capi").join(format!("{file}.rs"));
     let bindings = cbindgen::Builder::new()
         .with_config(config)
         .with_src(source)

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use super::boundary::{Failure, Out, Verdict, bytes, fail, guarded, input, invalid, require_wide_words};
+use super::boundary::{Failure, Out, bytes, fail, guarded, input, invalid, require_wide_words};
 use super::handle;
 use super::options::{self, Growing, Report};
 use super::status::escope_status;
@@ -157,7 +157,8 @@ pub unsafe extern "C" fn escope_limiter_new(
         let config = LimiterConfig { max_keys: options.max_keys, secret };
         config.validate()?;
         // A valid configuration fails for want of memory only.
-        let core = Limiter::new(&config).map_err(|error| fail(Status::OutOfMemory, format_args!("{error}")))?;
+        let core =
+            Limiter::new(&config).map_err(|error| fail(Status::OutOfMemory, format_args!("{error}")))?;
         out.set(handle::give(escope_limiter { core }));
         Ok(Status::Ok)
     })
@@ -456,7 +457,8 @@ thread_local! {
 /// The rule in the form that the table applies, from the thread's memory or validated now.
 #[inline]
 fn keyed(rule: &escope_rule) -> Result<KeyedRule, Failure> {
-    let mix = rule.tokens.wrapping_add(rule.period_ns.rotate_left(17)).wrapping_add(rule.burst.rotate_left(34));
+    let mix =
+        rule.tokens.wrapping_add(rule.period_ns.rotate_left(17)).wrapping_add(rule.burst.rotate_left(34));
     let place = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize;
     RULES.with_borrow_mut(|rules| match rules[place] {
         Some((known, keyed)) if known == *rule => Ok(keyed),

@@ -27,5 +27,6 @@ pub mod breaker;
 pub mod handle;
 pub mod limiter;
 pub mod options;
+pub mod pool;
 pub mod status;
 pub mod version;
