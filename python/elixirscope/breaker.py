@@ -29,7 +29,7 @@ from ._breaker_call import (
 from ._breaker_types import BreakerSnapshot, Outcome, Phase
 from ._units import nanoseconds, seconds, unsigned
 from .clock import Clock
-from .errors import CircuitOpen, Error, HalfOpenFull, HandleClosed, Status, invalid, wrong_type
+from .errors import CircuitOpen, Error, HalfOpenFull, HandleClosed, Status, exception_types, invalid, wrong_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,8 +111,8 @@ class Breaker:
             half_open_permits=unsigned("half_open_permits", half_open_permits, 32),
             successes_to_close=unsigned("successes_to_close", successes_to_close, 32),
         )
-        self._failures = _exception_types("failures", failures)
-        self._ignored = _exception_types("ignored", ignored)
+        self._failures = exception_types("failures", failures)
+        self._ignored = exception_types("ignored", ignored)
         self._listener = on_event
         self._clock = clock
         self._identity = object()
@@ -273,9 +273,3 @@ class Permit:
         if status < 0:
             raise _ffi.error(status)
         return Status(status)
-
-
-def _exception_types(argument: str, kinds: object) -> tuple[type[BaseException], ...]:
-    if isinstance(kinds, tuple) and all(isinstance(k, type) and issubclass(k, BaseException) for k in kinds):
-        return kinds
-    raise wrong_type(argument, kinds, "a tuple of exception classes")

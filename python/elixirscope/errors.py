@@ -212,3 +212,10 @@ def invalid(argument: str, value: object, allowed: str) -> InvalidArgument:
 def wrong_type(argument: str, value: object, allowed: str) -> WrongType:
     """Like `invalid`, for a value of the wrong type."""
     return WrongType(f"`{argument}` is {value!r}, allowed is {allowed}")
+
+
+def exception_types(argument: str, kinds: object) -> tuple[type[BaseException], ...]:
+    """``kinds``, if it is a tuple of exception classes."""
+    if isinstance(kinds, tuple) and all(isinstance(k, type) and issubclass(k, BaseException) for k in kinds):
+        return kinds
+    raise wrong_type(argument, kinds, "a tuple of exception classes")
