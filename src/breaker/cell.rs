@@ -291,6 +291,10 @@ impl Cell<'_> {
                 }
                 Round::Moved
             }
+            // A result that was counted during the scan is neither in this tally nor uncounted any more.
+            _ if self.head.control() != control && !cfg!(escope_sabotage = "breaker_no_third_look") => {
+                Round::Moved
+            }
             _ => Round::Settled { free, next_deadline: first.map(|(_, _, probe)| probe.instant) },
         }
     }

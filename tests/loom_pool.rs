@@ -1,0 +1,254 @@
+//! Interleavings of the shipped pool under loom:
+//! `RUSTFLAGS="--cfg escope_loom" CARGO_TARGET_DIR=target/loom cargo test --release --test loom_pool`.
+//!
+//! Each model fails under a sabotage, given as `--cfg escope_sabotage="..."` besides:
+//!
+//! | model | sabotage | what it takes away |
+//! | --- | --- | --- |
+//! | `p05_*` | `pool_blind_grant` | the granter's compare-and-swap |
+//! | `p06_*check_in*` | `pool_split_enqueue` | looking again under the lock before queueing |
+//! | `p19_*` | `pool_no_recheck` | looking at the list of the dead after an unlock |
+#![cfg(escope_loom)]
+
+use elixirscope::pool::*;
+use loom::sync::Arc;
+use loom::thread;
+
+const A: Owner = Owner(1);
+const B: Owner = Owner(2);
+
+fn now() -> u64 {
+    1
+}
+
+fn pool(size: u32) -> Arc<Pool> {
+    let config = PoolConfig { size, max_overflow: 0, max_waiters: 2, ..PoolConfig::default() };
+    Arc::new(Pool::new(&config).unwrap())
+}
+
+/// A lease on a new connection.
+fn lease(pool: &Pool, owner: Owner) -> Lease {
+    let mut actions = Actions::new();
+    let Checkout::Queued(ticket) = pool.checkout(owner, Wait::Forever, 0, now, &mut actions) else {
+        panic!("a new pool has no idle slot")
+    };
+    for action in actions.clone().iter() {
+        if let Action::Create { slot, epoch } = action {
+            pool.created(slot, epoch, Ok(()), now, &mut Actions::new()).unwrap();
+        }
+    }
+    match pool.cancel(ticket, GiveUp::TimedOut, now, &mut Actions::new()) {
+        CancelOutcome::Granted(lease) => lease,
+        other => panic!("{other:?} instead of the grant"),
+    }
+}
+
+fn wakes(actions: &Actions) -> Vec<(u64, Lease)> {
+    let granted = |action| match action {
+        Action::Wake { waiter_token, outcome: WakeOutcome::Granted(lease) } => Some((waiter_token, lease)),
+        _ => None,
+    };
+    actions.iter().filter_map(granted).collect()
+}
+
+fn destroys(actions: &Actions) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::Destroy { .. })).count()
+}
+
+fn snapshot(pool: &Pool) -> Snapshot {
+    let mut actions = Actions::new();
+    let seen = pool.snapshot(now, &mut actions);
+    assert!(actions.is_empty(), "what was left over would have waited for this call: {actions:?}");
+    seen
+}
+
+fn queue(pool: &Pool, owner: Owner, token: u64) -> Ticket {
+    match pool.checkout(owner, Wait::Forever, token, now, &mut Actions::new()) {
+        Checkout::Queued(ticket) => ticket,
+        other => panic!("{other:?} although the pool is used up"),
+    }
+}
+
+/// A grant and a time-out of one waiter: exactly one of them happens, and the slot is with somebody or idle.
+#[test]
+fn p05_grant_and_time_out_exclude_each_other() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        let ticket = queue(&pool, B, 7);
+        let granter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.checkin(held, Condition::Good, now, &mut actions).unwrap();
+                wakes(&actions)
+            })
+        };
+        let mut actions = Actions::new();
+        let outcome = pool.cancel(ticket, GiveUp::TimedOut, now, &mut actions);
+        let woken = granter.join().unwrap();
+        let seen = snapshot(&pool);
+        match outcome {
+            CancelOutcome::Cancelled => {
+                assert!(woken.is_empty(), "granted and timed out");
+                assert_eq!((seen.idle, seen.leased, seen.waiting), (1, 0, 0));
+                assert_eq!(seen.counts.timed_out, 1);
+            }
+            CancelOutcome::Granted(lease) => {
+                assert_eq!(woken, [(7, lease)]);
+                assert_eq!((seen.idle, seen.leased, seen.waiting), (0, 1, 0));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// The same with a second waiter: a grant that loses goes to it in the same step.
+#[test]
+fn p05_a_grant_that_loses_moves_on() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        let first = queue(&pool, B, 7);
+        queue(&pool, B, 8);
+        let granter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.checkin(held, Condition::Good, now, &mut actions).unwrap();
+                wakes(&actions)
+            })
+        };
+        let outcome = pool.cancel(first, GiveUp::TimedOut, now, &mut Actions::new());
+        let woken: Vec<u64> = granter.join().unwrap().into_iter().map(|(token, _)| token).collect();
+        match outcome {
+            CancelOutcome::Cancelled => assert_eq!(woken, [8]),
+            CancelOutcome::Granted(_) => assert_eq!(woken, [7]),
+            other => panic!("{other:?}"),
+        }
+        let seen = snapshot(&pool);
+        assert_eq!((seen.idle, seen.leased), (0, 1));
+    });
+}
+
+/// A check-in beside a check-out: the slot is granted at once or by a wake, never idle with a waiter.
+#[test]
+fn p06_check_in_meets_a_caller_that_queues() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        let returner = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.checkin(held, Condition::Good, now, &mut actions).unwrap();
+                wakes(&actions).len()
+            })
+        };
+        let answer = pool.checkout(B, Wait::Forever, 7, now, &mut Actions::new());
+        let woken = returner.join().unwrap();
+        match answer {
+            Checkout::Granted(_) => assert_eq!(woken, 0),
+            Checkout::Queued(_) => assert_eq!(woken, 1, "a waiter sleeps beside an idle slot"),
+            other => panic!("{other:?}"),
+        }
+        let seen = snapshot(&pool);
+        assert_eq!((seen.idle, seen.leased, seen.waiting), (0, 1, 0));
+    });
+}
+
+/// A death while another thread holds the lock: one of the two deals with it, nobody has to call again.
+#[test]
+fn p19_death_meets_an_unlock() {
+    loom::model(|| {
+        let pool = pool(2);
+        let (mine, others) = (lease(&pool, A), lease(&pool, B));
+        let monitor = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.owner_gone(A, now, &mut actions);
+                destroys(&actions)
+            })
+        };
+        let mut actions = Actions::new();
+        pool.checkin(others, Condition::Good, now, &mut actions).unwrap();
+        let dealt_with = destroys(&actions) + monitor.join().unwrap();
+        assert_eq!(dealt_with, 1, "the death waits for a next call");
+        let seen = snapshot(&pool);
+        assert_eq!((seen.leased, seen.closing, seen.idle), (0, 1, 1));
+        let late = pool.checkin(mine, Condition::Good, now, &mut Actions::new());
+        assert_eq!(late, Err(StaleLease));
+    });
+}
+
+/// Two deaths at once, one of a holder and one of a waiter, beside a check-in that may grant to the dying waiter.
+#[test]
+fn p19_two_deaths_meet_a_check_in() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        queue(&pool, B, 7);
+        let death = |owner: Owner| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.owner_gone(owner, now, &mut actions);
+                destroys(&actions)
+            })
+        };
+        let threads = [death(A), death(B)];
+        let mut actions = Actions::new();
+        let returned = pool.checkin(held, Condition::Good, now, &mut actions).is_ok();
+        let destroyed: usize =
+            destroys(&actions) + threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
+        let seen = snapshot(&pool);
+        assert_eq!((seen.leased, seen.waiting), (0, 0));
+        assert_eq!(seen.closing as usize, destroyed);
+        assert_eq!((seen.idle + seen.closing, seen.counts.returned), (1, u64::from(returned)));
+    });
+}
+
+/// Check-in and the owner's death end one lease once.
+#[test]
+fn p19_death_meets_the_owner_s_own_check_in() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        let monitor = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.owner_gone(A, now, &mut Actions::new()))
+        };
+        let returned = pool.checkin(held, Condition::Good, now, &mut Actions::new());
+        monitor.join().unwrap();
+        let seen = snapshot(&pool);
+        assert_eq!(seen.leased, 0);
+        assert_eq!(seen.counts.returned + seen.counts.reclaimed, 1);
+        assert_eq!(seen.idle, u32::from(returned.is_ok()));
+    });
+}
+
+/// Close beside a check-out: the caller is rejected or woken, never left.
+#[test]
+fn p24_close_meets_a_caller_that_queues() {
+    loom::model(|| {
+        let pool = pool(1);
+        lease(&pool, A);
+        let closer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.close(now, &mut actions);
+                actions.len()
+            })
+        };
+        let answer = pool.checkout(B, Wait::Forever, 7, now, &mut Actions::new());
+        let woken = closer.join().unwrap();
+        match answer {
+            Checkout::Queued(_) => assert_eq!(woken, 1),
+            Checkout::Rejected(Refusal::Closed) => assert_eq!(woken, 0),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(snapshot(&pool).waiting, 0);
+    });
+}
