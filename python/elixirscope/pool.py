@@ -84,6 +84,10 @@ class _Loan:
         self.lease_ref = byref(_ffi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
+        self.leave_queue()
+
+    def leave_queue(self) -> None:
+        """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
         self.waiter = _ffi.WaiterHandle()
         self.waiter_ref = byref(self.waiter)
 
@@ -224,8 +228,7 @@ class Pool(Generic[T]):
                 self._callbacks.raise_interrupt()
                 status = _ffi.blocking.escope_waiter_wait(loan.waiter, slice_ns, loan.lease_ref, loan.key_ref)
         self._check(status)
-        loan.waiter = _ffi.WaiterHandle()
-        loan.waiter_ref = byref(loan.waiter)
+        loan.leave_queue()
 
     def _check(self, status: int) -> None:
         """Raises what a callback had to keep, or what the status says."""
@@ -272,6 +275,7 @@ class Checkout(Generic[T]):
             return pool._callbacks.connections[loan.key.value]  # type: ignore[index]
         except BaseException:
             self._loan = None
+            loan.leave_queue()
             _checkin(pool._handle, loan.lease_ref, _GOOD)
             raise
 

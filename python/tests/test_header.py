@@ -25,6 +25,7 @@ HANDLES = {
     "escope_breaker": _ffi.BreakerHandle,
     "escope_limiter": _ffi.LimiterHandle,
     "escope_pool": _ffi.PoolHandle,
+    "escope_waiter": _ffi.WaiterHandle,
 }
 SCALARS: dict[str, Any] = {
     "void": None,
