@@ -76,11 +76,15 @@ class PoolSnapshot(NamedTuple):
 
 
 class _Loan:
-    """The memory of one loan. It is used again, so nothing outside this module may keep it."""
+    """The memory of one loan. It is used again, so nothing outside this module may keep it.
 
-    __slots__ = ("key", "key_ref", "lease_ref", "waiter", "waiter_ref")
+    One that is not used again was cut off somewhere; it gives back what it may have been granted.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("handle", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
+
+    def __init__(self, handle: _ffi.PoolHandle) -> None:
+        self.handle = handle
         self.lease_ref = byref(_ffi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
@@ -90,6 +94,10 @@ class _Loan:
         """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
         self.waiter = _ffi.WaiterHandle()
         self.waiter_ref = byref(self.waiter)
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():
+            _checkin(self.handle, self.lease_ref, _BROKEN)
 
 
 class Pool(Generic[T]):
@@ -264,7 +272,7 @@ class Checkout(Generic[T]):
             raise InvalidArgument("this check-out is entered already; call Pool.checkout() for another connection")
         pool = self._pool
         idle = pool._idle
-        loan = idle.pop() if idle else _Loan()
+        loan = idle.pop() if idle else _Loan(pool._handle)
         limit = self._limit
         try:
             status = _begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
@@ -304,11 +312,6 @@ class Checkout(Generic[T]):
         status = _checkin(self._pool._handle, loan.lease_ref, _BROKEN if broken else _GOOD)
         self._returned = True
         self._pool._check(status)
-
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # A loan that nobody returned, such as one that an interrupt cut off; a returned one is stale.
-        if self._loan is not None and not finalizing():
-            _checkin(self._pool._handle, self._loan.lease_ref, _BROKEN)
 
     def _held(self) -> _Loan:
         if self._loan is None:
