@@ -842,7 +842,7 @@ typedef struct escope_pool_options {
     uint32_t size;
     /** Connections above `size` that a burst may add; both together 1 to 65,536. Default 10. */
     uint32_t max_overflow;
-    /** Threads that may wait at a time, up to 1,000,000. Default 10,000. */
+    /** Threads that may wait at a time, those that make a connection among them; 1 to 1,000,000. Default 10,000. */
     uint32_t max_waiters;
     /** ESCOPE_ORDER_LIFO (the default) or ESCOPE_ORDER_FIFO. */
     int32_t order;

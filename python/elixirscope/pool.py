@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from ctypes import byref, c_int32, c_uint64, c_void_p, sizeof
 from types import TracebackType
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from . import _ffi
 from ._pool_callbacks import Callbacks
@@ -81,7 +81,9 @@ class _Loan:
     One that is not used again was cut off somewhere; it gives back what it may have been granted.
     """
 
-    __slots__ = ("handle", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
+    # Of the class, so that one which an interrupt left half made can go.
+    handle: _ffi.PoolHandle | None = None
+    lease_ref: Any = None
 
     def __init__(self, handle: _ffi.PoolHandle) -> None:
         self.handle = handle

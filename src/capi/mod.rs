@@ -5,7 +5,7 @@
 //!
 //! * [`boundary`]: no panic crosses, NULL and misaligned pointers become `INVALID_ARGUMENT`, each failure
 //!   leaves a message for `escope_last_error`.
-//! * [`handle`]: the opaque objects are owned by an `Arc`, so `_ref` and `_free` count and everything else
+//! * [`handle`]: the opaque objects count their references, so `_ref` and `_free` count and everything else
 //!   borrows.
 //! * [`options`]: structs that start with `struct_size` and may grow.
 //! * [`status`], [`version`]: codes, messages, versions, the clock.

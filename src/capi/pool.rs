@@ -4,8 +4,8 @@
 //!   [`waiter`] is the check-out of a program that waits in slices.
 //! * This file is the surface.
 //!
-//! Life of a pool: references of the program are counted apart from the `Arc`. The last `_free` closes the
-//! pool; each lease on loan keeps the memory, as a statement keeps a closed SQLite database, and the last
+//! Life of a pool: the program's references are counted apart, and are one reference to the memory together. The
+//! last `_free` closes the pool; each lease on loan keeps the memory, as a statement keeps a closed SQLite database, and the last
 //! check-in ends it. In a forked child the last `_free` only drops memory.
 
 mod desk;
@@ -14,7 +14,6 @@ mod fork;
 pub mod waiter;
 
 use std::ffi::c_void;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::edge::{Callbacks, CreateFn, DestroyFn, Edge, NoConnection};
@@ -78,7 +77,7 @@ pub struct escope_pool_options {
     pub size: u32,
     /// Connections above `size` that a burst may add; both together 1 to 65,536. Default 10.
     pub max_overflow: u32,
-    /// Threads that may wait at a time, up to 1,000,000. Default 10,000.
+    /// Threads that may wait at a time, those that make a connection among them; 1 to 1,000,000. Default 10,000.
     pub max_waiters: u32,
     /// ESCOPE_ORDER_LIFO (the default) or ESCOPE_ORDER_FIFO.
     pub order: i32,
@@ -254,6 +253,10 @@ pub unsafe extern "C" fn escope_pool_new(
                 return Err(invalid("order", other, "0 (last in, first out) or 1 (first in, first out)"));
             }
         };
+        // At this edge a thread waits for the connection that it makes.
+        if options.max_waiters == 0 {
+            return Err(invalid("max_waiters", 0, "1 to 1000000"));
+        }
         let config = PoolConfig {
             size: options.size,
             max_overflow: options.max_overflow,
@@ -322,9 +325,9 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
             // SAFETY: this reference stands for all users, and there is none left.
             unsafe { handle::release(pool) };
         } else {
-            // SAFETY: the references of the parent's leases are copies that no check-in will ever give back, since
-            // the child refuses them; nothing of the child refers to the memory.
-            unsafe { drop_copy(pool) };
+            // SAFETY: the child's last user is gone, and the leases that keep the parent's pool alive are refused
+            // here, so nothing refers to this copy.
+            unsafe { handle::end(pool) };
         }
         Ok(Status::Ok)
     });
@@ -530,14 +533,14 @@ pub unsafe extern "C" fn escope_pool_snapshot(
 /// # Safety
 /// `pool` is a live handle.
 unsafe fn lend(
-    pool: *const escope_pool,
+    pool: *mut escope_pool,
     granted: Lease,
     made: *mut c_void,
     lease: &Out<escope_lease>,
     connection: &Out<*mut c_void>,
 ) {
-    // SAFETY: the handle came from `Arc::into_raw` and is alive. This is the lease's own reference.
-    unsafe { Arc::increment_strong_count(pool) };
+    // SAFETY: alive by the caller's contract. This is the lease's own reference.
+    unsafe { handle::share(pool) };
     lease.set(granted.into());
     connection.set(made);
 }
@@ -574,19 +577,6 @@ unsafe fn at_home<'a>(pool: *const escope_pool) -> Result<&'a escope_pool, Failu
         return Ok(this);
     }
     Err(foreign())
-}
-
-/// Ends a child's copy of a pool.
-///
-/// # Safety
-/// `pool` came from [`handle::give`], and every reference to it is given up here.
-unsafe fn drop_copy(pool: *mut escope_pool) {
-    // SAFETY: alive by the caller's contract; `copy` stands for the reference that is given up last.
-    let copy = unsafe { Arc::from_raw(pool.cast_const()) };
-    for _ in 1..Arc::strong_count(&copy) {
-        // SAFETY: gives up one of the counted references, never the one that `copy` holds.
-        unsafe { Arc::decrement_strong_count(pool.cast_const()) };
-    }
 }
 
 fn callbacks(options: &escope_pool_options) -> Result<Callbacks, Failure> {

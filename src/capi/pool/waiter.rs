@@ -6,10 +6,10 @@
 
 use std::ffi::c_void;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Mutex, TryLockError};
 
 use super::desk::Desk;
-use super::edge::{Asked, NoConnection, Place};
+use super::edge::{Asked, Edge, NoConnection, Place};
 use super::fork::Generation;
 use super::{at_home, escope_lease, escope_pool, foreign, lend, no_connection};
 use crate::capi::boundary::{Out, guarded, input, invalid};
@@ -23,18 +23,44 @@ pub struct escope_waiter {
     // Beside the pool, whose memory a forked child may have dropped.
     home: Generation,
     /// `None` once the wait has ended.
-    place: Mutex<Option<Place<DeskOf>>>,
-    pool: Arc<escope_pool>,
+    place: Mutex<Option<Place<Kept>>>,
+    pool: Kept,
 }
 
-/// The desk of a pool that it keeps alive.
-struct DeskOf(Arc<escope_pool>);
+/// A reference to the memory of a pool, and through it a hold on the pool's desk.
+struct Kept(*mut escope_pool);
 
-impl Deref for DeskOf {
+// SAFETY: a pool may be used and given up by any thread.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    /// # Safety
+    /// `pool` is a live handle.
+    unsafe fn new(pool: *mut escope_pool) -> Self {
+        // SAFETY: the caller's contract.
+        Self(unsafe { handle::share(pool) })
+    }
+
+    fn edge(&self) -> &Edge {
+        // SAFETY: this reference keeps the memory alive.
+        unsafe { &(*self.0).edge }
+    }
+}
+
+impl Deref for Kept {
     type Target = Desk;
 
     fn deref(&self) -> &Desk {
-        &self.0.edge.desk
+        &self.edge().desk
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: the reference of `new`.
+        unsafe { handle::release(self.0) };
     }
 }
 
@@ -84,14 +110,10 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
                 Ok(Status::Ok)
             }
             Asked::Queued(place) => {
-                // SAFETY: the handle came from `Arc::into_raw` and is alive; the count is the new `Arc`'s.
-                let kept = unsafe {
-                    Arc::increment_strong_count(pool.cast_const());
-                    Arc::from_raw(pool.cast_const())
-                };
-                let place = place.held_by(DeskOf(Arc::clone(&kept)));
-                let place = Mutex::new(Some(place));
-                waiter.set(handle::give(escope_waiter { home: this.home, place, pool: kept }));
+                // SAFETY: the handle is alive.
+                let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
+                let place = Mutex::new(Some(place.held_by(desk)));
+                waiter.set(handle::give(escope_waiter { home: this.home, place, pool }));
                 Ok(Status::PoolExhausted)
             }
             Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
@@ -145,7 +167,7 @@ pub unsafe extern "C" fn escope_waiter_wait(
         let Some(waiting) = place.as_ref() else {
             return Err(invalid("waiter", "one whose wait has ended", "one that waits"));
         };
-        let Some(ended) = this.pool.edge.resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
+        let Some(ended) = this.pool.edge().resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
             return Ok(Status::PoolExhausted);
         };
         *place = None;
@@ -154,7 +176,7 @@ pub unsafe extern "C" fn escope_waiter_wait(
             Err(reason) => return no_connection(reason),
         };
         // SAFETY: the waiter keeps the pool alive.
-        unsafe { lend(Arc::as_ptr(&this.pool), granted, made, &lease, &connection) };
+        unsafe { lend(this.pool.0, granted, made, &lease, &connection) };
         Ok(Status::Ok)
     })
 }
@@ -180,7 +202,7 @@ pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
         }
         let place = this.place.lock().map_or_else(|poisoned| poisoned.into_inner().take(), |mut p| p.take());
         if let Some(place) = place {
-            this.pool.edge.give_up(&place);
+            this.pool.edge().give_up(&place);
         }
         // SAFETY: the reference of `escope_pool_checkout_begin`, which is the caller's to give.
         unsafe { handle::release(waiter) };
@@ -293,7 +315,10 @@ mod tests {
             assert_eq!(zero, INVALID);
             let no_place = escope_pool_checkout_begin(pool, 1, &mut lease, &mut connection, null_mut());
             assert_eq!(no_place, INVALID);
-            assert_eq!(escope_waiter_wait(null::<escope_waiter>().cast_mut(), 1, &mut lease, &mut connection), INVALID);
+            assert_eq!(
+                escope_waiter_wait(null::<escope_waiter>().cast_mut(), 1, &mut lease, &mut connection),
+                INVALID
+            );
             escope_waiter_free(null_mut());
             escope_pool_free(pool);
         }
