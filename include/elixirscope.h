@@ -1090,6 +1090,72 @@ escope_status escope_pool_stats_init(struct escope_pool_stats *stats, size_t siz
 escope_status escope_pool_snapshot(const struct escope_pool *pool,
                                    struct escope_pool_stats *stats);
 
+/* -- Waiting for a connection in slices ------------------------------------------------------------------ */
+
+/** A place in the queue of a pool. Opaque; belongs to one caller. */
+typedef struct escope_waiter escope_waiter;
+
+/**
+ * Lends a free connection, or gives a place in the queue at once.
+ *
+ * It neither waits nor calls `create`. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
+ * the calls of this function and of escope_pool_checkout; go on with escope_waiter_wait. With any other status
+ * `waiter` is not written.
+ *
+ * Ownership: the connection is the caller's until escope_pool_checkin. The place is the caller's; give it back with
+ * escope_waiter_free. It keeps the memory of the pool, not the pool: the last escope_pool_free ends the wait.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait from now on, over all slices, 1 or more; UINT64_MAX: for ever.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @param waiter     receives the place, if POOL_EXHAUSTED.
+ * @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout_begin(escope_pool *pool,
+                                         uint64_t timeout_ns,
+                                         escope_lease *lease,
+                                         void **connection,
+                                         struct escope_waiter **waiter);
+
+/**
+ * Waits for a connection for a while.
+ *
+ * The thread that waits also runs `create` for connections that are to be made, which can make the slice longer.
+ *
+ * Ownership: the place stays the caller's, to be freed, whatever the status.
+ *
+ * @param waiter     the place.
+ * @param slice_ns   longest wait of this call; UINT64_MAX: until the time of the check-out is up.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @return OK; POOL_EXHAUSTED: the slice is over and the place is kept; POOL_TIMEOUT: the time of the check-out is up;
+ *         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT: NULL, or
+ *         the wait has ended before, or another thread is in this call.
+ *
+ * Thread safety: any thread, one at a time; not in a signal handler. May block. A signal does not end the slice.
+ * Since: 0.1.0
+ */
+escope_status escope_waiter_wait(struct escope_waiter *waiter,
+                                 uint64_t slice_ns,
+                                 escope_lease *lease,
+                                 void **connection);
+
+/**
+ * Gives a place back. A wait that has not ended is given up, and what it was granted meanwhile goes to the next.
+ *
+ * In a forked child the place is the parent's: the child's copy stays as it is.
+ *
+ * @param waiter the place; NULL does nothing.
+ *
+ * Thread safety: any thread, once no other uses the place; not in a signal handler. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_waiter_free(struct escope_waiter *waiter);
+
 #ifdef __cplusplus
 }
 #endif

@@ -12,12 +12,13 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("Status", "status"),
     ("Version and clock", "version"),
     ("Circuit breaker", "breaker"),
     ("Rate limiter", "limiter"),
     ("Connection pool", "pool"),
+    ("Waiting for a connection in slices", "pool/waiter"),
 ];
 
 fn root() -> PathBuf {

@@ -1,6 +1,7 @@
 //! The connection pool in C: a blocking check-out for threads, over connections that the program makes.
 //!
-//! * [`edge`] carries out what the core decides, [`desk`] is where threads wait, [`fork`] notices a child.
+//! * [`edge`] carries out what the core decides, [`desk`] is where threads wait, [`fork`] notices a child;
+//!   [`waiter`] is the check-out of a program that waits in slices.
 //! * This file is the surface.
 //!
 //! Life of a pool: the program's references are counted apart, and are one reference to the memory together. The
@@ -10,13 +11,14 @@
 mod desk;
 mod edge;
 mod fork;
+pub mod waiter;
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::edge::{Callbacks, CreateFn, DestroyFn, Edge, NoConnection};
 use self::fork::Generation;
-use super::boundary::{Failure, Out, fail, guarded, input, invalid};
+use super::boundary::{Failure, Out, Verdict, fail, guarded, input, invalid};
 use super::handle;
 use super::options::{self, Growing, Report};
 use super::status::escope_status;
@@ -363,21 +365,11 @@ pub unsafe extern "C" fn escope_pool_checkout(
         };
         match this.edge.checkout(timeout_ns) {
             Ok((granted, made)) => {
-                // SAFETY: alive by the caller's contract. This is the lease's own reference.
-                unsafe { handle::share(pool) };
-                lease.set(granted.into());
-                connection.set(made);
+                // SAFETY: the handle is alive.
+                unsafe { lend(pool, granted, made, &lease, &connection) };
                 Ok(Status::Ok)
             }
-            Err(NoConnection::Refused(refusal)) => Ok(refusal.status()),
-            Err(NoConnection::CreateFailed(Some(code))) => Err(fail(
-                Status::CreateFailed,
-                format_args!("`create` returned {code}, allowed is 0 with a connection"),
-            )),
-            Err(NoConnection::CreateFailed(None)) => Err(fail(
-                Status::CreateFailed,
-                format_args!("`create` returned 0 and `connection` is NULL, allowed is 0 with a connection"),
-            )),
+            Err(reason) => no_connection(reason),
         }
     })
 }
@@ -536,6 +528,44 @@ pub unsafe extern "C" fn escope_pool_snapshot(
     })
 }
 
+/// Writes a granted lease and its connection.
+///
+/// # Safety
+/// `pool` is a live handle.
+unsafe fn lend(
+    pool: *mut escope_pool,
+    granted: Lease,
+    made: *mut c_void,
+    lease: &Out<escope_lease>,
+    connection: &Out<*mut c_void>,
+) {
+    // SAFETY: alive by the caller's contract. This is the lease's own reference.
+    unsafe { handle::share(pool) };
+    lease.set(granted.into());
+    connection.set(made);
+}
+
+fn no_connection(reason: NoConnection) -> Verdict {
+    match reason {
+        NoConnection::Refused(refusal) => Ok(refusal.status()),
+        NoConnection::CreateFailed(Some(code)) => Err(fail(
+            Status::CreateFailed,
+            format_args!("`create` returned {code}, allowed is 0 with a connection"),
+        )),
+        NoConnection::CreateFailed(None) => Err(fail(
+            Status::CreateFailed,
+            format_args!("`create` returned 0 and `connection` is NULL, allowed is 0 with a connection"),
+        )),
+    }
+}
+
+fn foreign() -> Failure {
+    fail(
+        Status::Forked,
+        format_args!("`pool` is a pool of the parent process, allowed is one made after the fork"),
+    )
+}
+
 /// Borrows a pool in the process that made it.
 ///
 /// # Safety
@@ -546,10 +576,7 @@ unsafe fn at_home<'a>(pool: *const escope_pool) -> Result<&'a escope_pool, Failu
     if this.home.is_current() {
         return Ok(this);
     }
-    Err(fail(
-        Status::Forked,
-        format_args!("`pool` is a pool of the parent process, allowed is one made after the fork"),
-    ))
+    Err(foreign())
 }
 
 fn callbacks(options: &escope_pool_options) -> Result<Callbacks, Failure> {

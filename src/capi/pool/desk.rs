@@ -13,6 +13,7 @@
 //! Whoever leaves passes the nudge on.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,10 +64,10 @@ struct State {
 #[derive(Debug)]
 pub struct Desk(Mutex<State>);
 
-/// A thread's seat; leaves when dropped.
+/// A thread's seat, at a desk that it borrows or keeps alive; leaves when dropped.
 #[derive(Debug)]
-pub struct Seat<'a> {
-    desk: &'a Desk,
+pub struct Seat<D: Deref<Target = Desk>> {
+    desk: D,
     place: u32,
     sitting: u32,
 }
@@ -89,7 +90,7 @@ impl Desk {
     }
 
     /// Takes a seat. Its condition variable is kept for the next sitter, so only new ones allocate.
-    pub fn sit(&self) -> Seat<'_> {
+    pub fn sit(&self) -> Seat<&Desk> {
         let mut state = self.lock();
         let place = state.free.pop().unwrap_or_else(|| {
             state.places.push(Place::default());
@@ -158,7 +159,7 @@ impl State {
     }
 }
 
-impl Seat<'_> {
+impl<D: Deref<Target = Desk>> Seat<D> {
     /// What names this sitting in a wake.
     pub fn token(&self) -> u64 {
         u64::from(self.sitting) << 32 | u64::from(self.place)
@@ -200,7 +201,17 @@ impl Seat<'_> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Seat<&Desk> {
+    /// The same seat, with another hold on the same desk.
+    pub fn held_by<D: Deref<Target = Desk>>(self, desk: D) -> Seat<D> {
+        debug_assert!(std::ptr::eq(self.desk, &*desk));
+        let (place, sitting) = (self.place, self.sitting);
+        std::mem::forget(self);
+        Seat { desk, place, sitting }
+    }
+}
+
+impl<D: Deref<Target = Desk>> Drop for Seat<D> {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
         state.free.push(self.place);

@@ -11,6 +11,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::desk::{Chore, Desk, Seat, Turn};
@@ -51,6 +52,32 @@ pub enum NoConnection {
     CreateFailed(Option<i32>),
 }
 
+/// A place in the queue: dropping it leaves the desk, but only an ended or given-up wait may be dropped.
+#[derive(Debug)]
+pub struct Place<D: Deref<Target = Desk>> {
+    seat: Seat<D>,
+    ticket: Ticket,
+    deadline_ns: u64,
+}
+
+impl Place<&Desk> {
+    /// The same place, with another hold on the same desk.
+    pub fn held_by<D: Deref<Target = Desk>>(self, desk: D) -> Place<D> {
+        Place { seat: self.seat.held_by(desk), ticket: self.ticket, deadline_ns: self.deadline_ns }
+    }
+}
+
+/// What became of asking for a connection.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    /// One was idle.
+    Lent(Lease),
+    /// The caller stands in the queue.
+    Queued(Place<&'a Desk>),
+    /// The pool refused.
+    Refused(Refusal),
+}
+
 /// Code in the core for a `create` that returned 0 and NULL; above every `i32`.
 const NULL_CONNECTION: u64 = 1 << 32;
 
@@ -69,7 +96,8 @@ pub struct Edge {
     core: Pool,
     connections: Box<[AtomicPtr<c_void>]>,
     callbacks: Callbacks,
-    desk: Desk,
+    /// Where its threads wait.
+    pub desk: Desk,
 }
 
 impl Edge {
@@ -81,34 +109,18 @@ impl Edge {
 
     /// Takes a connection; see `escope_pool_checkout`.
     pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
-        let wait = match timeout_ns {
-            0 => Wait::ForCreation,
-            u64::MAX => Wait::Forever,
-            limit => Wait::For(limit),
-        };
         let mut actions = Actions::new();
-        let seat = self.desk.sit();
         loop {
-            let asked = Cell::new(0);
-            let now = || {
-                asked.set(monotonic_ns());
-                asked.get()
-            };
-            match self.core.checkout(Owner::NONE, wait, seat.token(), now, &mut actions) {
-                Checkout::Granted(lease) => {
-                    drop(seat);
+            match self.ask(timeout_ns, &mut actions) {
+                Asked::Lent(lease) => {
                     self.settle(&mut actions, Role::Passing);
                     return Ok(self.lent(lease));
                 }
-                Checkout::Queued(ticket) => {
-                    // The core read the clock to queue the caller, so both count from the same instant.
-                    let deadline_ns = match wait {
-                        Wait::For(limit) => asked.get().saturating_add(limit),
-                        _ => u64::MAX,
-                    };
-                    return self.wait(&seat, ticket, deadline_ns, &mut actions).map(|lease| self.lent(lease));
+                Asked::Queued(place) => {
+                    let ended = self.wait(&place, u64::MAX, &mut actions);
+                    return ended.expect("nobody calls it back before its wait has ended");
                 }
-                Checkout::Rejected(refusal) => {
+                Asked::Refused(refusal) => {
                     self.settle(&mut actions, Role::Passing);
                     // A creation that a check-in left behind may hold the last slot while nobody waits to make it.
                     let exhausted = refusal == Refusal::Exhausted;
@@ -118,6 +130,61 @@ impl Edge {
                     self.create(chore, u64::MAX, &mut actions);
                     self.settle(&mut actions, Role::Passing);
                 }
+            }
+        }
+    }
+
+    /// Takes an idle connection or a place in the queue, and neither waits nor creates. What there is to create is
+    /// left for whoever waits first.
+    pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
+        let mut actions = Actions::new();
+        let asked = self.ask(timeout_ns, &mut actions);
+        self.settle(&mut actions, Role::Passing);
+        asked
+    }
+
+    /// Waits at a place until its wait has ended, but not after `until_ns`; `None` if it goes on.
+    pub fn resume<D: Deref<Target = Desk>>(
+        &self,
+        place: &Place<D>,
+        until_ns: u64,
+    ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
+        self.wait(place, until_ns, &mut Actions::new())
+    }
+
+    /// Gives up a wait that has not ended; a connection that it was granted meanwhile goes to the next.
+    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) {
+        let mut actions = Actions::new();
+        let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, monotonic_ns, &mut actions);
+        self.settle(&mut actions, Role::Passing);
+        if let CancelOutcome::Granted(lease) = outcome {
+            let returned = self.checkin(lease, Condition::Good);
+            returned.expect("a lease that nobody was told of is returned once");
+        }
+    }
+
+    fn ask(&self, timeout_ns: u64, actions: &mut Actions) -> Asked<'_> {
+        let wait = match timeout_ns {
+            0 => Wait::ForCreation,
+            u64::MAX => Wait::Forever,
+            limit => Wait::For(limit),
+        };
+        let asked = Cell::new(0);
+        let now = || {
+            asked.set(monotonic_ns());
+            asked.get()
+        };
+        let seat = self.desk.sit();
+        match self.core.checkout(Owner::NONE, wait, seat.token(), now, actions) {
+            Checkout::Granted(lease) => Asked::Lent(lease),
+            Checkout::Rejected(refusal) => Asked::Refused(refusal),
+            Checkout::Queued(ticket) => {
+                // The core read the clock to queue the caller, so both count from the same instant.
+                let deadline_ns = match wait {
+                    Wait::For(limit) => asked.get().saturating_add(limit),
+                    _ => u64::MAX,
+                };
+                Asked::Queued(Place { seat, ticket, deadline_ns })
             }
         }
     }
@@ -163,39 +230,43 @@ impl Edge {
         snapshot
     }
 
-    fn lent(&self, lease: Lease) -> (Lease, *mut c_void) {
+    /// The connection of a lease that is alive.
+    pub fn lent(&self, lease: Lease) -> (Lease, *mut c_void) {
         // Relaxed: the creator stored the connection before it reported it, and the pool's lock lies between that
         // report and this grant.
         (lease, self.connections[lease.slot as usize].load(Ordering::Relaxed))
     }
 
-    fn wait(
+    fn wait<D: Deref<Target = Desk>>(
         &self,
-        seat: &Seat<'_>,
-        ticket: Ticket,
-        deadline_ns: u64,
+        place: &Place<D>,
+        until_ns: u64,
         actions: &mut Actions,
-    ) -> Result<Lease, NoConnection> {
+    ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
+        let &Place { ref seat, ticket, deadline_ns } = place;
         let role = Role::Waiting { deadline_ns };
+        let granted = |lease| Some(Ok(self.lent(lease)));
+        let refused = |refusal| Some(Err(NoConnection::Refused(refusal)));
         loop {
             self.settle(actions, role);
-            match seat.next(deadline_ns) {
-                Turn::Ended(WakeOutcome::Granted(lease)) => return Ok(lease),
-                Turn::Ended(WakeOutcome::TimedOut) => return Err(NoConnection::Refused(Refusal::TimedOut)),
-                Turn::Ended(WakeOutcome::Closed) => return Err(NoConnection::Refused(Refusal::Closed)),
-                Turn::Ended(WakeOutcome::CreateFailed(code)) => return Err(create_failed(code)),
+            match seat.next(deadline_ns.min(until_ns)) {
+                Turn::Ended(WakeOutcome::Granted(lease)) => return granted(lease),
+                Turn::Ended(WakeOutcome::TimedOut) => return refused(Refusal::TimedOut),
+                Turn::Ended(WakeOutcome::Closed) => return refused(Refusal::Closed),
+                Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
                 Turn::Do(chore) => self.create(chore, deadline_ns, actions),
                 Turn::Alarm => self.ask_maintain(actions),
+                Turn::DeadlinePassed if until_ns < deadline_ns => return None,
                 Turn::DeadlinePassed => {
                     let outcome = self.core.cancel(ticket, GiveUp::TimedOut, monotonic_ns, actions);
                     self.settle(actions, Role::Passing);
                     return match outcome {
                         // The grant came first: a connection a moment late is still a connection.
-                        CancelOutcome::Granted(lease) => Ok(lease),
-                        CancelOutcome::Closed => Err(NoConnection::Refused(Refusal::Closed)),
-                        CancelOutcome::CreateFailed(code) => Err(create_failed(code)),
+                        CancelOutcome::Granted(lease) => granted(lease),
+                        CancelOutcome::Closed => refused(Refusal::Closed),
+                        CancelOutcome::CreateFailed(code) => Some(Err(create_failed(code))),
                         CancelOutcome::Cancelled | CancelOutcome::TimedOut | CancelOutcome::Stale => {
-                            Err(NoConnection::Refused(Refusal::TimedOut))
+                            refused(Refusal::TimedOut)
                         }
                     };
                 }
