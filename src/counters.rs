@@ -1,17 +1,19 @@
-//! Event counters that cost one uncontended addition.
+//! Event counters that cost a few instructions and no locked one.
 //!
-//! A counter is spread over [`STRIPES`] cache lines; a thread always adds to the same one. The sum is exact
-//! once the adding threads have stopped; while they run it may miss additions that are in flight. Counters
-//! are no cell state: they live in the process-local handle.
+//! A counter is spread over cache lines, *stripes*. The first [`OWNED`] threads that count have a stripe of their
+//! own in every set of counters, which nobody else writes, so they add by a plain load and store; the threads
+//! beyond share one stripe and add atomically. A thread's stripe goes back when the thread ends.
+//!
+//! The sum is exact once the adding threads have stopped; while they run it may miss additions that are in
+//! flight. Counters are no cell state: they live in the process-local handle.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Cache lines a set of counters is spread over.
-#[cfg(not(escope_loom))]
-pub const STRIPES: usize = 16;
-/// One stripe is enough for a model.
-#[cfg(escope_loom)]
-pub const STRIPES: usize = 1;
+/// Stripes that belong to one thread at a time.
+const OWNED: usize = if cfg!(escope_loom) { 0 } else { 16 };
+/// Stripes of a set: the last one is shared.
+pub const STRIPES: usize = OWNED + 1;
+const SHARED: usize = OWNED;
 
 /// `N` counters. `N <= 8` keeps a stripe within one cache line.
 #[derive(Debug)]
@@ -33,8 +35,15 @@ impl<const N: usize> Counters<N> {
     /// Adds one to counter `index`.
     #[inline]
     pub fn increment(&self, index: usize) {
-        // Relaxed: a count orders nothing; `sum` says what a concurrent reader may miss.
-        self.stripes[stripe_of_thread()].0[index].fetch_add(1, Ordering::Relaxed);
+        let stripe = thread::stripe();
+        let counter = &self.stripes[stripe].0[index];
+        // Relaxed: a count orders nothing. Of an owned stripe this thread is the only writer, and the one before it
+        // released the stripe before this one acquired it, so no addition is lost between load and store.
+        if stripe == SHARED {
+            counter.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 
     /// Sum of counter `index` over all stripes.
@@ -49,28 +58,88 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
+/// Which stripe the current thread writes.
 #[cfg(not(escope_loom))]
-#[inline]
-fn stripe_of_thread() -> usize {
+mod thread {
+    use super::{OWNED, SHARED};
     use std::cell::Cell;
-    use std::sync::atomic::AtomicUsize as StdAtomicUsize;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    static NEXT: StdAtomicUsize = StdAtomicUsize::new(0);
+    /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    const NOT_ASKED: usize = usize::MAX;
+
     thread_local! {
-        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+        // Without a destructor, so that reading it is one load. `OWNER` beside it has the destructor.
+        static STRIPE: Cell<usize> = const { Cell::new(NOT_ASKED) };
+        static OWNER: Owner = const { Owner };
     }
-    STRIPE.with(|stripe| {
-        let mine = stripe.get();
-        if mine < STRIPES {
-            return mine;
+
+    /// Gives the thread's stripe back when the thread ends.
+    struct Owner;
+
+    #[inline]
+    pub(super) fn stripe() -> usize {
+        match STRIPE.get() {
+            NOT_ASKED => claim(),
+            stripe => stripe,
         }
-        let mine = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-        stripe.set(mine);
-        mine
-    })
+    }
+
+    #[cold]
+    fn claim() -> usize {
+        let free = |taken: u32| Some(taken | 1 << taken.trailing_ones()).filter(|taken| *taken < 1 << OWNED);
+        // Acquire pairs with the Release in `drop`: the last owner's additions happened before this one's.
+        let claimed = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
+        let stripe = claimed.map_or(SHARED, |taken| taken.trailing_ones() as usize);
+        STRIPE.set(stripe);
+        if stripe != SHARED && OWNER.try_with(|_| ()).is_err() {
+            // The thread is ending and would never give the stripe back.
+            release(stripe);
+        }
+        STRIPE.get()
+    }
+
+    fn release(stripe: usize) {
+        STRIPE.set(SHARED);
+        TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            release(STRIPE.get());
+        }
+    }
 }
 
 #[cfg(escope_loom)]
-fn stripe_of_thread() -> usize {
-    0
+mod thread {
+    pub(super) fn stripe() -> usize {
+        super::SHARED
+    }
+}
+
+#[cfg(all(test, not(escope_loom)))]
+mod tests {
+    use super::{Counters, STRIPES};
+    use std::sync::Barrier;
+
+    #[test]
+    fn no_addition_is_lost_with_more_threads_than_stripes() {
+        let counters = Counters::<2>::new();
+        for _ in 0..3 {
+            let all_run = Barrier::new(2 * STRIPES);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * STRIPES {
+                    scope.spawn(|| {
+                        counters.increment(0);
+                        all_run.wait();
+                        (0..1_000).for_each(|_| counters.increment(1));
+                    });
+                }
+            });
+        }
+        assert_eq!(counters.sum(0), 3 * 2 * STRIPES as u64);
+        assert_eq!(counters.sum(1), 3 * 2 * STRIPES as u64 * 1_000);
+    }
 }
