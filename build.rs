@@ -1,4 +1,6 @@
 //! Gives the shared library its SONAME. While the version is 0.x each minor version is its own ABI.
+//!
+//! A loom build may also leave out one named precaution, to prove that the models notice.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -6,4 +8,11 @@ fn main() {
     let minor = std::env::var("CARGO_PKG_VERSION_MINOR").expect("cargo sets the package version");
     let abi = if major == "0" { format!("0.{minor}") } else { major };
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libelixirscope.so.{abi}");
+
+    println!("cargo:rerun-if-env-changed=ESCOPE_SABOTAGE");
+    if std::env::var_os("CARGO_CFG_ESCOPE_LOOM").is_some()
+        && let Ok(name) = std::env::var("ESCOPE_SABOTAGE")
+    {
+        println!("cargo:rustc-cfg=escope_sabotage=\"{name}\"");
+    }
 }

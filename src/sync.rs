@@ -50,6 +50,7 @@ mod origin {
 
 #[cfg(escope_loom)]
 mod origin {
+    use super::Ordering;
     pub use loom::sync::atomic::AtomicU64 as AtomicWide;
     pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 
@@ -61,23 +62,66 @@ mod origin {
     pub const HALF: u32 = 32;
 
     /// loom's mutex behind the same interface.
+    ///
+    /// loom does not treat an unlock as an event that a failed `try_lock` depends on, so it would never show
+    /// one. `held` stands for the lock word and makes it one.
     #[derive(Debug, Default)]
-    pub struct Mutex<T>(loom::sync::Mutex<T>);
+    pub struct Mutex<T> {
+        held: AtomicBool,
+        value: loom::sync::Mutex<T>,
+    }
+
+    /// Access to what a [`Mutex`] protects.
+    #[derive(Debug)]
+    pub struct MutexGuard<'a, T> {
+        held: &'a AtomicBool,
+        value: loom::sync::MutexGuard<'a, T>,
+    }
 
     impl<T> Mutex<T> {
         /// A mutex that holds `value`.
         pub fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self { held: AtomicBool::new(false), value: loom::sync::Mutex::new(value) }
         }
 
         /// Waits for the lock.
-        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().expect("no model panics while it holds the lock")
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.guard(self.value.lock().expect("no model panics while it holds the lock"))
         }
 
         /// Takes the lock if it is free.
-        pub fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
-            self.0.try_lock().ok()
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            // Relaxed, like the look of a real `try_lock` that fails.
+            if self.held.load(Ordering::Relaxed) {
+                return None;
+            }
+            self.value.try_lock().ok().map(|value| self.guard(value))
+        }
+
+        fn guard<'a>(&'a self, value: loom::sync::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.held.store(true, Ordering::Relaxed);
+            MutexGuard { held: &self.held, value }
+        }
+    }
+
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            // Release, like a real unlock.
+            self.held.store(false, Ordering::Release);
+        }
+    }
+
+    impl<T> std::ops::Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            &self.value
+        }
+    }
+
+    impl<T> std::ops::DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.value
         }
     }
 
@@ -106,6 +150,20 @@ pub const fn hi(word: Wide) -> Half {
 #[inline]
 pub const fn lo(word: Wide) -> Half {
     word as Half
+}
+
+/// Asks the processor to fetch the cache line of `target`, which is going to be read.
+#[inline]
+#[allow(unsafe_code)]
+pub fn prefetch<T>(target: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE is part of every x86-64, and a prefetch is a hint that never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = target;
 }
 
 /// A number that no earlier call in this process returned; never 0.
@@ -166,6 +224,9 @@ impl<T: Copy + Send> PushList<T> {
     /// order of all pushes: see the type.
     #[inline]
     pub fn is_empty(&self) -> bool {
+        if cfg!(escope_sabotage = "pool_plain_look") {
+            return self.head.load(Ordering::Acquire).is_null();
+        }
         let null = std::ptr::null_mut();
         // AcqRel: the release half pairs with the acquire of a later `push`, the acquire half with the
         // release of an earlier one.

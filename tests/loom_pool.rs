@@ -8,6 +8,7 @@
 //! | `p05_*` | `pool_blind_grant` | the granter's compare-and-swap |
 //! | `p06_*check_in*` | `pool_split_enqueue` | looking again under the lock before queueing |
 //! | `p19_*` | `pool_no_recheck` | looking at the list of the dead after an unlock |
+//! | `p19_*` | `pool_plain_look` | the write of that look, which orders it against a push |
 #![cfg(escope_loom)]
 
 use elixirscope::pool::*;

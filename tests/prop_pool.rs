@@ -1,6 +1,7 @@
 //! Random histories of the pool beside the naive model: same answers, same actions, and after every step
 //! invariant W, conservation and counters that reconcile.
 
+#[path = "support/pool_model.rs"]
 mod pool_model;
 
 use std::collections::{HashMap, HashSet};

@@ -18,8 +18,10 @@ pub struct Bucket {
     counters: Counters<3>,
 }
 
-/// The instant that is the bucket's whole state, in ticks, in the narrowest word that provably holds it.
+/// The instant that is the bucket's whole state, in ticks, in the narrowest word that provably holds it. On a
+/// cache line of its own: the rule beside it is read by every thread and never written.
 #[derive(Debug)]
+#[repr(align(64))]
 enum Tat {
     /// `n * now + burst * w` stays below 2^64 for every `now`: so for any number of tokens that divides its
     /// period.

@@ -3,7 +3,7 @@
 //! The table is cut into three sections of cache lines, four entries a line. A key may live in one line of
 //! each section, twelve places in all; a new key goes to the line with the fewest live keys, to the leftmost
 //! of equals (Vöcking, "How Asymmetry Helps Load Balancing", 1999). Choosing the emptier of few lines keeps
-//! all lines evenly filled, so that a table 65 % full of live keys refuses less than one new key in 10,000,
+//! all lines evenly filled, so that a table 60 % full of live keys that come and go refuses less than one new key in 10,000,
 //! and a look-up reads one to three cache lines.
 
 use super::key::Key;
@@ -23,7 +23,7 @@ pub(super) const WAYS: usize = 1;
 pub(super) const SECTIONS: usize = 2;
 
 /// Live keys per hundred places that a table is sized for.
-const NOMINAL_LOAD_PERCENT: u64 = 65;
+const NOMINAL_LOAD_PERCENT: u64 = 60;
 
 /// A cache line of entries: the unit of a table's memory. All zero is a valid empty line.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ use super::entry::{EMPTY, Entry, MAX_NOW_NS};
 use super::key::Key;
 use super::places::{Line, Place, SECTIONS, WAYS, home_way, line_of, nominal_keys, section_for};
 use super::rule::{KeyedRule, Rule};
-use crate::sync::{Half, Ordering, fence, lo, wide};
+use crate::sync::{Half, Ordering, fence, lo, prefetch, wide};
 use std::hint::spin_loop;
 
 /// Times to look again at another thread's first touch of the same key before taking it over.
@@ -106,16 +106,13 @@ impl<S: AsRef<[Line]>> Table<S> {
         nonce: impl FnMut() -> u64,
     ) -> Decision {
         let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
-        let ticks = rule.ticks();
-        if let Some((place, entry)) = self.find(key) {
-            let debt = ticks.debt(entry.tat(ticks.n), now);
-            let Some(after) = ticks.after(debt, cost) else { return Decision::refused(rule, debt, cost) };
-            let tat = ticks.instant(now) + after;
-            if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0) {
-                return Decision::allowed(rule, after);
-            }
+        let found = self.find(key);
+        if let Some((place, entry)) = found
+            && let Some(decision) = debit(place, entry, key, rule, cost, now)
+        {
+            return decision;
         }
-        self.check_contended(key, rule, cost, now, nonce)
+        self.check_contended(key, rule, cost, now, found.is_none(), nonce)
     }
 
     /// What a check of cost one would say, without a debit.
@@ -145,7 +142,7 @@ impl<S: AsRef<[Line]>> Table<S> {
         entries.filter(|entry| is_live(*entry, now)).count() as u64
     }
 
-    /// The check of a key that is new, or whose entry changed since it was read.
+    /// The check of a key that is new (`absent`), or whose entry changed since it was read.
     #[cold]
     fn check_contended(
         &self,
@@ -153,28 +150,29 @@ impl<S: AsRef<[Line]>> Table<S> {
         rule: &Rule,
         cost: u64,
         now: u64,
+        mut absent: bool,
         mut nonce: impl FnMut() -> u64,
     ) -> Decision {
         let ticks = rule.ticks();
         loop {
-            if let Some((place, entry)) = self.find(key) {
-                let debt = ticks.debt(entry.tat(ticks.n), now);
-                let Some(after) = ticks.after(debt, cost) else { return Decision::refused(rule, debt, cost) };
-                let tat = ticks.instant(now) + after;
-                if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0) {
-                    return Decision::allowed(rule, after);
+            if absent {
+                let Some(after) = ticks.after(0, cost) else { return Decision::refused(rule, 0, cost) };
+                if cost == 0 {
+                    return Decision::allowed(rule, 0);
                 }
-                continue;
+                match self.first_touch(key, ticks.n, now, nonce(), |at| ticks.instant(at) + after) {
+                    Touch::Committed => return Decision::allowed(rule, after),
+                    Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
+                    Touch::Again => {}
+                }
             }
-            let Some(after) = ticks.after(0, cost) else { return Decision::refused(rule, 0, cost) };
-            if cost == 0 {
-                return Decision::allowed(rule, 0);
+            let found = self.find(key);
+            if let Some((place, entry)) = found
+                && let Some(decision) = debit(place, entry, key, rule, cost, now)
+            {
+                return decision;
             }
-            match self.first_touch(key, ticks.n, now, nonce(), |at| ticks.instant(at) + after) {
-                Touch::Committed => return Decision::allowed(rule, after),
-                Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
-                Touch::Again => {}
-            }
+            absent = found.is_none();
         }
     }
 
@@ -271,6 +269,11 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
     #[inline]
     fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+        // In a large table each line is a cache miss: let them overlap, since two of three keys are not in
+        // their first line.
+        for section in 1..SECTIONS {
+            prefetch(&self.lines.as_ref()[self.line_index(key, section)]);
+        }
         for section in 0..SECTIONS {
             for place in self.line(key, section) {
                 let entry = Entry(place.load());
@@ -290,13 +293,18 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// The places of a key in one section, its home way first.
     #[inline]
     fn line(&self, key: Key, section: usize) -> impl Iterator<Item = Place<'_>> {
-        let index = 1 + line_of(key, section, self.section);
+        let index = self.line_index(key, section);
         let line = &self.lines.as_ref()[index];
         let home = home_way(key);
         (0..WAYS).map(move |step| {
             let way = (home + step) % WAYS;
             Place { word: &line.0[way], rank: index * WAYS + way }
         })
+    }
+
+    #[inline]
+    fn line_index(&self, key: Key, section: usize) -> usize {
+        1 + line_of(key, section, self.section)
     }
 
     fn header(&self) -> Place<'_> {
@@ -320,6 +328,19 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 }
 
+/// Checks against an entry; `None` if it changed before the debit.
+#[inline]
+fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Option<Decision> {
+    let ticks = rule.ticks();
+    let debt = ticks.debt(entry.tat(ticks.n), now);
+    let Some(after) = ticks.after(debt, cost) else {
+        return Some(Decision::refused(rule, debt, cost));
+    };
+    let tat = ticks.instant(now) + after;
+    let debited = cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0);
+    debited.then(|| Decision::allowed(rule, after))
+}
+
 /// Whether another thread's first touch of the same key is still where it was after a moment. Bounded, for
 /// that thread may have died.
 fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
@@ -332,4 +353,70 @@ fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
 
 fn is_live(entry: Entry, now: u64) -> bool {
     !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
+}
+
+#[cfg(all(test, not(escope_loom)))]
+mod tests {
+    use super::*;
+    use crate::limiter::Verdict;
+
+    fn rule(burst: u64) -> KeyedRule {
+        KeyedRule::new(Rule::new(1, 1000, burst).unwrap()).unwrap()
+    }
+
+    fn table() -> Table<Vec<Line>> {
+        let lines = (0..Table::<Vec<Line>>::lines_for(1)).map(|_| Line::new()).collect();
+        Table::over(lines).unwrap()
+    }
+
+    /// What a thread leaves that dies in the middle of a first touch of `key`.
+    fn die_in_first_touch(table: &Table<Vec<Line>>, key: Key, section: usize) {
+        let place = table.line(key, section).next().unwrap();
+        assert!(place.replace(EMPTY, Entry::tentative(key, 1, 77).0));
+    }
+
+    #[test]
+    fn a_dead_first_touch_of_the_same_key_is_taken_over() {
+        for section in 0..SECTIONS {
+            let (table, key) = (table(), Key::from_raw(5));
+            die_in_first_touch(&table, key, section);
+            assert_eq!(table.peek(key, &rule(1), 0).remaining, 1);
+            assert_eq!(table.live_keys(0), 0);
+            assert!(!table.reset(key));
+            let check = || table.check(key, &rule(1), 1, 0, || 1).verdict;
+            assert_eq!((check(), check()), (Verdict::Allowed, Verdict::Limited));
+            assert_eq!(table.places(key).filter(|place| place.load() != EMPTY).count(), 1);
+        }
+    }
+
+    #[test]
+    fn dead_first_touches_of_other_keys_give_way_when_nothing_else_is_free() {
+        let table = table();
+        for dead in 0..12 {
+            let place = table.places(Key::from_raw(dead)).find(|place| place.load() == EMPTY).unwrap();
+            assert!(place.replace(EMPTY, Entry::tentative(Key::from_raw(dead), 1, 77).0));
+        }
+        for key in 100..112 {
+            assert!(table.check(Key::from_raw(key), &rule(1), 1, 0, || key).is_allowed());
+        }
+        assert_eq!(table.check(Key::from_raw(112), &rule(1), 1, 0, || 112).verdict, Verdict::TableFull);
+    }
+
+    #[test]
+    fn two_dead_first_touches_of_one_key_leave_one_entry() {
+        let (table, key) = (table(), Key::from_raw(5));
+        (0..SECTIONS).for_each(|section| die_in_first_touch(&table, key, section));
+        assert!(table.check(key, &rule(1), 1, 0, || 1).is_allowed());
+        assert_eq!(table.check(key, &rule(1), 1, 0, || 2).verdict, Verdict::Limited);
+        assert_eq!(table.live_keys(0), 1);
+    }
+
+    #[test]
+    fn too_few_lines_are_no_table() {
+        for length in 0..=SECTIONS {
+            assert!(Table::over((0..length).map(|_| Line::new()).collect::<Vec<_>>()).is_none());
+        }
+        let spare: Vec<_> = (0..2 * SECTIONS).map(|_| Line::new()).collect();
+        assert!(Table::over(spare).is_some_and(|table| table.section == 1));
+    }
 }

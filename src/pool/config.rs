@@ -34,7 +34,7 @@ pub struct PoolConfig {
     pub max_overflow: u32,
     /// Which idle slot a check-out takes.
     pub order: IdleOrder,
-    /// Callers that may wait at a time; their memory is set aside when the pool is made.
+    /// Callers that may wait at a time. Memory for them, some 130 bytes each, is set aside when the pool is made.
     pub max_waiters: u32,
     /// How long a connection above `size` stays idle before it is closed; 0 closes it on return.
     pub overflow_ttl_ns: u64,

@@ -8,8 +8,9 @@
 //! * [`PoolConfig`] (`config`): what a pool can be told.
 //! * [`Lease`], [`Ticket`], [`Checkout`] ... (`lease`): what goes in and out, plain integers.
 //! * [`Actions`] (`actions`): what the edge has to do.
-//! * `state`: the events and invariant W; `slots`: the slot table with its state diagram; `waiters`: the queue and
-//!   the word that decides a wait; `owners`, `deadlines`, `list`, `backoff`: one data structure each.
+//! * `state`: the events and invariant W, with a file each for what ends waits, the edge's reports and the output.
+//! * `slots`: the slot table with its state diagram; `waiters`: the queue and the word that decides a wait;
+//!   `owners`, `deadlines`, `list`, `backoff`: one data structure each.
 //! * [`Snapshot`] (`snapshot`): state and counts that reconcile.
 //!
 //! # Rules
@@ -28,6 +29,29 @@
 //! scheduler: it pushes the owner onto a lock-free list and tries the lock. If somebody holds it, that somebody looks
 //! at the list again after its unlock; so every death is dealt with at once, by the one or the other, and the actions
 //! are in the buffer of the one who did it. [`crate::sync::PushList`] says why neither can miss the other.
+//!
+//! # Example
+//!
+//! ```
+//! use elixirscope::pool::*;
+//!
+//! let pool = Pool::new(&PoolConfig { size: 2, max_overflow: 0, ..PoolConfig::default() })?;
+//! let now = || 0;
+//! let mut actions = Actions::new();
+//! // Nothing is idle yet: the caller waits, and the edge is asked for a connection.
+//! let answer = pool.checkout(Owner(1), Wait::For(5_000_000_000), 42, now, &mut actions);
+//! assert!(matches!(answer, Checkout::Queued(_)));
+//! let Some(Action::Create { slot, epoch }) = actions.iter().next() else { unreachable!() };
+//! // The edge has put the connection into `slot`; the waiter with token 42 is to be woken.
+//! actions.clear();
+//! pool.created(slot, epoch, Ok(()), now, &mut actions)?;
+//! let Some(Action::Wake { waiter_token: 42, outcome: WakeOutcome::Granted(lease) }) = actions.iter().next() else {
+//!     unreachable!()
+//! };
+//! pool.checkin(lease, Condition::Good, now, &mut actions)?;
+//! assert_eq!(pool.checkin(lease, Condition::Good, now, &mut actions), Err(StaleLease));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod actions;
 mod backoff;
@@ -94,8 +118,7 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Checkout {
-        #[cfg(escope_sabotage = "pool_split_enqueue")]
-        if self.state.lock().snapshot().idle == 0 {
+        if cfg!(escope_sabotage = "pool_split_enqueue") && self.state.lock().snapshot().idle == 0 {
             return self.locked(now, actions, |state, now| {
                 state.checkout_none_idle(owner, wait, waiter_token, now.get())
             });
@@ -124,7 +147,7 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> CancelOutcome {
-        let won = self.words.decide(ticket, reason.end());
+        let won = self.words.decide(ticket, reason.into());
         self.locked(now, actions, |state, _| state.cancel(ticket, won, reason))
     }
 
@@ -171,7 +194,8 @@ impl Pool {
         self.locked(now, actions, |state, _| state.close());
     }
 
-    /// State and counts at this instant. It takes the lock, so it may inherit a death to deal with, like any call.
+    /// State and counts at this instant. It takes the lock, so like any call it may inherit a death to deal with and
+    /// hand out actions.
     pub fn snapshot(&self, now: impl FnOnce() -> u64, actions: &mut Actions) -> Snapshot {
         self.locked(now, actions, |state, _| state.snapshot())
     }
@@ -188,8 +212,7 @@ impl Pool {
         let result = event(&mut state, &mut now);
         state.flush(actions);
         drop(state);
-        #[cfg(not(escope_sabotage = "pool_no_recheck"))]
-        if !self.gone.is_empty() {
+        if !cfg!(escope_sabotage = "pool_no_recheck") && !self.gone.is_empty() {
             self.settle(&mut now, actions);
         }
         result

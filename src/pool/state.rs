@@ -7,18 +7,20 @@
 //! caller queues only when no slot is idle. Whatever lengthens the queue or empties a slot ends in
 //! [`State::create_for_waiters`].
 
+mod ends;
+mod output;
+mod reports;
+
 use std::sync::Arc;
 
-use super::actions::{Action, Actions, DestroyReason, WakeOutcome};
+use super::actions::{DestroyReason, WakeOutcome};
 use super::backoff::Backoff;
-use super::config::{CreateFailure, PoolConfig};
-use super::lease::{
-    CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Refusal, StaleLease, StaleReport, Ticket, Wait,
-};
+use super::config::PoolConfig;
+use super::lease::{Checkout, Condition, Lease, Owner, Refusal, StaleLease, Wait};
 use super::list::NIL;
 use super::slots::{SlotState, Slots};
-use super::snapshot::{Counts, Snapshot};
-use super::waiters::{End, Waiters, Words};
+use super::snapshot::Counts;
+use super::waiters::{End, NO_DEADLINE, Waiters, Words};
 
 /// Reads the clock at most once, and only if somebody asks.
 pub(super) struct Now<F> {
@@ -75,8 +77,6 @@ impl State {
         Lease { pool: self.id, slot, epoch }
     }
 
-    // Check-out
-
     #[inline]
     pub(super) fn checkout<F: FnOnce() -> u64>(
         &mut self,
@@ -119,10 +119,10 @@ impl State {
             Wait::ForCreation if !self.may_wait_for_creation(now_ns) => {
                 return self.reject(Refusal::Exhausted);
             }
-            Wait::ForCreation => (u64::MAX, true),
+            Wait::ForCreation => (NO_DEADLINE, true),
             Wait::For(ns) => (now_ns.saturating_add(ns), false),
             Wait::Until(deadline_ns) => (deadline_ns, false),
-            Wait::Forever => (u64::MAX, false),
+            Wait::Forever => (NO_DEADLINE, false),
         };
         if self.waiters.waiting() >= self.config.max_waiters {
             return self.reject(Refusal::QueueFull);
@@ -162,8 +162,6 @@ impl State {
             self.slots.begin_create();
         }
     }
-
-    // Check-in
 
     #[inline]
     pub(super) fn checkin<F: FnOnce() -> u64>(
@@ -222,7 +220,7 @@ impl State {
             Some(cell) => {
                 let owner = self.waiters.cell(cell).owner;
                 let epoch = self.slots.hand_to(slot, owner, cell);
-                self.counts.granted += 1;
+                self.count_end(End::Granted);
                 self.waiters.wake_queued(cell, WakeOutcome::Granted(self.lease(slot, epoch)));
             }
             None => {
@@ -236,7 +234,7 @@ impl State {
     /// has passed leave the queue.
     fn next_waiter(&mut self, now_ns: u64) -> Option<u32> {
         while let Some(cell) = self.waiters.head() {
-            if self.waiters.cell(cell).deadline_ns <= now_ns {
+            if self.waiters.is_late(cell, now_ns) {
                 self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
             } else if self.words.decide(self.waiters.ticket(cell), End::Granted) {
                 return Some(cell);
@@ -302,220 +300,5 @@ impl State {
         }
         let (slot, since_ns) = self.slots.oldest_idle()?;
         Some((slot, since_ns.saturating_add(self.config.overflow_ttl_ns)))
-    }
-
-    // Ends of waits
-
-    /// The second half of a cancel; `won` says whether the first, the compare-and-swap, succeeded.
-    pub(super) fn cancel(&mut self, ticket: Ticket, won: bool, reason: GiveUp) -> CancelOutcome {
-        if won {
-            // A granter that met the cell in the meantime has removed and counted it.
-            if self.waiters.is_queued(ticket) {
-                self.count_end(reason.end());
-                self.waiters.drop_queued(ticket.index);
-            }
-            return CancelOutcome::Cancelled;
-        }
-        let Some(end) = self.words.end(ticket) else { return CancelOutcome::Stale };
-        match (end, self.waiters.cell(ticket.index).outcome) {
-            (End::Granted, WakeOutcome::Granted(lease)) => {
-                let live = |state| state == SlotState::Leased;
-                if self.slots.is(lease.slot, lease.epoch, live) {
-                    CancelOutcome::Granted(lease)
-                } else {
-                    CancelOutcome::Stale
-                }
-            }
-            (End::TimedOut, WakeOutcome::TimedOut) => CancelOutcome::TimedOut,
-            (End::Closed, _) => CancelOutcome::Closed,
-            (End::CreateFailed, WakeOutcome::CreateFailed(code)) => CancelOutcome::CreateFailed(code),
-            _ => CancelOutcome::Stale,
-        }
-    }
-
-    pub(super) fn owner_gone(&mut self, owner: Owner, now_ns: u64) {
-        while let Some(cell) = self.waiters.wait_of(owner) {
-            if self.words.decide(self.waiters.ticket(cell), End::Cancelled) {
-                self.count_end(End::Cancelled);
-                self.waiters.drop_queued(cell);
-            } else {
-                self.drop_given_up(cell);
-            }
-        }
-        while let Some(slot) = self.slots.lease_of(owner) {
-            self.release_cell(slot);
-            self.counts.reclaimed += 1;
-            self.close_slot(slot, DestroyReason::OwnerGone);
-        }
-        self.create_for_waiters(now_ns);
-    }
-
-    // Reports of the edge
-
-    pub(super) fn created(
-        &mut self,
-        slot: u32,
-        epoch: u64,
-        result: Result<(), u64>,
-        now_ns: u64,
-    ) -> Result<(), StaleReport> {
-        if !self.slots.is(slot, epoch, |state| state == SlotState::Creating) {
-            return Err(StaleReport);
-        }
-        match result {
-            Ok(()) => {
-                self.counts.created += 1;
-                self.backoff.succeeded();
-                if self.closed {
-                    self.close_slot(slot, DestroyReason::PoolClosed);
-                } else {
-                    self.offer(slot, now_ns);
-                }
-            }
-            Err(code) => {
-                self.counts.create_errors += 1;
-                self.slots.vacate(slot);
-                self.backoff.failed(code, now_ns);
-                self.fail_head(code);
-            }
-        }
-        self.create_for_waiters(now_ns);
-        Ok(())
-    }
-
-    fn fail_head(&mut self, code: u64) {
-        while let Some(cell) = self.waiters.head() {
-            if self.words.end(self.waiters.ticket(cell)).is_some() {
-                self.drop_given_up(cell);
-                continue;
-            }
-            if self.config.create_failure == CreateFailure::FailFast || self.waiters.cell(cell).for_creation {
-                self.end_wait(cell, End::CreateFailed, WakeOutcome::CreateFailed(code));
-            }
-            return;
-        }
-    }
-
-    pub(super) fn destroyed(&mut self, slot: u32, epoch: u64, now_ns: u64) -> Result<(), StaleReport> {
-        if !self.slots.is(slot, epoch, |state| matches!(state, SlotState::Closing(_))) {
-            return Err(StaleReport);
-        }
-        self.slots.vacate(slot);
-        self.create_for_waiters(now_ns);
-        Ok(())
-    }
-
-    // Time and end
-
-    pub(super) fn maintain(&mut self, now_ns: u64) -> Option<u64> {
-        while let Some((cell, deadline_ns)) = self.waiters.next_deadline() {
-            if now_ns < deadline_ns {
-                break;
-            }
-            self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
-        }
-        self.close_surplus(now_ns);
-        self.create_for_waiters(now_ns);
-        self.alarm_ns = self.own_deadline().unwrap_or(u64::MAX);
-        self.next_deadline()
-    }
-
-    pub(super) fn close(&mut self) {
-        if self.closed {
-            return;
-        }
-        self.closed = true;
-        while let Some(cell) = self.waiters.head() {
-            self.end_wait(cell, End::Closed, WakeOutcome::Closed);
-        }
-        self.slots.withdraw_creations();
-        while let Some((slot, _)) = self.slots.oldest_idle() {
-            self.close_slot(slot, DestroyReason::PoolClosed);
-        }
-    }
-
-    /// When idle time or back-off asks for `maintain`.
-    fn own_deadline(&self) -> Option<u64> {
-        let surplus = self.surplus_due().map(|(_, due_ns)| due_ns);
-        let held_back = self.waiters.waiting() > 0 && self.slots.creating() == 0 && self.slots.empty() > 0;
-        let retry = (held_back && self.backoff.failures() > 0).then(|| self.backoff.retry_at_ns());
-        surplus.into_iter().chain(retry).min()
-    }
-
-    fn next_deadline(&self) -> Option<u64> {
-        let waiter = self.waiters.next_deadline().map(|(_, at_ns)| at_ns);
-        waiter.into_iter().chain(self.own_deadline()).min()
-    }
-
-    // Ways out
-
-    /// Hands out what was decided, as far as there is room.
-    #[inline]
-    pub(super) fn flush(&mut self, actions: &mut Actions) {
-        if self.waiters.has_wakes() || self.slots.has_pending() {
-            self.flush_lists(actions);
-        }
-        actions.set_more(self.waiters.has_wakes() || self.slots.has_pending());
-        if self.slots.surplus() > 0 || self.backoff.failures() > 0 {
-            self.ring(actions);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn flush_lists(&mut self, actions: &mut Actions) {
-        while actions.room() {
-            let Some((waiter_token, outcome)) = self.waiters.announce() else { break };
-            actions.push(Action::Wake { waiter_token, outcome });
-        }
-        while actions.room() {
-            let Some((slot, entry)) = self.slots.announce() else { break };
-            let epoch = entry.epoch;
-            match entry.state {
-                SlotState::Closing(reason) => actions.push(Action::Destroy { slot, epoch, reason }),
-                _ => {
-                    self.counts.creates += 1;
-                    actions.push(Action::Create { slot, epoch });
-                }
-            }
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn ring(&mut self, actions: &mut Actions) {
-        if let Some(at_ns) = self.own_deadline()
-            && at_ns < self.alarm_ns
-        {
-            self.alarm_ns = at_ns;
-            actions.ring_at(at_ns);
-        }
-    }
-
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            size: self.config.size,
-            capacity: self.config.capacity(),
-            idle: self.slots.idle(),
-            leased: self.slots.leased(),
-            creating: self.slots.creating(),
-            closing: self.slots.closing(),
-            waiting: self.waiters.waiting(),
-            overflow: self.slots.surplus(),
-            is_closed: self.closed,
-            failing: self.backoff.failures(),
-            last_error: self.backoff.last_error(),
-            next_deadline_ns: self.next_deadline(),
-            counts: self.counts,
-        }
-    }
-}
-
-impl GiveUp {
-    pub(super) fn end(self) -> End {
-        match self {
-            GiveUp::TimedOut => End::TimedOut,
-            GiveUp::Cancelled => End::Cancelled,
-        }
     }
 }

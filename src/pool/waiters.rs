@@ -20,10 +20,13 @@
 
 use super::actions::WakeOutcome;
 use super::deadlines::Deadlines;
-use super::lease::{Owner, Ticket};
+use super::lease::{GiveUp, Owner, Ticket};
 use super::list::{Link, List, NIL};
 use super::owners::OwnerIndex;
 use crate::sync::{AtomicU64, Ordering};
+
+/// Deadline of a wait without limit.
+pub(super) const NO_DEADLINE: u64 = u64::MAX;
 
 const STATE_BITS: u32 = 3;
 const STATE_MASK: u64 = (1 << STATE_BITS) - 1;
@@ -37,6 +40,15 @@ pub(super) enum End {
     Cancelled = 3,
     CreateFailed = 4,
     Closed = 5,
+}
+
+impl From<GiveUp> for End {
+    fn from(reason: GiveUp) -> Self {
+        match reason {
+            GiveUp::TimedOut => End::TimedOut,
+            GiveUp::Cancelled => End::Cancelled,
+        }
+    }
 }
 
 /// The deciding words of all cells, readable without the lock.
@@ -63,8 +75,7 @@ impl Words {
         let Some(word) = self.0.get(ticket.index as usize) else { return false };
         let waiting = ticket.epoch << STATE_BITS | WAITING;
         let ended = ticket.epoch << STATE_BITS | end as u64;
-        #[cfg(escope_sabotage = "pool_blind_grant")]
-        if end == End::Granted {
+        if cfg!(escope_sabotage = "pool_blind_grant") && end == End::Granted {
             word.store(ended, Ordering::Relaxed);
             return true;
         }
@@ -103,7 +114,7 @@ pub(super) struct Cell {
     place: Place,
     pub(super) token: u64,
     pub(super) owner: Owner,
-    pub(super) deadline_ns: u64,
+    deadline_ns: u64,
     /// Waits for a connection that is made for it only.
     pub(super) for_creation: bool,
     /// What the waiter is told.
@@ -129,7 +140,7 @@ impl Waiters {
             place: Place::Free,
             token: 0,
             owner: Owner::NONE,
-            deadline_ns: u64::MAX,
+            deadline_ns: NO_DEADLINE,
             for_creation: false,
             outcome: WakeOutcome::Closed,
         };
@@ -164,6 +175,12 @@ impl Waiters {
 
     pub(super) fn cell(&self, index: u32) -> &Cell {
         &self.cells[index as usize]
+    }
+
+    /// Whether the waiter's deadline has passed; one without a deadline is never late.
+    pub(super) fn is_late(&self, index: u32, now_ns: u64) -> bool {
+        let deadline_ns = self.cells[index as usize].deadline_ns;
+        deadline_ns != NO_DEADLINE && deadline_ns <= now_ns
     }
 
     pub(super) fn ticket(&self, index: u32) -> Ticket {
@@ -208,7 +225,7 @@ impl Waiters {
         self.queue.push_back(&mut self.links, index);
         self.for_creation += u32::from(for_creation);
         self.owners.insert(index, owner);
-        if deadline_ns != u64::MAX {
+        if deadline_ns != NO_DEADLINE {
             self.deadlines.insert(index, deadline_ns);
         }
         Some(ticket)

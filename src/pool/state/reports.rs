@@ -1,0 +1,68 @@
+//! What the edge reports about connections that it was asked to make or to close.
+
+use super::State;
+use crate::pool::actions::{DestroyReason, WakeOutcome};
+use crate::pool::config::CreateFailure;
+use crate::pool::lease::StaleReport;
+use crate::pool::slots::SlotState;
+use crate::pool::waiters::End;
+
+impl State {
+    pub(in crate::pool) fn created(
+        &mut self,
+        slot: u32,
+        epoch: u64,
+        result: Result<(), u64>,
+        now_ns: u64,
+    ) -> Result<(), StaleReport> {
+        if !self.slots.is(slot, epoch, |state| state == SlotState::Creating) {
+            return Err(StaleReport);
+        }
+        match result {
+            Ok(()) => {
+                self.counts.created += 1;
+                self.backoff.succeeded();
+                if self.closed {
+                    self.close_slot(slot, DestroyReason::PoolClosed);
+                } else {
+                    self.offer(slot, now_ns);
+                }
+            }
+            Err(code) => {
+                self.counts.create_errors += 1;
+                self.slots.vacate(slot);
+                self.backoff.failed(code, now_ns);
+                self.fail_head(code);
+            }
+        }
+        self.create_for_waiters(now_ns);
+        Ok(())
+    }
+
+    fn fail_head(&mut self, code: u64) {
+        while let Some(cell) = self.waiters.head() {
+            if self.words.end(self.waiters.ticket(cell)).is_some() {
+                self.drop_given_up(cell);
+                continue;
+            }
+            if self.config.create_failure == CreateFailure::FailFast || self.waiters.cell(cell).for_creation {
+                self.end_wait(cell, End::CreateFailed, WakeOutcome::CreateFailed(code));
+            }
+            return;
+        }
+    }
+
+    pub(in crate::pool) fn destroyed(
+        &mut self,
+        slot: u32,
+        epoch: u64,
+        now_ns: u64,
+    ) -> Result<(), StaleReport> {
+        if !self.slots.is(slot, epoch, |state| matches!(state, SlotState::Closing(_))) {
+            return Err(StaleReport);
+        }
+        self.slots.vacate(slot);
+        self.create_for_waiters(now_ns);
+        Ok(())
+    }
+}

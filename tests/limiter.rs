@@ -1,0 +1,374 @@
+//! The limiter's rules that are about threads, ranges, memory and the words of an error.
+#![cfg(not(escope_loom))]
+
+#[path = "support/limiter_oracle.rs"]
+mod oracle;
+
+use elixirscope::clock::{Clock, Manual};
+use elixirscope::limiter::{Bucket, Key, KeyedRule, Limiter, LimiterConfig, Rule, Verdict};
+use oracle::{History, Terms};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
+use std::thread;
+
+const MAX: u64 = (1 << 62) - 1;
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn rule(tokens: u64, period_ns: u64, burst: u64) -> KeyedRule {
+    KeyedRule::new(Rule::new(tokens, period_ns, burst).unwrap()).unwrap()
+}
+
+fn limiter(max_keys: u64) -> Limiter {
+    Limiter::new(&LimiterConfig { max_keys, secret: Some([7; 16]) }).unwrap()
+}
+
+fn key(number: u64) -> [u8; 8] {
+    number.to_le_bytes()
+}
+
+#[test]
+fn l02_threads_admit_exactly_the_burst_of_each_fresh_key() {
+    const KEYS: u64 = 20_000;
+    const BURST: u64 = 3;
+    for threads in [2, 4, 16] {
+        let (limiter, rule) = (limiter(KEYS), rule(1, 1000 * SECOND_NS, BURST));
+        let barrier = Barrier::new(threads);
+        let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for (number, admitted) in (0..).zip(&admitted) {
+                        let key = limiter.key(&key(number));
+                        for _ in 0..BURST {
+                            let decision = limiter.check(key, &rule, 1, || 5);
+                            assert_ne!(decision.verdict, Verdict::TableFull);
+                            admitted.fetch_add(u64::from(decision.is_allowed()), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(admitted.iter().all(|count| count.load(Ordering::Relaxed) == BURST), "{threads} threads");
+        let stats = limiter.stats();
+        assert_eq!((stats.allowed, stats.limited), (KEYS * BURST, KEYS * BURST * (threads as u64 - 1)));
+    }
+}
+
+#[test]
+fn l02_threads_share_one_bucket_exactly() {
+    for (tokens, period_ns) in [(1, SECOND_NS), (999_983, 30 * 86_400 * SECOND_NS)] {
+        let bucket = Bucket::new(Rule::new(tokens, period_ns, 10_000).unwrap());
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..5000).for_each(|_| _ = bucket.check(1, || 5)));
+            }
+        });
+        assert_eq!(bucket.counts(), (10_000, 10_000, 0));
+    }
+}
+
+/// Threads on a moving clock, over keys that lose their places to each other. The times of a history are those
+/// read before each call; a check of a key whose place was lost may count from up to the time it returned at.
+#[test]
+fn l03_a_moving_clock_and_reused_places_keep_the_bound() {
+    const TERMS: Terms = Terms { tokens: 1, period_ns: 20, burst: 4 };
+    const KEYS: usize = 16;
+    let (limiter, rule) = (limiter(1), rule(TERMS.tokens, TERMS.period_ns, TERMS.burst));
+    let clock = Manual::new(0);
+    let histories: Vec<Mutex<Vec<(u64, u64)>>> = (0..KEYS).map(|_| Mutex::default()).collect();
+    thread::scope(|scope| {
+        for seed in 1..=4_u64 {
+            let (limiter, rule, clock, histories) = (&limiter, &rule, &clock, &histories);
+            scope.spawn(move || {
+                let mut random = seed;
+                for _ in 0..20_000 {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let number = (random >> 40) as usize % KEYS;
+                    if random >> 61 == 0 {
+                        clock.advance(15);
+                    }
+                    let before = clock.now_ns();
+                    let key = limiter.key(&key(number as u64));
+                    if limiter.check(key, rule, 1, || before).is_allowed() {
+                        histories[number].lock().unwrap().push((before, clock.now_ns()));
+                    }
+                }
+            });
+        }
+    });
+    for history in histories {
+        let mut admitted = history.into_inner().unwrap();
+        assert!(admitted.len() > 20, "the keys were used");
+        admitted.sort_unstable();
+        for (first, &(s, _)) in admitted.iter().enumerate() {
+            let mut latest = 0;
+            for (count, &(_, returned)) in (1_u64..).zip(&admitted[first..]) {
+                latest = latest.max(returned);
+                assert!(count <= TERMS.burst + (latest - s) / TERMS.period_ns, "in [{s}, {latest}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn l03_the_bound_is_reached() {
+    let terms = Terms { tokens: 3, period_ns: 10, burst: 5 };
+    let bucket = Bucket::new(Rule::new(terms.tokens, terms.period_ns, terms.burst).unwrap());
+    let mut history = History::default();
+    for now in 0..200 {
+        while bucket.check(1, || now).is_allowed() {
+            history.add(now, 1);
+        }
+    }
+    assert!(history.assert_bounded(terms));
+}
+
+/// The `k`-th admission of a greedy caller is at exactly `ceil((k - burst) * period / tokens)`.
+#[test]
+fn l04_a_greedy_caller_sees_no_drift() {
+    const BURST: u64 = 10;
+    const ADMISSIONS: u64 = 300_000;
+    for tokens in [3, 7919, 600_000_001] {
+        let bucket = Bucket::new(Rule::new(tokens, SECOND_NS, BURST).unwrap());
+        assert!(bucket.check(BURST, || 0).is_allowed());
+        let mut now = 0;
+        for k in BURST + 1..=ADMISSIONS {
+            let decision = bucket.check(1, || now);
+            if !decision.is_allowed() {
+                now += decision.retry_after_ns;
+                assert!(bucket.check(1, || now).is_allowed());
+            }
+            let exact = (u128::from(k - BURST) * u128::from(SECOND_NS)).div_ceil(u128::from(tokens));
+            assert_eq!(u128::from(now), exact, "admission {k} at {tokens} a second");
+        }
+    }
+}
+
+#[test]
+fn l04_an_effective_rate_has_no_drift_either() {
+    let keyed = rule(600_000_001, SECOND_NS, 10);
+    let (tokens, period_ns) = (keyed.effective().tokens(), keyed.effective().period_ns());
+    assert!(tokens <= 58);
+    let limiter = limiter(8);
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &keyed, 10, || 0).is_allowed());
+    let mut now = 0;
+    for k in 1..=100_000_u64 {
+        now += limiter.check(key, &keyed, 1, || now).retry_after_ns;
+        let exact = (k * period_ns).div_ceil(tokens);
+        assert!(limiter.check(key, &keyed, 1, || exact).is_allowed());
+        assert!(now <= exact);
+        now = exact;
+    }
+}
+
+#[test]
+fn l07_coarse_units_are_rounded_up() {
+    for (period_ns, ms) in
+        [(1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (2_000_000_000, 2000), (2_000_000_001, 2001)]
+    {
+        let bucket = Bucket::new(Rule::new(1, period_ns, 1).unwrap());
+        assert_eq!(bucket.check(1, || 0).retry_after_ms(), 0);
+        let refused = bucket.check(1, || 0);
+        assert_eq!((refused.retry_after_ns, refused.retry_after_ms()), (period_ns, ms));
+        assert_eq!(refused.reset_after_ms(), ms);
+    }
+    let never = Bucket::new(Rule::new(1, 1, 1).unwrap()).check(2, || 0);
+    assert_eq!((never.retry_after_ns, never.retry_after_ms()), (u64::MAX, u64::MAX));
+}
+
+#[test]
+fn l09_zeroes() {
+    let limiter = limiter(8);
+    let (key, usual, blocked) = (limiter.key(b"key"), rule(1, 10, 2), rule(1, 10, 0));
+
+    let nothing = limiter.check(key, &usual, 0, || 5);
+    assert_eq!((nothing.verdict, nothing.remaining), (Verdict::Allowed, 2));
+    assert!(!limiter.reset(key), "a cost of zero makes no entry");
+
+    assert_eq!(limiter.check(key, &blocked, 0, || 5).verdict, Verdict::Allowed);
+    let refused = limiter.check(key, &blocked, 1, || 5);
+    assert_eq!((refused.verdict, refused.limit, refused.remaining), (Verdict::Never, 0, 0));
+    assert_eq!(limiter.peek(key, &blocked, || 5).verdict, Verdict::Never);
+}
+
+#[test]
+fn l10_a_peek_of_an_absent_key_is_full_and_makes_no_entry() {
+    let limiter = limiter(8);
+    let peeked = limiter.peek(limiter.key(b"nobody"), &rule(1, 10, 4), || 5);
+    assert_eq!((peeked.verdict, peeked.remaining, peeked.reset_after_ns), (Verdict::Allowed, 4, 0));
+    assert!(!limiter.reset(limiter.key(b"nobody")));
+}
+
+#[test]
+fn l21_an_older_time_is_stricter() {
+    let (limiter, rule) = (limiter(8), rule(1, 10, 2));
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &rule, 2, || 1000).is_allowed());
+    let earlier = limiter.check(key, &rule, 1, || 900);
+    assert_eq!((earlier.verdict, earlier.retry_after_ns), (Verdict::Limited, 110));
+    assert!(!limiter.check(key, &rule, 1, || 0).is_allowed());
+    assert!(limiter.check(key, &rule, 1, || 1010).is_allowed());
+}
+
+/// A key that owed nothing lost its place at 15. A check of it with an older time must not count the time up to
+/// 15 as refill once more.
+#[test]
+fn l21_a_lost_key_is_not_refilled_twice() {
+    let (limiter, rule, long) = (limiter(1), rule(1, 10, 1), rule(1, 1000, 1));
+    let key = limiter.key(b"lost");
+    assert!(limiter.check(key, &rule, 1, || 0).is_allowed());
+    // Others crowd the table at 15 until the lost key's place is taken, then leave.
+    let others: Vec<Key> = (0..200).map(|number| limiter.key(&self::key(number))).collect();
+    for other in &others {
+        limiter.check(*other, &long, 1, || 15);
+    }
+    assert_eq!(limiter.peek(key, &rule, || 9).reset_after_ns, 0, "its entry is gone");
+    others.iter().for_each(|other| _ = limiter.reset(*other));
+
+    assert!(limiter.check(key, &rule, 1, || 10).is_allowed());
+    assert!(!limiter.check(key, &rule, 1, || 24).is_allowed());
+    assert!(limiter.check(key, &rule, 1, || 25).is_allowed());
+}
+
+#[test]
+fn l21_the_ends_of_time_work() {
+    let rule = Rule::new(1, 10, 2).unwrap();
+    for now in [0, MAX - 20] {
+        let bucket = Bucket::new(rule);
+        assert!(bucket.check(2, || now).is_allowed());
+        assert_eq!(bucket.check(1, || now).retry_after_ns, 10);
+        assert!(bucket.check(1, || now + 10).is_allowed());
+    }
+    // Time stops at the end; no call wraps or panics.
+    let (bucket, limiter) = (Bucket::new(rule), limiter(8));
+    let (key, rule) = (limiter.key(b"key"), KeyedRule::new(rule).unwrap());
+    for now in [MAX, u64::MAX] {
+        let decision = bucket.check(1, || now);
+        assert_eq!(limiter.check(key, &rule, 1, || now), decision);
+        assert!(decision.is_allowed());
+    }
+    assert_eq!(bucket.check(1, || u64::MAX).verdict, Verdict::Limited);
+    assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).verdict, Verdict::Limited);
+}
+
+#[test]
+fn l22_a_rule_out_of_range_names_the_argument() {
+    for (tokens, period_ns, burst, argument, value) in [
+        (0, 1, 1, "tokens", 0),
+        (MAX + 1, 1, 1, "tokens", MAX + 1),
+        (1, 0, 1, "period_ns", 0),
+        (1, u64::MAX, 1, "period_ns", u64::MAX),
+        (MAX, 1, MAX + 1, "burst", MAX + 1),
+        (1, MAX, 2, "burst", 2),
+        (2, MAX, 3, "burst", 3),
+    ] {
+        let error = Rule::new(tokens, period_ns, burst).unwrap_err();
+        assert_eq!((error.argument, error.value), (argument, value));
+        assert!(error.to_string().starts_with(&format!("`{argument}` is {value}, allowed is ")));
+    }
+    for (tokens, period_ns, burst) in [(1, 1, MAX), (MAX, 1, MAX), (1, MAX, 1), (MAX, MAX, MAX), (1, 1, 0)] {
+        assert!(Rule::new(tokens, period_ns, burst).is_ok());
+    }
+}
+
+#[test]
+fn l22_a_table_refuses_what_it_cannot_keep_exactly_enough() {
+    let keyed = |tokens, period_ns, burst| KeyedRule::new(Rule::new(tokens, period_ns, burst).unwrap());
+    for exact in [(1, 1, 1), (58, 1, 1000), (1, 30 * 86_400 * SECOND_NS, 1), (10, 60 * SECOND_NS, 10)] {
+        let effective = *keyed(exact.0, exact.1, exact.2).unwrap().effective();
+        assert_eq!((effective.tokens(), effective.period_ns(), effective.burst()), exact);
+    }
+    let error = keyed(59, 1, 1).unwrap_err();
+    assert_eq!((error.argument, error.value), ("tokens", 59));
+    let error = keyed(58, 59, MAX / 2).unwrap_err();
+    assert_eq!((error.argument, error.value), ("burst", MAX / 2));
+
+    for max_keys in [0, (1 << 28) + 1, u64::MAX] {
+        let error = Limiter::new(&LimiterConfig { max_keys, secret: None }).unwrap_err();
+        assert_eq!((error.argument, error.value), ("max_keys", max_keys));
+    }
+}
+
+/// The table's promise, with live keys only: as many as it is meant for, and then as many again that replace
+/// them one by one.
+#[test]
+fn l23_a_table_at_its_nominal_load_refuses_less_than_one_key_in_ten_thousand() {
+    const KEYS: u64 = 36_000;
+    let (limiter, rule) = (limiter(KEYS), rule(1, SECOND_NS, 1));
+    let stats = limiter.stats();
+    assert!(stats.bytes < 1_000_000, "{} bytes", stats.bytes);
+    assert!(stats.capacity >= KEYS);
+    for number in 0..10 * KEYS {
+        if number >= KEYS {
+            limiter.reset(limiter.key(&key(number - KEYS)));
+        }
+        limiter.check(limiter.key(&key(number)), &rule, 1, || 5);
+    }
+    let stats = limiter.stats();
+    assert_eq!(stats.allowed + stats.table_full, 10 * KEYS);
+    assert!(stats.table_full < 10 * KEYS / 10_000, "{} refused", stats.table_full);
+    assert!((KEYS - stats.table_full..=KEYS).contains(&limiter.live_keys(|| 5)));
+    assert_eq!(limiter.live_keys(|| 5 + SECOND_NS), 0);
+}
+
+#[test]
+fn l23_a_flood_of_keys_takes_no_more_memory_and_passes() {
+    let (limiter, rule) = (limiter(100), rule(1, 100, 1));
+    let bytes = limiter.stats().bytes;
+    let (mut held, mut full) = (0, 0);
+    for number in 0..100_000_u64 {
+        let decision = limiter.check(limiter.key(&key(number)), &rule, 1, || 5);
+        match decision.verdict {
+            Verdict::Allowed => held += 1,
+            Verdict::TableFull => {
+                full += 1;
+                assert_eq!((decision.retry_after_ns, decision.remaining), (100, 0));
+            }
+            verdict => panic!("{verdict:?} for a new key"),
+        }
+    }
+    assert!(held >= 100 && held + full == 100_000, "{held} and {full}");
+    let stats = limiter.stats();
+    assert_eq!((stats.bytes, stats.table_full), (bytes, full));
+    // The refused keys' retry time holds: then the flood owes nothing.
+    assert!(limiter.check(limiter.key(b"late"), &rule, 1, || 105).is_allowed());
+}
+
+#[test]
+fn a_binary_has_one_key_under_a_secret_and_another_under_another() {
+    let (ours, same) = (limiter(8), limiter(8));
+    let other = Limiter::new(&LimiterConfig { max_keys: 8, secret: Some([8; 16]) }).unwrap();
+    assert_eq!(ours.key(b"user:1"), same.key(b"user:1"));
+    assert_ne!(ours.key(b"user:1"), ours.key(b"user:2"));
+    assert_ne!(ours.key(b"user:1"), other.key(b"user:1"));
+    assert!(ours.key(b"user:1").to_raw() < 1 << 56);
+    let drawn = || Limiter::new(&LimiterConfig { max_keys: 8, secret: None }).unwrap().key(b"user:1");
+    assert_ne!(drawn(), drawn());
+}
+
+/// The first entry of the known table of SipHash-1-3: key 00 01 .. 0f, no bytes.
+#[test]
+fn keys_are_siphash_1_3() {
+    let secret = std::array::from_fn(|index| index as u8);
+    let limiter = Limiter::new(&LimiterConfig { max_keys: 8, secret: Some(secret) }).unwrap();
+    assert_eq!(limiter.key(&[]).to_raw(), 0xabac_0158_050f_c4dc & ((1 << 56) - 1));
+}
+
+#[test]
+fn a_structured_key_never_meets_a_binary() {
+    let limiter = limiter(8);
+    let mut hasher = limiter.key_hasher();
+    hasher.write_u8(1);
+    hasher.write_u64(7);
+    hasher.write(b"name");
+    let mut spelled = vec![1];
+    spelled.extend_from_slice(&7_u64.to_le_bytes());
+    spelled.extend_from_slice(b"name");
+    assert_ne!(hasher.finish(), limiter.key(&spelled));
+
+    let mut at_once = limiter.key_hasher();
+    at_once.write(&spelled);
+    assert_eq!(hasher.finish(), at_once.finish(), "pieces hash like their concatenation");
+}
