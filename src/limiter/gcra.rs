@@ -17,6 +17,8 @@
 //! `n`, `w`, `burst` and `now` are below 2^62, so a product of two is below 2^124 and a sum of up to eight
 //! products fits `u128` without a check. `burst * w / n` is below 2^62 ns, so every wait fits `u64`.
 
+use std::num::{NonZeroU64, NonZeroU128};
+
 /// Largest value of tokens, period, burst and `now`.
 pub(super) const MAX_VALUE: u64 = (1 << 62) - 1;
 
@@ -24,9 +26,9 @@ pub(super) const MAX_VALUE: u64 = (1 << 62) - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticks {
     /// Ticks in a nanosecond.
-    pub n: u64,
+    pub n: NonZeroU64,
     /// Ticks in a token.
-    pub w: u64,
+    pub w: NonZeroU64,
     /// Ticks in a full bucket: the largest debt that a debit may leave.
     pub full: u128,
 }
@@ -35,7 +37,7 @@ impl Ticks {
     /// `now` on the scale of `tat`.
     #[inline]
     pub fn instant(&self, now: u64) -> u128 {
-        u128::from(self.n) * u128::from(now)
+        u128::from(self.n.get()) * u128::from(now)
     }
 
     /// What is owed at `now`.
@@ -47,7 +49,7 @@ impl Ticks {
     /// The debt after `cost` more, if that is admitted. `cost` may be any number.
     #[inline]
     pub fn after(&self, debt: u128, cost: u64) -> Option<u128> {
-        let after = debt + u128::from(cost) * u128::from(self.w);
+        let after = debt + u128::from(cost) * u128::from(self.w.get());
         (after <= self.full).then_some(after)
     }
 
@@ -55,7 +57,7 @@ impl Ticks {
     /// nanosecond earlier it is not.
     #[inline]
     pub fn wait(&self, debt: u128, cost: u64) -> u64 {
-        let after = debt + u128::from(cost) * u128::from(self.w);
+        let after = debt + u128::from(cost) * u128::from(self.w.get());
         divide_up(after.saturating_sub(self.full), self.n)
     }
 
@@ -73,17 +75,18 @@ impl Ticks {
 }
 
 /// `ticks / by`, which the ranges above keep within `u64`. Nearly every call divides a 64-bit number, which
-/// the processor does several times faster.
+/// the processor does several times faster. A divisor that cannot be zero cannot panic, so a quotient that the
+/// caller drops is not computed.
 #[inline]
-pub(super) fn divide(ticks: u128, by: u64) -> u64 {
+pub(super) fn divide(ticks: u128, by: NonZeroU64) -> u64 {
     match u64::try_from(ticks) {
         Ok(small) => small / by,
-        Err(_) => (ticks / u128::from(by)) as u64,
+        Err(_) => (ticks / NonZeroU128::from(by)) as u64,
     }
 }
 
 /// Like [`divide`], rounded up.
 #[inline]
-pub(super) fn divide_up(ticks: u128, by: u64) -> u64 {
-    divide(ticks + u128::from(by - 1), by)
+pub(super) fn divide_up(ticks: u128, by: NonZeroU64) -> u64 {
+    divide(ticks + u128::from(by.get() - 1), by)
 }

@@ -3,6 +3,7 @@
 use super::entry::{MAX_N, MAX_NOW_NS, MAX_TAT};
 use super::gcra::{MAX_VALUE, Ticks, divide_up};
 use crate::error::ConfigError;
+use std::num::NonZeroU64;
 
 /// `tokens` per `period_ns`, and at most `burst` at once.
 ///
@@ -23,16 +24,12 @@ impl Rule {
         const BURST: &str = "0 to 4611686018427387903, and refilled within 4611686018427387903 ns";
 
         let invalid = |argument, value, allowed| Err(ConfigError { argument, value, allowed });
-        if !(1..=MAX_VALUE).contains(&tokens) {
-            return invalid("tokens", tokens, RATE);
-        }
-        if !(1..=MAX_VALUE).contains(&period_ns) {
-            return invalid("period_ns", period_ns, RATE);
-        }
-        let divisor = gcd(tokens, period_ns);
-        let (n, w) = (tokens / divisor, period_ns / divisor);
-        let full = u128::from(burst) * u128::from(w);
-        if burst > MAX_VALUE || full.div_ceil(u128::from(n)) > u128::from(MAX_VALUE) {
+        let divisor = gcd(tokens, period_ns).max(1);
+        let reduced = |value: u64| NonZeroU64::new(value / divisor).filter(|_| value <= MAX_VALUE);
+        let Some(n) = reduced(tokens) else { return invalid("tokens", tokens, RATE) };
+        let Some(w) = reduced(period_ns) else { return invalid("period_ns", period_ns, RATE) };
+        let full = u128::from(burst) * u128::from(w.get());
+        if burst > MAX_VALUE || full.div_ceil(u128::from(n.get())) > u128::from(MAX_VALUE) {
             return invalid("burst", burst, BURST);
         }
         Ok(Self { tokens, period_ns, burst, ticks: Ticks { n, w, full } })
@@ -73,7 +70,7 @@ pub struct KeyedRule {
 impl KeyedRule {
     /// The rule as the table applies it.
     pub fn new(rule: Rule) -> Result<Self, ConfigError> {
-        let rule = if rule.ticks.n <= MAX_N { rule } else { slower(&rule)? };
+        let rule = if rule.ticks.n.get() <= MAX_N { rule } else { slower(&rule)? };
         // Times the burst is refilled from are capped so that no stored instant reaches the tentative range.
         let room = u128::from(MAX_TAT) - rule.ticks.instant(MAX_NOW_NS);
         if rule.ticks.full > room {
@@ -93,15 +90,16 @@ impl KeyedRule {
 /// The slowest-by-least replacement of `rule` with at most [`MAX_N`] ticks a nanosecond.
 fn slower(rule: &Rule) -> Result<Rule, ConfigError> {
     let Ticks { n, w, .. } = rule.ticks;
-    let interval_up = |m: u64| divide_up(u128::from(w) * u128::from(m), n);
-    let excess = |m: u64, v: u64| u128::from(v) * u128::from(n) - u128::from(w) * u128::from(m);
+    let w = u128::from(w.get());
+    let interval_up = |m: u64| divide_up(w * u128::from(m), n);
+    let excess = |m: u64, v: u64| u128::from(v) * u128::from(n.get()) - w * u128::from(m);
     // v / m is the interval; the excess over w / n is excess / (n * m), so a / m < b / k is a * k < b * m.
     let (m, v) = (2..=MAX_N).map(|m| (m, interval_up(m))).fold((1, interval_up(1)), |best, next| {
         let closer =
             excess(next.0, next.1) * u128::from(best.0) < excess(best.0, best.1) * u128::from(next.0);
         if closer { next } else { best }
     });
-    if excess(m, v) * 1000 > u128::from(w) * u128::from(m) {
+    if excess(m, v) * 1000 > w * u128::from(m) {
         const RATE: &str = "a rate that a fraction of at most 58 tokens meets within 0.1 %";
         return Err(ConfigError { argument: "tokens", value: rule.tokens, allowed: RATE });
     }

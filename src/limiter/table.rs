@@ -119,7 +119,7 @@ impl<S: AsRef<[Line]>> Table<S> {
     pub fn peek(&self, key: Key, rule: &KeyedRule, now: u64) -> Decision {
         let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
         let ticks = rule.ticks();
-        let debt = self.find(key).map_or(0, |(_, entry)| ticks.debt(entry.tat(ticks.n), now));
+        let debt = self.find(key).map_or(0, |(_, entry)| ticks.debt(entry.tat(ticks.n.get()), now));
         Decision::peek(rule, debt)
     }
 
@@ -160,7 +160,7 @@ impl<S: AsRef<[Line]>> Table<S> {
                 if cost == 0 {
                     return Decision::allowed(rule, 0);
                 }
-                match self.first_touch(key, ticks.n, now, nonce(), |at| ticks.instant(at) + after) {
+                match self.first_touch(key, ticks.n.get(), now, nonce(), |at| ticks.instant(at) + after) {
                     Touch::Committed => return Decision::allowed(rule, after),
                     Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
                     Touch::Again => {}
@@ -332,12 +332,12 @@ impl<S: AsRef<[Line]>> Table<S> {
 #[inline]
 fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Option<Decision> {
     let ticks = rule.ticks();
-    let debt = ticks.debt(entry.tat(ticks.n), now);
+    let debt = ticks.debt(entry.tat(ticks.n.get()), now);
     let Some(after) = ticks.after(debt, cost) else {
         return Some(Decision::refused(rule, debt, cost));
     };
     let tat = ticks.instant(now) + after;
-    let debited = cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n, tat).0);
+    let debited = cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0);
     debited.then(|| Decision::allowed(rule, after))
 }
 
