@@ -31,7 +31,6 @@ erlang-eunit
 erlang-poolboy
 erlang-proper
 g++                 command -v g++
-libjansson-dev
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind
 LIST

@@ -50,6 +50,7 @@ step rust ci/rust.sh
 step capi ci/capi.sh
 step elixir ci/elixir.sh
 step python ci/python.sh
+step demo ci/demo_check.sh
 step vectors ci/vectors.sh
 step loom ci/loom.sh
 step readme ci/readme_numbers.sh --check
