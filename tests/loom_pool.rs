@@ -1,15 +1,20 @@
-//! Interleavings of the shipped pool under loom:
-//! `RUSTFLAGS="--cfg escope_loom" CARGO_TARGET_DIR=target/loom cargo test --release --test loom_pool`.
+//! Interleavings of the shipped pool under loom: `ci/loom.sh` runs them, `ci/loom.sh sabotage` shows that each can
+//! fail.
 //!
-//! Each model fails under a sabotage, given as `--cfg escope_sabotage="..."` besides:
-//!
-//! | model | sabotage | what it takes away |
-//! | --- | --- | --- |
-//! | `p05_*` | `pool_blind_grant` | the granter's compare-and-swap |
-//! | `p06_*check_in*` | `pool_split_enqueue` | looking again under the lock before queueing |
-//! | `p19_*` | `pool_no_recheck` | looking at the list of the dead after an unlock |
-//! | `p19_*` | `pool_plain_look` | the write of that look, which orders it against a push |
+//! | sabotage | what it takes away |
+//! | --- | --- |
+//! | `pool_blind_grant` | the granter's compare-and-swap |
+//! | `pool_split_enqueue` | looking again under the lock before queueing |
+//! | `pool_no_recheck` | looking at the list of the dead after an unlock |
+//! | `pool_plain_look` | the write of that look, which orders it against a push |
 #![cfg(escope_loom)]
+
+// sabotage: pool_blind_grant p05_grant_and_time_out_exclude_each_other
+// sabotage: pool_blind_grant p05_a_grant_that_loses_moves_on
+// sabotage: pool_split_enqueue p06_check_in_meets_a_caller_that_queues
+// sabotage: pool_no_recheck p19_death_meets_an_unlock
+// sabotage: pool_no_recheck p19_two_deaths_meet_a_check_in
+// sabotage: pool_plain_look p19_death_meets_an_unlock
 
 use elixirscope::pool::*;
 use loom::sync::Arc;

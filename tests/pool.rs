@@ -208,6 +208,7 @@ fn p03_double_foreign_and_made_up_leases_change_nothing() {
     for lease in [
         old,
         foreign,
+        Lease { pool: foreign.pool, ..current },
         Lease { slot: u32::MAX, ..current },
         Lease { slot: 1, ..current },
         Lease { epoch: current.epoch + 1, ..current },
@@ -490,6 +491,24 @@ fn p13_a_surplus_closes_by_idle_age_and_not_by_birth() {
 }
 
 #[test]
+fn p13_the_edge_is_told_once_when_to_call_maintain() {
+    let config = PoolConfig { size: 1, max_overflow: 2, overflow_ttl_ns: 100, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    let leases = [bench.lease(1), bench.lease(1), bench.lease(1)];
+    let alarm_of_return = |bench: &Bench, lease, now| {
+        let mut actions = Actions::new();
+        bench.pool.checkin(lease, Condition::Good, || now, &mut actions).unwrap();
+        actions.alarm_ns()
+    };
+    assert_eq!(alarm_of_return(&bench, leases[0], 10), Some(110));
+    assert_eq!(alarm_of_return(&bench, leases[1], 20), None, "110 is told already");
+    assert_eq!(bench.maintain(110), Some(120), "the answer of maintain is the next alarm");
+    assert_eq!(alarm_of_return(&bench, leases[2], 115), None);
+    assert_eq!(bench.maintain(120), None);
+    assert_eq!((bench.seen().idle, bench.seen().overflow), (1, 0));
+}
+
+#[test]
 fn p13_without_a_ttl_the_surplus_closes_on_return() {
     let mut bench = Bench::new(1, 1);
     let (a, b) = (bench.lease(1), bench.lease(1));
@@ -668,6 +687,19 @@ fn p19_a_wake_that_was_not_told_dies_with_its_waiter() {
 }
 
 #[test]
+fn p01_a_report_about_an_action_that_was_not_told_is_stale() {
+    let mut bench = Bench::new(1, 0).slow();
+    let mut none = full();
+    bench.pool.checkout(Owner(1), Wait::Forever, 1, || 0, &mut none);
+    for epoch in 0..4 {
+        assert_eq!(bench.pool.created(0, epoch, Ok(()), || 0, &mut none), Err(StaleReport));
+    }
+    bench.maintain(0);
+    bench.create_next(Ok(()));
+    assert_eq!(bench.granted(), [1]);
+}
+
+#[test]
 fn p24_creations_that_were_not_told_are_taken_back() {
     let mut bench = Bench::new(2, 0);
     let mut none = full();
@@ -694,6 +726,66 @@ fn p20_a_broken_connection_is_destroyed_once() {
     bench.destroy_next();
     let again = bench.pool.destroyed(slot, epoch, || 0, &mut Actions::new());
     assert_eq!(again, Err(StaleReport));
+}
+
+#[test]
+fn p20_a_connection_that_died_leaves_the_pool_idle_or_leased() {
+    let mut bench = Bench::new(2, 0);
+    let (idle, held) = (bench.lease(1), bench.lease(1));
+    bench.give_back(idle);
+    for slot in [idle.slot, held.slot, held.slot, 99] {
+        assert!(bench.pool.lost(slot, || 0, &mut Actions::new()), "what is closing already stays as it is");
+    }
+    let seen = bench.seen();
+    assert_eq!((seen.idle, seen.leased, seen.closing, seen.counts.broken), (0, 0, 2, 1));
+    assert_eq!(bench.checkin(held, Condition::Good), Err(StaleLease));
+}
+
+#[test]
+fn p06_a_connection_that_died_is_replaced_for_a_waiter() {
+    let mut bench = Bench::new(1, 0);
+    let held = bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    let mut actions = Actions::new();
+    assert!(bench.pool.lost(held.slot, || 0, &mut actions));
+    bench.take(actions);
+    assert!(matches!(bench.wakes[..], [(7, WakeOutcome::Granted(_))]));
+}
+
+#[test]
+fn p20_a_connection_that_died_before_its_waiter_was_told_is_told_first() {
+    let mut bench = Bench::new(1, 0);
+    let held = bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    let mut none = full();
+    bench.pool.checkin(held, Condition::Good, || 0, &mut none).unwrap();
+    assert!(!bench.pool.lost(held.slot, || 0, &mut none), "the waiter's wake is still to come");
+    bench.maintain(0);
+    let [(7, WakeOutcome::Granted(lease))] = bench.wakes[..] else { panic!("{:?}", bench.wakes) };
+    assert!(bench.pool.lost(held.slot, || 0, &mut Actions::new()));
+    assert_eq!(bench.checkin(lease, Condition::Good), Err(StaleLease));
+}
+
+#[test]
+fn p13_a_caller_may_keep_the_pool_within_its_size() {
+    let mut bench = Bench::new(1, 1);
+    let held = bench.lease(1);
+    let within = |bench: &mut Bench, wait, token| {
+        let mut actions = Actions::new();
+        let answer = bench.pool.checkout_within_size(Owner(2), wait, token, || 0, &mut actions);
+        bench.take(actions);
+        answer
+    };
+    assert_eq!(within(&mut bench, Wait::Never, 1), Checkout::Rejected(Refusal::Exhausted));
+    assert_eq!(within(&mut bench, Wait::ForCreation, 2), Checkout::Rejected(Refusal::Exhausted));
+    assert!(matches!(within(&mut bench, Wait::Forever, 3), Checkout::Queued(_)));
+    assert_eq!((bench.created, bench.wakes.len()), (1, 0));
+    // One that may grow the pool queues behind it: first come, first served, and each gets a connection.
+    bench.queue(3, Wait::Forever, 4);
+    assert_eq!(bench.created, 2);
+    assert!(matches!(bench.wakes[..], [(3, WakeOutcome::Granted(_))]));
+    bench.give_back(held);
+    assert!(matches!(bench.wakes[..], [_, (4, WakeOutcome::Granted(_))]));
 }
 
 #[test]

@@ -320,7 +320,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// P01 to P11, P13, P15 to P17, P19, P20, P24 and P25 over random histories.
     #[test]

@@ -39,6 +39,8 @@ pub enum Action {
 pub enum DestroyReason {
     /// It came back broken.
     Broken,
+    /// It died by itself.
+    Lost,
     /// It was above the pool's size and idle for long enough.
     Overflow,
     /// Its holder died; what state it is in, nobody knows.

@@ -76,7 +76,7 @@ pub use snapshot::{Counts, Snapshot};
 
 use crate::error::ConfigError;
 use crate::sync::{Mutex, PushList, unique_id};
-use state::{Now, State};
+use state::{Growth, Now, State};
 use waiters::Words;
 
 /// A pool of slots. Shared by reference between any number of threads.
@@ -120,10 +120,26 @@ impl Pool {
     ) -> Checkout {
         if cfg!(escope_sabotage = "pool_split_enqueue") && self.state.lock().snapshot().idle == 0 {
             return self.locked(now, actions, |state, now| {
-                state.checkout_none_idle(owner, wait, waiter_token, now.get())
+                state.checkout_none_idle(owner, wait, Growth::Overflow, waiter_token, now.get())
             });
         }
-        self.locked(now, actions, |state, now| state.checkout(owner, wait, waiter_token, now))
+        self.locked(now, actions, |state, now| {
+            state.checkout(owner, wait, Growth::Overflow, waiter_token, now)
+        })
+    }
+
+    /// As [`Pool::checkout`], for a caller that does not want the pool to grow above its size on its account. It
+    /// may still be given such a connection when one is there.
+    #[inline]
+    pub fn checkout_within_size(
+        &self,
+        owner: Owner,
+        wait: Wait,
+        waiter_token: u64,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Checkout {
+        self.locked(now, actions, |state, now| state.checkout(owner, wait, Growth::Size, waiter_token, now))
     }
 
     /// Gives a slot back.
@@ -173,6 +189,14 @@ impl Pool {
         actions: &mut Actions,
     ) -> Result<(), StaleReport> {
         self.locked(now, actions, |state, now| state.destroyed(slot, epoch, now.get()))
+    }
+
+    /// Reports a connection that died by itself, idle or leased: its lease ends and it is destroyed. Slots in other
+    /// states stay as they are. False, with nothing done, while a caller that was granted the slot still has to be
+    /// woken: then carry out `actions` and call again.
+    #[must_use]
+    pub fn lost(&self, slot: u32, now: impl FnOnce() -> u64, actions: &mut Actions) -> bool {
+        self.locked(now, actions, |state, now| state.lost(slot, now.get()))
     }
 
     /// Ends all leases and waits of an owner; its connections are destroyed. Never waits for the lock. Telling it

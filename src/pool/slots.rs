@@ -106,6 +106,11 @@ impl Slots {
         self.empty.len()
     }
 
+    /// Whether the pool has fewer live connections than its size.
+    pub(super) fn below_size(&self) -> bool {
+        self.idle.len() + self.leased + self.creating < self.size
+    }
+
     /// Live connections beyond the pool's size.
     #[inline]
     pub(super) fn surplus(&self) -> u32 {

@@ -1,7 +1,8 @@
 //! What happens under the lock: every event, and invariant W after each.
 //!
 //! Invariant W: while somebody waits no slot is idle, and as many creations are in flight as there are waiters
-//! or slots for them; only a running back-off may hold creations back, and then `next_deadline` is set.
+//! or slots that may be filled for them (a waiter may ask that the pool not grow above its size on its account);
+//! only a running back-off may hold creations back, and then `next_deadline` is set.
 //!
 //! It holds by construction. A slot becomes free in [`State::offer`] only, which looks at the queue first. A
 //! caller queues only when no slot is idle. Whatever lengthens the queue or empties a slot ends in
@@ -43,6 +44,13 @@ impl<F: FnOnce() -> u64> Now<F> {
     }
 }
 
+/// How far the pool may grow on a caller's account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    Size,
+    Overflow,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     id: u64,
@@ -82,6 +90,7 @@ impl State {
         &mut self,
         owner: Owner,
         wait: Wait,
+        growth: Growth,
         waiter_token: u64,
         now: &mut Now<F>,
     ) -> Checkout {
@@ -99,7 +108,7 @@ impl State {
             self.counts.granted += 1;
             return Checkout::Granted(self.lease(slot, epoch));
         }
-        self.checkout_none_idle(owner, wait, waiter_token, now.get())
+        self.checkout_none_idle(owner, wait, growth, waiter_token, now.get())
     }
 
     #[cold]
@@ -108,15 +117,16 @@ impl State {
         &mut self,
         owner: Owner,
         wait: Wait,
+        growth: Growth,
         waiter_token: u64,
         now_ns: u64,
     ) -> Checkout {
         let (deadline_ns, for_creation) = match wait {
             Wait::Never | Wait::For(0) => {
-                self.create_ahead(now_ns);
+                self.create_ahead(growth, now_ns);
                 return self.reject(Refusal::Exhausted);
             }
-            Wait::ForCreation if !self.may_wait_for_creation(now_ns) => {
+            Wait::ForCreation if !self.may_wait_for_creation(growth, now_ns) => {
                 return self.reject(Refusal::Exhausted);
             }
             Wait::ForCreation => (NO_DEADLINE, true),
@@ -127,7 +137,8 @@ impl State {
         if self.waiters.waiting() >= self.config.max_waiters {
             return self.reject(Refusal::QueueFull);
         }
-        match self.waiters.enqueue(&self.words, waiter_token, owner, deadline_ns, for_creation) {
+        let within_size = growth == Growth::Size;
+        match self.waiters.enqueue(&self.words, waiter_token, owner, deadline_ns, for_creation, within_size) {
             Some(ticket) => {
                 self.create_for_waiters(now_ns);
                 Checkout::Queued(ticket)
@@ -148,17 +159,20 @@ impl State {
 
     /// Whether a creation can be had for one more waiter, with only such waiters ahead of it. Then every one of
     /// them keeps a creation of its own: each creation that ends serves or fails the head of the queue.
-    fn may_wait_for_creation(&self, now_ns: u64) -> bool {
+    fn may_wait_for_creation(&self, growth: Growth, now_ns: u64) -> bool {
         let (waiting, creating) = (self.waiters.waiting(), self.slots.creating());
         let spare = creating > waiting;
         waiting == self.waiters.for_creation()
-            && (spare || (self.slots.empty() > 0 && self.backoff.allows(creating, now_ns)))
+            && (spare || (self.has_room(growth) && self.backoff.allows(creating, now_ns)))
     }
 
     /// One creation beyond what the waiters need, for a caller that will come again.
-    fn create_ahead(&mut self, now_ns: u64) {
+    fn create_ahead(&mut self, growth: Growth, now_ns: u64) {
         let creating = self.slots.creating();
-        if creating <= self.waiters.waiting() && self.backoff.allows(creating, now_ns) {
+        if self.has_room(growth)
+            && creating <= self.waiters.waiting()
+            && self.backoff.allows(creating, now_ns)
+        {
             self.slots.begin_create();
         }
     }
@@ -275,13 +289,20 @@ impl State {
 
     /// Starts the creations that invariant W asks for.
     fn create_for_waiters(&mut self, now_ns: u64) {
-        while self.slots.creating() < self.waiters.waiting()
-            && self.slots.empty() > 0
-            && !self.closed
-            && self.backoff.allows(self.slots.creating(), now_ns)
-        {
+        while self.wants_creation() && !self.closed && self.backoff.allows(self.slots.creating(), now_ns) {
             self.slots.begin_create();
         }
+    }
+
+    /// Whether a waiter lacks a creation that could be started for it.
+    fn wants_creation(&self) -> bool {
+        let creating = self.slots.creating();
+        (creating < self.waiters.growing() && self.has_room(Growth::Overflow))
+            || (creating < self.waiters.waiting() && self.has_room(Growth::Size))
+    }
+
+    fn has_room(&self, growth: Growth) -> bool {
+        self.slots.empty() > 0 && (growth == Growth::Overflow || self.slots.below_size())
     }
 
     /// Closes what is above the pool's size and idle for long enough, the longest idle first.

@@ -117,6 +117,8 @@ pub(super) struct Cell {
     deadline_ns: u64,
     /// Waits for a connection that is made for it only.
     pub(super) for_creation: bool,
+    /// Does not make the pool grow above its size.
+    within_size: bool,
     /// What the waiter is told.
     pub(super) outcome: WakeOutcome,
 }
@@ -131,6 +133,7 @@ pub(super) struct Waiters {
     deadlines: Deadlines,
     owners: OwnerIndex,
     for_creation: u32,
+    within_size: u32,
 }
 
 impl Waiters {
@@ -142,6 +145,7 @@ impl Waiters {
             owner: Owner::NONE,
             deadline_ns: NO_DEADLINE,
             for_creation: false,
+            within_size: false,
             outcome: WakeOutcome::Closed,
         };
         let mut links = Link::table(count);
@@ -155,6 +159,7 @@ impl Waiters {
             deadlines: Deadlines::new(count),
             owners: OwnerIndex::new(count),
             for_creation: 0,
+            within_size: 0,
         }
     }
 
@@ -166,6 +171,16 @@ impl Waiters {
     /// Waiters that wait for a creation of their own; they are always a prefix of the queue.
     pub(super) fn for_creation(&self) -> u32 {
         self.for_creation
+    }
+
+    /// Waiters for which the pool may grow above its size.
+    pub(super) fn growing(&self) -> u32 {
+        self.queue.len() - self.within_size
+    }
+
+    /// Whether the cell's wait is over and its caller still to be told.
+    pub(super) fn is_waking(&self, index: u32) -> bool {
+        self.cells.get(index as usize).is_some_and(|cell| cell.place == Place::Waking)
     }
 
     /// The oldest waiter.
@@ -210,6 +225,7 @@ impl Waiters {
         owner: Owner,
         deadline_ns: u64,
         for_creation: bool,
+        within_size: bool,
     ) -> Option<Ticket> {
         let index = self.free.pop_front(&mut self.links)?;
         let ticket = words.arm(index);
@@ -220,10 +236,12 @@ impl Waiters {
             owner,
             deadline_ns,
             for_creation,
+            within_size,
             outcome: WakeOutcome::Closed,
         };
         self.queue.push_back(&mut self.links, index);
         self.for_creation += u32::from(for_creation);
+        self.within_size += u32::from(within_size);
         self.owners.insert(index, owner);
         if deadline_ns != NO_DEADLINE {
             self.deadlines.insert(index, deadline_ns);
@@ -237,6 +255,7 @@ impl Waiters {
         self.deadlines.remove(index);
         self.owners.remove(index);
         self.for_creation -= u32::from(self.cells[index as usize].for_creation);
+        self.within_size -= u32::from(self.cells[index as usize].within_size);
     }
 
     /// Out of the queue, nobody to tell.

@@ -70,7 +70,7 @@ impl State {
     /// When idle time or back-off asks for `maintain`.
     pub(super) fn own_deadline(&self) -> Option<u64> {
         let surplus = self.surplus_due().map(|(_, due_ns)| due_ns);
-        let held_back = self.waiters.waiting() > 0 && self.slots.creating() == 0 && self.slots.empty() > 0;
+        let held_back = self.slots.creating() == 0 && self.wants_creation();
         let retry = (held_back && self.backoff.failures() > 0).then(|| self.backoff.retry_at_ns());
         surplus.into_iter().chain(retry).min()
     }

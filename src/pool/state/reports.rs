@@ -65,4 +65,19 @@ impl State {
         self.create_for_waiters(now_ns);
         Ok(())
     }
+
+    pub(in crate::pool) fn lost(&mut self, slot: u32, now_ns: u64) -> bool {
+        match self.slots.get(slot).map(|slot| (slot.state, slot.cell)) {
+            Some((SlotState::Leased, cell)) if self.waiters.is_waking(cell) => return false,
+            Some((SlotState::Leased, _)) => {
+                self.release_cell(slot);
+                self.counts.broken += 1;
+            }
+            Some((SlotState::Idle, _)) => {}
+            _ => return true,
+        }
+        self.close_slot(slot, DestroyReason::Lost);
+        self.create_for_waiters(now_ns);
+        true
+    }
 }

@@ -1,0 +1,194 @@
+defmodule ElixirScope.Foundation.Infrastructure do
+  @moduledoc """
+  One door to breakers, limits and pools.
+
+  `execute_with_protection/3`, `protected_operation/4` and `with_pooled_connection/3` take a namespace and a
+  service; their rules come from `config :elixir_scope, :infrastructure`, and the feature flags are asked at every
+  call. `execute_protected/3` combines protections that `configure_protection/2` gave a name.
+
+  The order is fixed: first the rate limit, then the breaker, then the pool. A call that is limited does not
+  touch the breaker, and one that the breaker rejects takes no connection.
+  """
+
+  alias ElixirScope.Foundation.Error
+
+  alias ElixirScope.Foundation.Infrastructure.{
+    CircuitBreaker,
+    Config,
+    ConnectionPool,
+    FeatureFlags
+  }
+
+  alias ElixirScope.Foundation.Infrastructure.{Protection, TokenBucketLimiter}
+
+  @type namespace :: CircuitBreaker.namespace()
+
+  @operation_options [:rate_key, :rate_limit, :user_id, :cost]
+
+  # Rules of `default_limits` that a service has without being asked.
+  @service_rules %{event_store: :event_storage}
+
+  @doc """
+  Runs `operation` behind the breaker of `service`; without breakers (feature flag) directly, with the same
+  result shapes. See `ElixirScope.Foundation.Infrastructure.CircuitBreaker.execute/3`.
+
+      iex> alias ElixirScope.Foundation.Infrastructure
+      iex> Infrastructure.execute_with_protection({:test, make_ref()}, :search, fn -> {:ok, :found} end)
+      {:ok, :found}
+  """
+  @spec execute_with_protection(namespace(), atom(), (() -> term())) :: term()
+  def execute_with_protection(namespace, service, operation) do
+    if FeatureFlags.circuit_breaker_enabled?(namespace),
+      do: CircuitBreaker.execute(namespace, service, operation),
+      else: CircuitBreaker.execute_unguarded(namespace, service, operation)
+  end
+
+  @doc """
+  Checks a rate limit, then runs `operation` behind the breaker of `service`.
+
+  Options:
+
+    * `:rate_limit`: `{limit, window_ms}`, or the name of a rule in `default_limits`. Without it the service
+      `:event_store` has the rule `:event_storage`, others have none;
+    * `:rate_key`: what is counted; by default the rule or service together with `:user_id`, or with the
+      namespace if there is no user;
+    * `:cost`: how many calls this one counts for, 1 by default.
+
+  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context.
+
+      iex> alias ElixirScope.Foundation.Infrastructure
+      iex> opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
+      iex> namespace = {:test, make_ref()}
+      iex> Infrastructure.protected_operation(namespace, :search, opts, fn -> :found end)
+      {:ok, :found}
+      iex> {:error, error} = Infrastructure.protected_operation(namespace, :search, opts, fn -> :found end)
+      iex> error.error_type
+      :rate_limited
+  """
+  @spec protected_operation(namespace(), atom(), keyword(), (() -> term())) :: term()
+  def protected_operation(namespace, service, opts, operation) do
+    with :ok <- check_options(opts, @operation_options),
+         :ok <- check_rate_limit(namespace, service, opts),
+         do: execute_with_protection(namespace, service, operation)
+  end
+
+  @doc "Runs `operation` with a connection of the pool. See `ConnectionPool.with_connection/3`."
+  @spec with_pooled_connection(ConnectionPool.pool(), (term() -> term()), keyword()) :: term()
+  def with_pooled_connection(pool, operation, opts \\ []),
+    do: ConnectionPool.with_connection(pool, operation, opts)
+
+  @doc """
+  Gives `key` protections, for `execute_protected/3`. Each is optional:
+
+    * `circuit_breaker: %{failure_threshold: 5, recovery_time: 30_000}`: the options of
+      `CircuitBreakerRegistry.register/3`, where `:recovery_time` is `:reset_timeout`;
+    * `rate_limiter: %{limit: 10, window_ms: 60_000}`;
+    * `connection_pool: name` of a pool that exists.
+  """
+  @spec configure_protection(atom(), map() | keyword()) :: :ok | {:error, Error.t()}
+  defdelegate configure_protection(key, config), to: Protection, as: :configure
+
+  @doc "What `configure_protection/2` was given."
+  @spec get_protection_config(atom()) :: {:ok, map()} | {:error, Error.t()}
+  defdelegate get_protection_config(key), to: Protection, as: :fetch
+
+  @doc """
+  How the protections of `key` are doing.
+
+      iex> alias ElixirScope.Foundation.Infrastructure
+      iex> :ok = Infrastructure.configure_protection(:billing, %{circuit_breaker: %{failure_threshold: 3}})
+      iex> Infrastructure.get_protection_status(:billing)
+      {:ok, %{circuit_breaker: %{status: :closed, failure_count: 0}}}
+  """
+  @spec get_protection_status(atom()) :: {:ok, map()} | {:error, Error.t()}
+  defdelegate get_protection_status(key), to: Protection, as: :status
+
+  @doc "The keys that have protections."
+  @spec list_protection_keys() :: [atom()]
+  defdelegate list_protection_keys(), to: Protection, as: :keys
+
+  @doc """
+  Runs `operation` behind the protections of `key`, in the order rate limit, breaker, pool.
+
+  With a pool the operation takes the connection as its argument, otherwise it takes none. The options replace
+  what the key is configured with:
+
+    * `rate_limiter: {rule, id}`: counts `id` under the key's own limit, else under `rule` of `default_limits`;
+    * `circuit_breaker: name`: another breaker of namespace `:production`;
+    * `connection_pool: name`;
+    * `timeout: ms`: how long to wait for a connection, 5,000 by default.
+  """
+  @spec execute_protected(atom(), keyword(), function()) :: term()
+  defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
+
+  @doc false
+  @spec check_options(term(), [atom()]) :: :ok | {:error, Error.t()}
+  def check_options(opts, allowed) do
+    cond do
+      not Keyword.keyword?(opts) ->
+        {:error, Error.refused(:opts, opts, "a keyword list")}
+
+      (unknown = Keyword.keys(opts) -- allowed) != [] ->
+        {:error,
+         Error.refused(:option, hd(unknown), "one of #{Enum.map_join(allowed, ", ", &inspect/1)}")}
+
+      true ->
+        :ok
+    end
+  end
+
+  @doc false
+  @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
+  def limited(key, {limit, window_ms}, opts) do
+    case TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts) do
+      {:error, :rate_limited, retry_after_ms} ->
+        context = %{retry_after_ms: retry_after_ms, key: key, limit: limit, window_ms: window_ms}
+        Error.error_result(:rate_limited, nil, context: context)
+
+      other ->
+        other
+    end
+  end
+
+  def limited(_key, rule, _opts), do: not_a_rule(rule)
+
+  defp check_rate_limit(namespace, service, opts) do
+    wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
+
+    if is_nil(wanted) or not FeatureFlags.rate_limiting_enabled?(namespace) do
+      :ok
+    else
+      with {:ok, rule} <- rule(wanted) do
+        limited(
+          rate_key(namespace, service, wanted, opts),
+          rule,
+          limiter_options(namespace, opts)
+        )
+      end
+    end
+  end
+
+  defp rule(name) when is_atom(name) do
+    case Config.default_limit(name) do
+      nil -> not_a_rule(name)
+      rule -> {:ok, rule}
+    end
+  end
+
+  defp rule(rule), do: {:ok, rule}
+
+  defp limiter_options(:production, opts), do: Keyword.take(opts, [:cost])
+
+  defp limiter_options(namespace, opts),
+    do: [{:namespace, namespace} | Keyword.take(opts, [:cost])]
+
+  defp rate_key(namespace, service, wanted, opts) do
+    subject = if is_atom(wanted), do: wanted, else: service
+    Keyword.get_lazy(opts, :rate_key, fn -> {subject, Keyword.get(opts, :user_id, namespace)} end)
+  end
+
+  defp not_a_rule(given) do
+    allowed = "{limit, window_ms} or the name of a default limit"
+    {:error, Error.refused(:rate_limit, given, allowed)}
+  end
+end

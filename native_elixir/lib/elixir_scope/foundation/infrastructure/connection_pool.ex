@@ -1,0 +1,363 @@
+defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
+  @moduledoc """
+  A pool of connections that are checked out and in without a message to anybody.
+
+  What is handed to whom is decided by the native pool, in the calling process and in well under a
+  microsecond. The pool's own process only makes and closes connections; a slow connect stands in nobody's
+  way.
+
+      iex> alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+      iex> {:ok, _} = ConnectionPool.start_link(name: :echo, size: 2, create: fn -> Agent.start_link(fn -> 7 end) end)
+      iex> ConnectionPool.with_connection(:echo, fn agent -> Agent.get(agent, & &1) end)
+      {:ok, 7}
+      iex> {:ok, agent} = ConnectionPool.checkout(:echo)
+      iex> ConnectionPool.checkin(:echo, agent)
+      :ok
+      iex> {:error, error} = ConnectionPool.checkin(:echo, agent)
+      iex> error.error_type
+      :stale_lease
+      iex> ConnectionPool.stop(:echo)
+      :ok
+
+  In the user's own supervision tree: `{ConnectionPool, name: :echo, worker: Echo}`, see
+  `ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker`. Pools of
+  `config :elixir_scope, :infrastructure, connection_pools: %{...}` start with the application.
+
+  ## Who holds what
+
+    * A check-out belongs to the process that called it. When that process dies, its connections are closed
+      and replaced, since nobody knows what state they are in, and its place in the queue is given up.
+    * `checkin/2` takes a connection back from the process that holds it. Anything else, a second check-in too,
+      is `:stale_lease` and changes nothing: the present holder keeps the connection.
+    * A connection process that dies leaves the pool at once, and a waiter gets a new one. Whoever held it holds
+      nothing any more.
+    * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
+      grant, time-out and close; a grant that arrives together with the time-out wins.
+    * Everything ends with the pool: waiters get `:pool_closed`, connection processes are closed.
+
+  ## Options
+
+    * `:name` (required): an atom. `:database_pool` is an alias of `:database`;
+    * `:namespace`: `:production` (default) or `{:test, reference}`, for async tests; such a pool is addressed
+      as `{{:test, reference}, name}`;
+    * `:worker`: a module or `{module, arg}`; or `:create` (no argument) and `:close` (one) as functions;
+    * `:size` (5): connections that are kept; `:max_overflow` (10): how many more a burst may add;
+    * `:overflow_ttl` (0): milliseconds that a surplus connection stays idle before it is closed; 0 closes it
+      on its return;
+    * `:strategy` (`:lifo`): which idle connection goes out, `:lifo` or `:fifo`;
+    * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
+    * `:max_waiters` (10000): callers that may wait at a time;
+    * `:retry_after` (100) and `:retry_at_most` (10000): the pause after a connection could not be made doubles
+      from the one to the other;
+    * `:close_timeout` (5000): when closing a connection takes longer, it is killed;
+    * `:drain` (1000): how long a stopping pool waits for its connections to come back.
+
+  ## Events
+
+  Below the telemetry prefix, `[:connection_pool, name]` with the measurement `count: 1`. The pool process emits
+  `:connection_created`, `:connection_closed`, `:connection_down` and `:create_failed`; a refused call emits its
+  refusal: `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`. A check-out that
+  succeeds emits nothing; `status/1` counts it.
+  """
+
+  alias ElixirScope.Foundation.Error
+
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{
+    Config,
+    Configured,
+    Directory,
+    Lease,
+    Server
+  }
+
+  alias ElixirScope.Foundation.Infrastructure.{Names, Native, Telemetry}
+
+  @typedoc "The native pool."
+  @type handle :: reference()
+  @typedoc "How a pool is addressed; a bare name is one of the namespace `:production`."
+  @type pool :: atom() | {Names.namespace(), atom()}
+  @type connection :: __MODULE__.Worker.connection()
+  @typedoc "State in which a connection comes back; a broken one is closed and replaced."
+  @type condition :: :good | :broken
+
+  @doc """
+  Starts a pool, linked to the caller. It returns at once: connections are made in the background, and one
+  that cannot be made is tried again after a growing pause.
+  """
+  @spec start_link(keyword() | map()) ::
+          {:ok, pid()} | {:error, Error.t() | {:already_started, pid()} | term()}
+  def start_link(options) do
+    with {:ok, config} <- Config.new(options), do: Server.start_link(config)
+  end
+
+  @doc "The child specification of one pool. Options that are wrong are refused when it is started."
+  @spec child_spec(keyword() | map()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    {id, shutdown} =
+      case Config.new(options) do
+        {:ok, config} ->
+          {{config.namespace, config.name}, config.drain + config.close_timeout + 1_000}
+
+        {:error, _} ->
+          {options, 5_000}
+      end
+
+    %{id: {__MODULE__, id}, start: {__MODULE__, :start_link, [options]}, shutdown: shutdown}
+  end
+
+  @doc """
+  Stops a pool: waiters get `:pool_closed`, connections are closed. A pool under a supervisor is stopped through that.
+  """
+  @spec stop(pool()) :: :ok | {:error, Error.t()}
+  def stop(pool) do
+    with {:ok, {_, server, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc """
+  Closes a pool for good, without stopping it: check-outs are refused, waiters get `:pool_closed`, connections are
+  closed when they come back. Its process ends with `stop/1` or by its supervisor.
+  """
+  @spec close(pool()) :: :ok | {:error, Error.t()}
+  def close(pool) do
+    with {:ok, {handle, _, _}} <- find(pool), do: Native.pool_close(handle)
+  end
+
+  @doc """
+  Takes a connection, waiting for up to `timeout` milliseconds (the pool's `:timeout`, 5000 by default).
+
+  0 waits for nobody: the call is refused as `:pool_exhausted` when all connections are in use. Where the pool has
+  room it makes one for the call, which takes as long as that takes, and a failure is `:create_failed`.
+  """
+  @spec checkout(pool(), timeout() | nil) :: {:ok, connection()} | {:error, Error.t()}
+  def checkout(pool, timeout \\ nil) do
+    case take(pool, timeout, true) do
+      {:ok, _, connection, _, _} -> {:ok, connection}
+      error -> error
+    end
+  end
+
+  @doc """
+  As `checkout/2`, for a lease that any process may give back. The connection is in its field `connection`.
+  """
+  @spec checkout_lease(pool(), timeout() | nil) :: {:ok, Lease.t()} | {:error, Error.t()}
+  def checkout_lease(pool, timeout \\ nil) do
+    case take(pool, timeout, true) do
+      {:ok, handle, connection, slot, epoch} ->
+        {:ok, %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection}}
+
+      error ->
+        error
+    end
+  end
+
+  @doc """
+  Gives a connection back: the caller's own, or any lease of `checkout_lease/2`. A connection that is not fit
+  for the next holder comes back as `:broken`.
+  """
+  @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
+  def checkin(pool, connection, condition \\ :good)
+
+  def checkin(pool, %Lease{} = lease, condition) when condition in [:good, :broken] do
+    with {:ok, {handle, _, _}} <- find(pool) do
+      if handle == lease.handle,
+        do:
+          returned(
+            Native.pool_checkin_lease(handle, lease.slot, lease.epoch, condition == :broken),
+            pool
+          ),
+        else: returned(:stale_lease, pool)
+    end
+  end
+
+  def checkin(pool, connection, condition) when condition in [:good, :broken] do
+    case Directory.fetch(pool) do
+      {handle, _, _} ->
+        returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
+
+      nil ->
+        not_found(pool)
+    end
+  end
+
+  def checkin(_pool, _connection, condition),
+    do: Config.invalid(:condition, condition, ":good or :broken")
+
+  @doc """
+  Runs `fun` with a connection and gives it back.
+
+  What `fun` returns comes back in `{:ok, _}`, unless it is `{:ok, _}`, `:error` or a tuple that starts with
+  `:error` already. A raise, throw or exit closes the connection, for it may be in the middle of something, and
+  goes on to the caller.
+
+  Options: `:timeout` as for `checkout/2`, bounding the wait, not `fun`; `:allow_overflow` (true): whether this
+  call may make the pool grow above its size.
+  """
+  @spec with_connection(pool(), (connection() -> result), keyword()) ::
+          {:ok, result} | {:error, Error.t()} | result
+        when result: term()
+  def with_connection(pool, fun, opts \\ [])
+
+  def with_connection(pool, fun, opts) when is_function(fun, 1) do
+    with {:ok, timeout, overflow?} <- call_options(opts),
+         {:ok, handle, connection, slot, epoch} <- take(pool, timeout, overflow?) do
+      try do
+        fun.(connection)
+      catch
+        kind, reason ->
+          Native.pool_checkin_lease(handle, slot, epoch, true)
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      else
+        result ->
+          # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
+          Native.pool_checkin_lease(handle, slot, epoch, false)
+          wrap(result)
+      end
+    end
+  end
+
+  def with_connection(_pool, fun, _opts),
+    do: Config.invalid(:fun, fun, "a function of one argument")
+
+  @doc """
+  What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
+
+    * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
+      `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
+    * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
+      `queue_full`, `closed_requests`, `create_failed`;
+    * leases: `returned`, `broken`, `reclaimed` (by the holder's death);
+    * connections: `created`, `create_errors`, `destroyed`.
+  """
+  @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
+  def status(pool) do
+    with {:ok, {handle, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+  end
+
+  @doc "The names of the running pools of a namespace."
+  @spec list_pools(Names.namespace()) :: [atom()]
+  def list_pools(namespace \\ :production), do: Directory.names(namespace)
+
+  defp find(pool) do
+    case Directory.fetch(pool) do
+      nil -> not_found(pool)
+      entry -> {:ok, entry}
+    end
+  end
+
+  defp take(pool, timeout, overflow?) do
+    case Directory.fetch(pool) do
+      {handle, _, default_ns} ->
+        case wait_ns(timeout, default_ns) do
+          :error -> Config.invalid(:timeout, timeout, Config.timeout_range())
+          wait_ns -> take(pool, handle, wait_ns, overflow?)
+        end
+
+      nil ->
+        not_found(pool)
+    end
+  end
+
+  defp take(pool, handle, wait_ns, overflow?) do
+    reference = make_ref()
+
+    case Native.pool_checkout(handle, reference, wait_ns, overflow?) do
+      {connection, slot, epoch} -> {:ok, handle, connection, slot, epoch}
+      :wait -> await(pool, handle, reference, wait_ns)
+      refusal -> refused(refusal, pool, handle, wait_ns)
+    end
+  end
+
+  defp wait_ns(nil, default_ns), do: default_ns
+
+  defp wait_ns(timeout, _default_ns), do: Config.timeout_ns(timeout)
+
+  # The message comes from the process that ends the wait. When the cancel is told that something ended the
+  # wait before it, that message is on its way or here: the sender cannot be interrupted between the two.
+  defp await(pool, handle, reference, wait_ns) do
+    receive do
+      {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
+    after
+      if(wait_ns == 0, do: :infinity, else: Config.timeout_ms(wait_ns)) ->
+        case Native.pool_cancel(handle) do
+          :cancelled ->
+            refused(:pool_timeout, pool, handle, wait_ns)
+
+          :ended ->
+            receive do
+              {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
+            end
+        end
+    end
+  end
+
+  defp ended({connection, slot, epoch}, _, handle, _), do: {:ok, handle, connection, slot, epoch}
+  defp ended(refusal, pool, handle, wait_ns), do: refused(refusal, pool, handle, wait_ns)
+
+  defp returned(:ok, _pool), do: :ok
+
+  defp returned(:stale_lease, pool) do
+    {:error,
+     Error.new(
+       :stale_lease,
+       "the calling process holds no such connection of pool #{inspect(pool)}",
+       context: %{pool: pool, caller: self()}
+     )}
+  end
+
+  defp refused(refusal, pool, handle, wait_ns) do
+    context = %{
+      pool: pool,
+      timeout: Config.timeout_ms(wait_ns),
+      last_error: Native.pool_last_error(handle)
+    }
+
+    Telemetry.execute([:connection_pool, refusal], %{count: 1}, context)
+    {:error, Error.new(refusal, message(refusal, context), context: context)}
+  end
+
+  defp message(:pool_timeout, %{last_error: nil} = context) do
+    "no connection of pool #{inspect(context.pool)} became free within #{context.timeout} ms"
+  end
+
+  defp message(:pool_timeout, context) do
+    "no connection of pool #{inspect(context.pool)} within #{context.timeout} ms; " <>
+      "the last attempt to make one failed: #{inspect(context.last_error)}"
+  end
+
+  defp message(:create_failed, context) do
+    "pool #{inspect(context.pool)} could not make a connection: #{inspect(context.last_error)}"
+  end
+
+  defp message(_, _), do: nil
+
+  defp not_found(pool) do
+    {:error,
+     Error.new(:pool_not_found, "no pool #{inspect(pool)}: #{Configured.why_not(pool)}",
+       context: %{pool: pool}
+     )}
+  end
+
+  defp call_options(opts) do
+    with true <- Keyword.keyword?(opts) || Config.invalid(:opts, opts, "a keyword list"),
+         {timeout, opts} = Keyword.pop(opts, :timeout),
+         {overflow?, opts} = Keyword.pop(opts, :allow_overflow, true),
+         true <-
+           is_boolean(overflow?) || Config.invalid(:allow_overflow, overflow?, "true or false"),
+         [] <- opts do
+      {:ok, timeout, overflow?}
+    else
+      [{key, value} | _] ->
+        Config.invalid(key, value, "no such option; the options are :timeout and :allow_overflow")
+
+      error ->
+        error
+    end
+  end
+
+  defp wrap({:ok, _} = result), do: result
+  defp wrap(:error), do: :error
+  defp wrap(result) when is_tuple(result) and elem(result, 0) == :error, do: result
+  defp wrap(result), do: {:ok, result}
+end

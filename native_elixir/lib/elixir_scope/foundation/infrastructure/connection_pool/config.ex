@@ -1,0 +1,188 @@
+defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
+  @moduledoc false
+  # Turns the options of a pool into checked values. An error names the option, its value and what is allowed;
+  # nothing is skipped or rounded in silence.
+
+  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
+
+  alias ElixirScope.Foundation.Infrastructure.Names
+
+  @ms 1_000_000
+  # Longest wait of `receive` and of a timer.
+  @max_ms 0xFFFF_FFFF
+  @forever_ns 0xFFFF_FFFF_FFFF_FFFF
+  @max_u32 0xFFFF_FFFF
+
+  @enforce_keys [:worker]
+  defstruct name: nil,
+            namespace: :production,
+            worker: nil,
+            size: 5,
+            max_overflow: 10,
+            strategy: :lifo,
+            timeout: 5_000,
+            overflow_ttl: 0,
+            max_waiters: 10_000,
+            retry_after: 100,
+            retry_at_most: 10_000,
+            close_timeout: 5_000,
+            drain: 1_000
+
+  @type t :: %__MODULE__{
+          name: atom(),
+          namespace: Names.namespace(),
+          worker: Worker.t(),
+          size: non_neg_integer(),
+          max_overflow: non_neg_integer(),
+          strategy: :lifo | :fifo,
+          timeout: timeout(),
+          overflow_ttl: non_neg_integer(),
+          max_waiters: non_neg_integer(),
+          retry_after: pos_integer(),
+          retry_at_most: pos_integer(),
+          close_timeout: non_neg_integer(),
+          drain: non_neg_integer()
+        }
+
+  @worker_keys [:worker, :create, :close]
+  @counts [:size, :max_overflow, :max_waiters]
+  @times [:overflow_ttl, :retry_after, :retry_at_most, :close_timeout, :drain]
+  @keys [:name, :namespace, :strategy, :timeout | @counts ++ @times]
+
+  @spec new(keyword() | map()) :: {:ok, t()} | {:error, Error.t()}
+  def new(options) when is_map(options), do: options |> Map.to_list() |> new()
+
+  def new(options) when is_list(options) do
+    with :ok <- keyword(options),
+         {:ok, worker} <- worker(Keyword.take(options, @worker_keys)) do
+      options
+      |> Keyword.drop(@worker_keys)
+      |> Enum.reduce_while({:ok, %__MODULE__{worker: worker}}, fn {key, value}, {:ok, config} ->
+        case check(key, value) do
+          :ok -> {:cont, {:ok, Map.put(config, key, value)}}
+          {:error, _} = error -> {:halt, error}
+        end
+      end)
+      |> named()
+    end
+  end
+
+  def new(options), do: invalid(:options, options, "a keyword list or a map")
+
+  @doc "The options of the native pool."
+  @spec native(t()) :: map()
+  def native(%__MODULE__{} = config) do
+    %{
+      size: config.size,
+      max_overflow: config.max_overflow,
+      fifo: config.strategy == :fifo,
+      max_waiters: config.max_waiters,
+      overflow_ttl_ns: config.overflow_ttl * @ms,
+      backoff_ns: config.retry_after * @ms,
+      backoff_cap_ns: config.retry_at_most * @ms,
+      jitter_seed: :erlang.phash2(make_ref())
+    }
+  end
+
+  @doc "A wait in nanoseconds; `:infinity` is the largest 64-bit word."
+  @spec timeout_ns(term()) :: non_neg_integer() | :error
+  def timeout_ns(ms) when is_integer(ms) and ms >= 0 and ms <= @max_ms, do: ms * @ms
+  def timeout_ns(:infinity), do: @forever_ns
+  def timeout_ns(_), do: :error
+
+  @doc "The inverse of `timeout_ns/1`."
+  @spec timeout_ms(non_neg_integer()) :: timeout()
+  def timeout_ms(@forever_ns), do: :infinity
+  def timeout_ms(ns), do: div(ns, @ms)
+
+  @doc "What `timeout_ns/1` accepts, in words."
+  @spec timeout_range() :: String.t()
+  def timeout_range, do: "milliseconds from 0 to #{@max_ms}, or :infinity"
+
+  @doc "The error result of an argument that is out of range."
+  @spec invalid(atom(), term(), String.t()) :: {:error, Error.t()}
+  def invalid(argument, value, allowed), do: {:error, Error.refused(argument, value, allowed)}
+
+  defp named({:ok, %__MODULE__{name: nil}}), do: invalid(:name, nil, "an atom")
+  defp named(result), do: result
+
+  defp keyword(options) do
+    if Keyword.keyword?(options),
+      do: :ok,
+      else: invalid(:options, options, "a keyword list or a map")
+  end
+
+  defp worker(options) do
+    case {options[:worker], options[:create], options[:close]} do
+      {nil, create, nil} when is_function(create, 0) ->
+        {:ok, %{create: create, close: fn _ -> :ok end}}
+
+      {nil, create, close} when is_function(create, 0) and is_function(close, 1) ->
+        {:ok, %{create: create, close: close}}
+
+      {nil, nil, nil} ->
+        invalid(:worker, nil, "a module, {module, arg}, or the functions create: and close:")
+
+      {nil, create, nil} ->
+        invalid(:create, create, "a function of no argument")
+
+      {nil, create, _} when not is_function(create, 0) ->
+        invalid(:create, create, "a function of no argument")
+
+      {nil, _, close} ->
+        invalid(:close, close, "a function of one argument")
+
+      {{module, arg}, nil, nil} when is_atom(module) ->
+        module_worker(module, arg)
+
+      {module, nil, nil} when is_atom(module) ->
+        module_worker(module, [])
+
+      {worker, _, _} ->
+        invalid(:worker, worker, "a module or {module, arg}, and then neither create: nor close:")
+    end
+  end
+
+  defp module_worker(module, arg) do
+    with {:module, ^module} <- Code.ensure_loaded(module),
+         true <- function_exported?(module, :create_connection, 1),
+         true <- function_exported?(module, :close_connection, 1) do
+      {:ok, Worker.of_module(module, arg)}
+    else
+      _ ->
+        invalid(
+          :worker,
+          module,
+          "a module that exports create_connection/1 and close_connection/1"
+        )
+    end
+  end
+
+  defp check(:name, name) when is_atom(name) and not is_nil(name), do: :ok
+  defp check(:name, name), do: invalid(:name, name, "an atom")
+  defp check(:namespace, namespace), do: Names.check(namespace, :pool)
+  defp check(:strategy, order) when order in [:lifo, :fifo], do: :ok
+  defp check(:strategy, order), do: invalid(:strategy, order, ":lifo or :fifo")
+
+  defp check(:timeout, timeout) do
+    if timeout_ns(timeout) == :error, do: invalid(:timeout, timeout, timeout_range()), else: :ok
+  end
+
+  defp check(key, value) when key in @times do
+    if is_integer(value) and value >= 0 and value <= @max_ms,
+      do: :ok,
+      else: invalid(key, value, "milliseconds from 0 to #{@max_ms}")
+  end
+
+  # Narrower bounds are the native core's.
+  defp check(key, value) when key in @counts do
+    if is_integer(value) and value >= 0 and value <= @max_u32,
+      do: :ok,
+      else: invalid(key, value, "an integer from 0 to #{@max_u32}")
+  end
+
+  defp check(key, _value) do
+    invalid(:option, key, "one of " <> Enum.map_join(@keys ++ @worker_keys, ", ", &inspect/1))
+  end
+end

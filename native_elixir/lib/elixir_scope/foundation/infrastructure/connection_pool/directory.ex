@@ -1,0 +1,145 @@
+defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
+  @moduledoc false
+  # Finds a running pool by `{namespace, name}`.
+  #
+  # Pools of the application live in `:persistent_term`: reading one costs no copy and takes no lock, and they
+  # change only when a pool starts or stops. Pools of a `{:test, ref}` namespace come and go by the thousand,
+  # and each erased persistent term makes the VM scan every process, so those live in ETS.
+  #
+  # This process only writes. It watches the pool processes and forgets those that die, so a killed pool leaves
+  # nothing behind.
+
+  use GenServer
+
+  @table __MODULE__
+  @aliases %{database_pool: :database}
+
+  alias ElixirScope.Foundation.Infrastructure.Names
+
+  @type key :: {Names.namespace(), atom()}
+  @typedoc "Native pool, its process, and its default wait in nanoseconds."
+  @type entry :: {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer()}
+
+  @spec start_link(term()) :: GenServer.on_start()
+  def start_link(_ \\ []), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
+
+  @doc "The table of the pools of tests; it belongs to the caller."
+  @spec create_table() :: :ok
+  def create_table do
+    :ets.new(@table, [:named_table, :public, read_concurrency: true])
+    :ok
+  end
+
+  @doc "The pool's entry. A bare name is one of `:production`; `:database_pool` is an alias of `:database`."
+  @spec fetch(term()) :: entry() | nil
+  def fetch(name) when is_atom(name), do: application(:production, name)
+
+  def fetch({{:test, ref}, name}) when is_reference(ref) and is_atom(name),
+    do: test({:test, ref}, name)
+
+  def fetch({namespace, name}) when is_atom(namespace) and is_atom(name),
+    do: application(namespace, name)
+
+  def fetch(_), do: nil
+
+  @doc "Enters the calling pool process, or says who has the name."
+  @spec register(key(), entry()) :: :ok | {:error, {:already_started, pid()}}
+  def register({namespace, name}, entry) do
+    GenServer.call(__MODULE__, {:register, {namespace, canonical(name)}, entry}, :infinity)
+  end
+
+  @doc "Takes the calling pool process out."
+  @spec unregister() :: :ok
+  def unregister, do: GenServer.call(__MODULE__, {:unregister, self()}, :infinity)
+
+  @doc "The names of one namespace, sorted."
+  @spec names(Names.namespace()) :: [atom()]
+  def names(namespace), do: GenServer.call(__MODULE__, {:names, namespace}, :infinity)
+
+  defp canonical(name), do: Map.get(@aliases, name, name)
+
+  defp application(namespace, name) do
+    case :persistent_term.get({__MODULE__, namespace, name}, nil) do
+      nil when is_map_key(@aliases, name) ->
+        :persistent_term.get({__MODULE__, namespace, canonical(name)}, nil)
+
+      entry ->
+        entry
+    end
+  end
+
+  defp test(namespace, name) do
+    case :ets.lookup(@table, {namespace, canonical(name)}) do
+      [{_, entry}] -> entry
+      [] -> nil
+    end
+  rescue
+    # The application does not run, so no pool does.
+    ArgumentError -> nil
+  end
+
+  @impl true
+  def init(_) do
+    # After a restart: the pools outlived this process and are watched again.
+    application =
+      for {{__MODULE__, namespace, name}, entry} <- :persistent_term.get(),
+          do: {{namespace, name}, entry}
+
+    entries = application ++ :ets.tab2list(@table)
+    {:ok, Map.new(entries, fn {key, {_, server, _}} -> watch(key, server) end)}
+  end
+
+  @impl true
+  def handle_call({:register, key, {_, server, _} = entry}, _from, watched) do
+    case fetch(key) do
+      {_, other, _} when other != server ->
+        if Process.alive?(other),
+          do: {:reply, {:error, {:already_started, other}}, watched},
+          else: {:reply, :ok, enter(key, entry, forget(other, watched))}
+
+      _ ->
+        {:reply, :ok, enter(key, entry, watched)}
+    end
+  end
+
+  def handle_call({:unregister, server}, _from, watched),
+    do: {:reply, :ok, forget(server, watched)}
+
+  def handle_call({:names, namespace}, _from, watched) do
+    {:reply, Enum.sort(for({_, {_, {^namespace, name}}} <- watched, do: name)), watched}
+  end
+
+  @impl true
+  def handle_info({:DOWN, _, :process, server, _}, watched),
+    do: {:noreply, forget(server, watched)}
+
+  def handle_info(_, watched), do: {:noreply, watched}
+
+  defp watch(key, server), do: {server, {Process.monitor(server), key}}
+
+  defp enter(key, {_, server, _} = entry, watched) do
+    store(key, entry)
+    {server, value} = watch(key, server)
+    Map.put(watched, server, value)
+  end
+
+  defp forget(server, watched) do
+    case Map.pop(watched, server) do
+      {nil, watched} ->
+        watched
+
+      {{monitor, key}, watched} ->
+        Process.demonitor(monitor, [:flush])
+        erase(key)
+        watched
+    end
+  end
+
+  defp store({{:test, _}, _} = key, entry), do: :ets.insert(@table, {key, entry})
+
+  defp store({namespace, name}, entry),
+    do: :persistent_term.put({__MODULE__, namespace, name}, entry)
+
+  defp erase({{:test, _}, _} = key), do: :ets.delete(@table, key)
+  defp erase({namespace, name}), do: :persistent_term.erase({__MODULE__, namespace, name})
+end

@@ -1,0 +1,232 @@
+defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
+  @moduledoc false
+  # The process of one pool: it carries out what the native pool decides and is never in the way of a check-out.
+  #
+  # The native pool sends it `{:escope_pool, :create | :destroy, slot, epoch}`. Each runs the worker's callback in a
+  # process of its own, linked to this one, and reports the end back; the native pool then hands a new connection
+  # to the oldest waiter by itself. Connection processes are linked as well: the death of one is an EXIT here, and
+  # the death of this process ends them all. The native pool watches this process and closes when it dies, so that
+  # nobody waits for a pool that is gone.
+  #
+  # `jobs` are the callbacks in flight, `alive` the connection processes in slots, by pid.
+
+  use GenServer
+
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Job}
+  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native, Telemetry}
+
+  defstruct [:handle, :config, :timer, jobs: %{}, alive: %{}]
+
+  @spec start_link(Config.t()) :: GenServer.on_start()
+  def start_link(%Config{} = config), do: GenServer.start_link(__MODULE__, config)
+
+  @impl true
+  def init(config) do
+    Process.flag(:trap_exit, true)
+    entry = fn handle -> {handle, self(), Config.timeout_ns(config.timeout)} end
+
+    with {:ok, handle} <- new_pool(config),
+         :ok <- Directory.register({config.namespace, config.name}, entry.(handle)) do
+      {:ok, maintain(%__MODULE__{handle: handle, config: config})}
+    else
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp new_pool(config) do
+    case Native.pool_new(Config.native(config), ManualClock.clock(config.namespace)) do
+      {:ok, handle} -> {:ok, handle}
+      {:error, {argument, value, allowed}} -> Config.invalid(argument, value, allowed)
+    end
+  end
+
+  @impl true
+  def handle_call({:created, result}, {job, _}, state) do
+    case Map.pop(state.jobs, job) do
+      {{:create, slot, epoch}, jobs} ->
+        {:reply, :ok, %{state | jobs: jobs} |> created(slot, epoch, result) |> maintain()}
+
+      {nil, _} ->
+        {:reply, :ok, state}
+    end
+  end
+
+  @impl true
+  def handle_info({:escope_pool, :create, slot, epoch}, state),
+    do: {:noreply, create(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :destroy, slot, epoch}, state),
+    do: {:noreply, destroy(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :maintain}, state), do: {:noreply, maintain(state)}
+  def handle_info(:maintain, state), do: {:noreply, maintain(%{state | timer: nil})}
+  def handle_info({:EXIT, pid, reason}, state), do: {:noreply, ended(state, pid, reason)}
+  def handle_info({:close_timeout, job}, state), do: {:noreply, give_up(state, job)}
+  def handle_info(_, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    # Known by its name until the end: who holds a connection can still give it back.
+    Native.pool_close(state.handle)
+    state = drain(state, deadline(state.config.drain), &(total(&1) == 0 and &1.jobs == %{}))
+
+    # Whoever still holds a connection loses it now: nobody would be left to close it later.
+    state = Enum.reduce(Native.pool_slots(state.handle), state, &close_now(&2, &1))
+    state = drain(state, deadline(state.config.close_timeout), &(&1.jobs == %{}))
+    for {job, _} <- state.jobs, do: Process.exit(job, :kill)
+    Directory.unregister()
+  end
+
+  # Creation.
+
+  defp create(state, slot, epoch) do
+    job = Job.create(state.config.worker)
+    %{state | jobs: Map.put(state.jobs, job, {:create, slot, epoch})}
+  end
+
+  defp created(state, slot, epoch, {:ok, connection}) do
+    # Linked before anybody can be given it: from here on its death is noticed, and it ends with this process.
+    case Job.adopt(connection) do
+      :ok ->
+        case Native.pool_created(state.handle, slot, epoch, connection) do
+          :ok -> state |> alive(connection, slot) |> event(:connection_created, %{slot: slot})
+          :stale -> close(state, connection, nil)
+        end
+
+      {:error, reason} ->
+        created(state, slot, epoch, {:error, reason})
+    end
+  end
+
+  defp created(state, slot, epoch, {:error, reason}) do
+    Native.pool_create_failed(state.handle, slot, epoch, reason)
+    event(state, :create_failed, %{slot: slot, reason: reason})
+  end
+
+  defp alive(state, connection, slot) when is_pid(connection) do
+    %{state | alive: Map.put(state.alive, connection, slot)}
+  end
+
+  defp alive(state, _connection, _slot), do: state
+
+  # Closing.
+
+  defp destroy(state, slot, epoch) do
+    case Native.pool_connection(state.handle, slot) do
+      {:ok, connection} -> close(state, connection, {slot, epoch})
+      :none -> destroyed(state, {slot, epoch})
+    end
+  end
+
+  defp close(state, connection, place)
+       when is_pid(connection) and not is_map_key(state.alive, connection) do
+    if place, do: destroyed(state, place), else: start_close(state, connection, nil)
+  end
+
+  defp close(state, connection, place), do: start_close(state, connection, place)
+
+  defp start_close(state, connection, place) do
+    job = Job.close(state.config.worker, connection)
+    timer = Process.send_after(self(), {:close_timeout, job}, state.config.close_timeout)
+    alive = Map.delete(state.alive, connection)
+    %{state | jobs: Map.put(state.jobs, job, {:close, connection, place, timer}), alive: alive}
+  end
+
+  defp destroyed(state, nil), do: state
+
+  defp destroyed(state, {slot, epoch}) do
+    Native.pool_destroyed(state.handle, slot, epoch)
+    state |> event(:connection_closed, %{slot: slot}) |> maintain()
+  end
+
+  defp give_up(state, job) do
+    if is_map_key(state.jobs, job), do: Process.exit(job, :kill)
+    state
+  end
+
+  # The end of a process that this one is linked to.
+
+  defp ended(state, pid, reason) do
+    case Map.pop(state.jobs, pid) do
+      {{:create, slot, epoch}, jobs} ->
+        created(%{state | jobs: jobs}, slot, epoch, {:error, {:exit, reason}}) |> maintain()
+
+      {{:close, connection, place, timer}, jobs} ->
+        Process.cancel_timer(timer)
+        Job.release(connection)
+        destroyed(%{state | jobs: jobs}, place)
+
+      {nil, _} ->
+        connection_down(state, pid, reason)
+    end
+  end
+
+  defp connection_down(state, pid, reason) do
+    case Map.pop(state.alive, pid) do
+      {nil, _} ->
+        state
+
+      {slot, alive} ->
+        Native.pool_connection_lost(state.handle, slot)
+
+        event(%{state | alive: alive}, :connection_down, %{slot: slot, reason: reason})
+        |> maintain()
+    end
+  end
+
+  # Time: the native pool says when it next wants to be asked, and sends a message when that becomes earlier.
+
+  defp maintain(state) do
+    if state.timer, do: Process.cancel_timer(state.timer)
+
+    case Native.pool_maintain(state.handle) do
+      :infinity -> %{state | timer: nil}
+      ms -> %{state | timer: Process.send_after(self(), :maintain, max(ms, 1))}
+    end
+  end
+
+  # Shutdown: the same messages as in normal life, until it is done or the time is up.
+
+  defp drain(state, deadline, done?) do
+    if done?.(state) do
+      state
+    else
+      receive do
+        {:"$gen_call", from, {:created, _} = request} ->
+          {:reply, reply, state} = handle_call(request, from, state)
+          GenServer.reply(from, reply)
+          drain(state, deadline, done?)
+
+        {:"$gen_call", _, _} ->
+          drain(state, deadline, done?)
+
+        message ->
+          {:noreply, state} = handle_info(message, state)
+          drain(state, deadline, done?)
+      after
+        max(deadline - now(), 0) -> state
+      end
+    end
+  end
+
+  defp close_now(state, slot) do
+    case Native.pool_connection(state.handle, slot) do
+      {:ok, connection} -> close(state, connection, nil)
+      :none -> state
+    end
+  end
+
+  defp total(state) do
+    stats = Native.pool_stats(state.handle)
+    stats.idle + stats.in_use + stats.creating + stats.closing
+  end
+
+  defp deadline(ms), do: now() + ms
+  defp now, do: System.monotonic_time(:millisecond)
+
+  defp event(state, name, metadata) do
+    metadata = Map.merge(metadata, %{namespace: state.config.namespace, pool: state.config.name})
+    Telemetry.execute([:connection_pool, name], %{count: 1}, metadata)
+    state
+  end
+end

@@ -1,0 +1,182 @@
+defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
+  @moduledoc """
+  A pool of SQLite connections.
+
+      config :elixir_scope, :infrastructure,
+        connection_pools: %{
+          database: %{size: 10, max_overflow: 5, timeout: 5_000, path: "/var/lib/app/app.db"}
+        }
+
+      DatabasePool.with_connection(fn conn ->
+        DatabasePool.query(conn, "SELECT name FROM users WHERE id = ?", [7])
+      end)
+
+      iex> alias ElixirScope.Foundation.Infrastructure.DatabasePool
+      iex> {:ok, _} = DatabasePool.start_link(path: ":memory:", name: :scratch, size: 1, max_overflow: 0)
+      iex> DatabasePool.with_connection(&DatabasePool.query(&1, "SELECT 1 + ? AS sum", [2]), pool: :scratch)
+      {:ok, %{columns: ["sum"], rows: [{3}]}}
+
+  Without a `:path` the pool does not start and `with_connection/2` answers `:pool_not_found`. To run it in your
+  own tree instead: `{DatabasePool, path: "app.db"}`. It takes the options of
+  `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and `:setup`, SQL statements that are run on
+  each new connection.
+
+  The driver is Debian's `erlang-p1-sqlite3`. It runs statements in the VM's async threads. There is one of them
+  unless the VM is started with more (`+A 16`), so a long statement delays all others, and SQLite itself never
+  waits for a lock here (`busy_timeout` is 0): a locked database is tried again by the calling process, after a
+  random pause, until the call's deadline.
+
+  A connection is a process that the functions of `:sqlite3` take as well. It may be killed at any time: what it
+  was doing is finished or rolled back, and its lock is released.
+  """
+
+  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Connection, Statement}
+
+  @pool :database_pool
+  @with_connection [allow_overflow: true, timeout: 10_000]
+
+  @typedoc "An SQLite connection."
+  @type connection :: pid()
+  @typedoc "nil is SQL's NULL; a binary is text, `{:blob, binary}` is not."
+  @type value :: nil | integer() | float() | binary() | {:blob, binary()}
+
+  @doc "Starts a pool of connections to the database at `:path`; `:name` is `:database` if it is not given."
+  @spec start_link(keyword() | map()) :: {:ok, pid()} | {:error, Error.t() | term()}
+  def start_link(options) do
+    with {:ok, options} <- options(options), do: ConnectionPool.start_link(options)
+  end
+
+  @doc "The child specification of one pool."
+  @spec child_spec(keyword() | map()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    pool_options =
+      case options(options) do
+        {:ok, pool_options} -> pool_options
+        {:error, _} -> []
+      end
+
+    %{ConnectionPool.child_spec(pool_options) | start: {__MODULE__, :start_link, [options]}}
+  end
+
+  @doc false
+  @spec options(term()) :: {:ok, keyword()} | {:error, Error.t()}
+  def options(options) do
+    with {:ok, options} <- keyword(options),
+         {path, options} = Keyword.pop(options, :path),
+         {setup, options} = Keyword.pop(options, :setup, []),
+         {:ok, argument} <- Connection.argument(path, setup) do
+      {:ok,
+       options
+       |> Keyword.put_new(:name, :database)
+       |> Keyword.put(:worker, {Connection, argument})}
+    end
+  end
+
+  defp keyword(options) when is_map(options), do: options |> Map.to_list() |> keyword()
+
+  defp keyword(options) do
+    if Keyword.keyword?(options),
+      do: {:ok, options},
+      else: {:error, Error.refused(:options, options, "a keyword list or a map")}
+  end
+
+  @doc """
+  Runs `fun` with a connection, as `ElixirScope.Foundation.Infrastructure.ConnectionPool.with_connection/3`.
+
+  Options: `:pool` (`:database_pool`), `:timeout` (10000), `:allow_overflow` (true). When `fun` returns an error, a
+  transaction that it left open is rolled back; when it raises, the connection is closed, which does the same.
+  """
+  @spec with_connection((connection() -> result), keyword()) ::
+          {:ok, result} | {:error, Error.t()} | result
+        when result: term()
+  def with_connection(fun, opts \\ [])
+
+  def with_connection(fun, opts) when is_function(fun, 1) and is_list(opts) do
+    {pool, opts} = Keyword.pop(opts, :pool, @pool)
+
+    ConnectionPool.with_connection(
+      pool,
+      &leave_clean(&1, fun),
+      Keyword.merge(@with_connection, opts)
+    )
+  end
+
+  def with_connection(fun, opts), do: ConnectionPool.with_connection(@pool, fun, opts)
+
+  @doc """
+  Runs a statement that returns rows: `{:ok, %{columns: [name], rows: [tuple]}}`.
+
+  The option `:timeout` (5000) is the time for all attempts; a locked database is tried again until then.
+  """
+  @spec query(connection(), iodata(), [value()], keyword()) ::
+          {:ok, %{columns: [String.t()], rows: [tuple()]}} | {:error, Error.t()}
+  def query(connection, sql, params \\ [], opts \\ []) do
+    with {:ok, result} <- Statement.run(connection, sql, params, opts),
+         do: {:ok, Statement.rows(result)}
+  end
+
+  @doc """
+  Runs a statement for its effect: `{:ok, rowid}` after an insert, else `{:ok, nil}`. Options as for `query/4`.
+  """
+  @spec exec(connection(), iodata(), [value()], keyword()) ::
+          {:ok, integer() | nil} | {:error, Error.t()}
+  def exec(connection, sql, params \\ [], opts \\ []) do
+    with {:ok, result} <- Statement.run(connection, sql, params, opts),
+         do: {:ok, Statement.rowid(result)}
+  end
+
+  @doc """
+  Runs `fun` in a transaction that takes the write lock at once (`BEGIN IMMEDIATE`), so that it cannot get stuck
+  half-way against another writer.
+
+  Commits and returns as `with_connection/2` does; an `:error` or error tuple rolls back and is returned, a raise
+  rolls back and goes on. Options as for `query/4`, for the begin and the commit.
+  """
+  @spec transaction(connection(), (() -> result), keyword()) ::
+          {:ok, result} | {:error, Error.t()} | result
+        when result: term()
+  def transaction(connection, fun, opts \\ []) when is_function(fun, 0) do
+    with {:ok, _} <- exec(connection, "BEGIN IMMEDIATE", [], opts) do
+      try do
+        fun.()
+      catch
+        kind, reason ->
+          rollback(connection)
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      else
+        result ->
+          if error?(result),
+            do: rolled_back(connection, result),
+            else: commit(connection, result, opts)
+      end
+    end
+  end
+
+  defp commit(connection, result, opts) do
+    case exec(connection, "COMMIT", [], opts) do
+      {:ok, _} -> if match?({:ok, _}, result), do: result, else: {:ok, result}
+      {:error, _} = error -> rolled_back(connection, error)
+    end
+  end
+
+  defp rolled_back(connection, result) do
+    rollback(connection)
+    result
+  end
+
+  # "No transaction is active" is one of its good outcomes.
+  defp rollback(connection), do: exec(connection, "ROLLBACK", [], timeout: 1_000)
+
+  defp leave_clean(connection, fun) do
+    result = fun.(connection)
+    if error?(result), do: rollback(connection)
+    result
+  end
+
+  defp error?(:error), do: true
+
+  defp error?(result),
+    do: is_tuple(result) and tuple_size(result) > 0 and elem(result, 0) == :error
+end

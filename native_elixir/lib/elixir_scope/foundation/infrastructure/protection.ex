@@ -1,0 +1,159 @@
+defmodule ElixirScope.Foundation.Infrastructure.Protection do
+  @moduledoc false
+  # Protections under a name: a breaker of namespace :production with the key's name, a limit, a pool.
+
+  alias ElixirScope.Foundation.{Error, Infrastructure}
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, Config}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, FeatureFlags, Names}
+
+  @namespace :production
+  @parts [:circuit_breaker, :rate_limiter, :connection_pool]
+  @options [:circuit_breaker, :rate_limiter, :connection_pool, :timeout]
+
+  @spec configure(atom(), map() | keyword()) :: :ok | {:error, Error.t()}
+  def configure(key, config) do
+    with {:ok, config} <- parts(config),
+         :ok <- check_limiter(config),
+         :ok <- check_pool(config),
+         :ok <- register_breaker(key, config),
+         {:ok, _entry} <- Names.replace(:protection, @namespace, key, fn -> {:ok, config} end),
+         do: :ok
+  end
+
+  @spec fetch(atom()) :: {:ok, map()} | {:error, Error.t()}
+  def fetch(key) do
+    case Names.lookup(:protection, @namespace, key) do
+      nil ->
+        {:error, Error.refused(:key, key, "a key of configure_protection/2: #{inspect(keys())}")}
+
+      config ->
+        {:ok, config}
+    end
+  end
+
+  @spec keys() :: [atom()]
+  def keys, do: for({key, _config} <- Names.list(:protection, @namespace), do: key)
+
+  @spec status(atom()) :: {:ok, map()} | {:error, Error.t()}
+  def status(key) do
+    with {:ok, config} <- fetch(key), do: {:ok, Map.new(config, &part_status(&1, key))}
+  end
+
+  defp part_status({:circuit_breaker, _options}, key) do
+    {:ok, stats} = CircuitBreaker.stats(@namespace, key)
+    {:circuit_breaker, %{status: stats.state, failure_count: stats.failure_count}}
+  end
+
+  defp part_status({:connection_pool, pool}, _key) do
+    case ConnectionPool.status(pool) do
+      {:ok, status} -> {:connection_pool, status}
+      {:error, error} -> {:connection_pool, %{error: error.error_type}}
+    end
+  end
+
+  defp part_status(rate_limiter, _key), do: rate_limiter
+
+  @spec execute(atom(), keyword(), function()) :: term()
+  def execute(key, opts, operation) do
+    with :ok <- Infrastructure.check_options(opts, @options),
+         {:ok, config} <- known(key, opts),
+         :ok <- limit(key, config, opts[:rate_limiter]) do
+      pooled = pooled(opts[:connection_pool] || config[:connection_pool], opts, operation)
+      guard(opts[:circuit_breaker] || (config[:circuit_breaker] && key), pooled)
+    end
+  end
+
+  # Options alone are enough: then the key need not be configured.
+  defp known(key, opts) do
+    with {:error, error} <- fetch(key) do
+      if Enum.any?(@parts, &Keyword.has_key?(opts, &1)), do: {:ok, %{}}, else: {:error, error}
+    end
+  end
+
+  defp limit(key, config, option) do
+    if FeatureFlags.rate_limiting_enabled?(@namespace),
+      do: check_limit(key, config, option),
+      else: :ok
+  end
+
+  defp check_limit(_key, config, nil) when not is_map_key(config, :rate_limiter), do: :ok
+
+  defp check_limit(key, config, nil),
+    do: Infrastructure.limited({:protection, key}, own_rule(config), [])
+
+  defp check_limit(_key, config, {rule, id}) when is_atom(rule) do
+    if limit = own_rule(config) || Config.default_limit(rule),
+      do: Infrastructure.limited({rule, id}, limit, []),
+      else: {:error, Error.refused(:rate_limiter, {rule, id}, "{name of a default limit, id}")}
+  end
+
+  defp check_limit(_key, _config, other),
+    do: {:error, Error.refused(:rate_limiter, other, "{name of a default limit, id}")}
+
+  defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
+  defp own_rule(_config), do: nil
+
+  defp pooled(nil, _opts, operation), do: operation
+
+  defp pooled(pool, opts, operation) do
+    fn -> ConnectionPool.with_connection(pool, operation, timeout: opts[:timeout] || 5_000) end
+  end
+
+  defp guard(nil, operation), do: CircuitBreaker.execute_unguarded(@namespace, nil, operation)
+
+  defp guard(name, operation),
+    do: Infrastructure.execute_with_protection(@namespace, name, operation)
+
+  defp parts(config) do
+    if is_map(config) or Keyword.keyword?(config) do
+      config = Map.new(config)
+
+      case Map.keys(config) -- @parts do
+        [] ->
+          {:ok, config}
+
+        [unknown | _] ->
+          {:error, Error.refused(:protection, unknown, "one of #{inspect(@parts)}")}
+      end
+    else
+      {:error, Error.refused(:config, config, "a map or a keyword list")}
+    end
+  end
+
+  defp register_breaker(key, %{circuit_breaker: options})
+       when is_map(options) or is_list(options) do
+    options =
+      Enum.map(options, fn
+        {:recovery_time, ms} -> {:reset_timeout, ms}
+        option -> option
+      end)
+
+    CircuitBreakerRegistry.register(@namespace, key, options)
+  end
+
+  defp register_breaker(_key, %{circuit_breaker: other}),
+    do: {:error, Error.refused(:circuit_breaker, other, "a map or a keyword list")}
+
+  defp register_breaker(_key, _config), do: :ok
+
+  defp check_limiter(%{rate_limiter: rule}) do
+    case rule do
+      %{limit: limit, window_ms: ms}
+      when is_integer(limit) and limit > 0 and is_integer(ms) and ms > 0 ->
+        :ok
+
+      other ->
+        {:error, Error.refused(:rate_limiter, other, "%{limit: positive, window_ms: positive}")}
+    end
+  end
+
+  defp check_limiter(_config), do: :ok
+
+  defp check_pool(%{connection_pool: {_namespace, pool}}),
+    do: check_pool(%{connection_pool: pool})
+
+  defp check_pool(%{connection_pool: pool}) when not is_atom(pool),
+    do: {:error, Error.refused(:connection_pool, pool, "the name of a pool")}
+
+  defp check_pool(_config), do: :ok
+end

@@ -1,0 +1,32 @@
+defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
+  @moduledoc """
+  The processes behind breakers, limiters and pools. It owns their tables, so a process that crashes
+  loses no state.
+  """
+  use Supervisor
+
+  alias ElixirScope.Foundation.Infrastructure.{
+    CircuitBreakerTelemetry,
+    ConnectionPool,
+    Names,
+    PublisherSupervisor
+  }
+
+  @doc false
+  @spec start_link(term()) :: Supervisor.on_start()
+  def start_link(opts), do: Supervisor.start_link(__MODULE__, opts, name: __MODULE__)
+
+  @impl true
+  def init(_opts) do
+    Names.create_table()
+    CircuitBreakerTelemetry.create_table()
+
+    children = [
+      Names,
+      {DynamicSupervisor, name: PublisherSupervisor, strategy: :one_for_one},
+      ConnectionPool.Supervisor
+    ]
+
+    Supervisor.init(children, strategy: :one_for_one)
+  end
+end

@@ -1,0 +1,33 @@
+Code.require_file("tasks/compile.elixirscope_nif.ex", __DIR__)
+
+defmodule ElixirScope.Foundation.MixProject do
+  use Mix.Project
+
+  @version "0.1.0"
+
+  def project do
+    [
+      app: :elixir_scope_foundation,
+      version: @version,
+      elixir: "~> 1.14",
+      elixirc_paths: elixirc_paths(Mix.env()),
+      # The NIF goes first: Elixir loads modules, and with them the library, while it compiles.
+      compilers: [:elixirscope_nif] ++ Mix.compilers(),
+      start_permanent: Mix.env() == :prod,
+      deps: [],
+      # Debian packages, looked for at run time: the SQLite driver of database pools, and a JSON reader of tests.
+      xref: [exclude: [:sqlite3, :jiffy]],
+      description: "Circuit breakers, rate limits and connection pools on one native core"
+    ]
+  end
+
+  def application do
+    [
+      mod: {ElixirScope.Foundation.Application, []},
+      extra_applications: [:logger]
+    ]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib"]
+end

@@ -1,0 +1,216 @@
+//! From a term to a limiter's key, without touching the caller's heap.
+//!
+//! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket. Any other term is
+//! walked, and what is hashed is a canonical, tagged form: it depends on the term's value only, not on atom
+//! numbers or on the order in which a map happens to be stored, so that it is the same in every node. The form
+//! is injective: each piece says its type and its length. What has no simple form (big integers, pids, functions
+//! ...) and what is nested deeper than [`MAX_DEPTH`] goes in as its external term format.
+//!
+//! A key's length is bounded, so that a NIF stays short whatever it is given.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use elixirscope::limiter::{Key, KeyHasher, Limiter};
+use rustler::types::map::MapIterator;
+use rustler::{Binary, Term, TermType, sys};
+
+/// Most bytes of a key: those of its binaries and numbers, and one for each piece.
+pub const MAX_BYTES: usize = 65_536;
+
+/// Deepest nesting that is walked.
+const MAX_DEPTH: u32 = 64;
+
+/// An atom has at most 255 characters, and the text of one ends with a zero.
+const ATOM_BYTES: usize = 256;
+
+/// Pieces are short and a hasher's call is not: they are gathered first.
+const GATHERED: usize = 128;
+
+const ATOM: u8 = 1;
+const INTEGER: u8 = 2;
+const FLOAT: u8 = 3;
+const BINARY: u8 = 4;
+const TUPLE: u8 = 5;
+const LIST: u8 = 6;
+const LIST_END: u8 = 7;
+const MAP: u8 = 8;
+const EXTERNAL: u8 = 9;
+
+/// The term is longer than [`MAX_BYTES`].
+#[derive(Debug)]
+pub struct TooLarge;
+
+/// The key of `term` in `limiter`.
+#[inline]
+pub fn key(limiter: &Limiter, term: Term) -> Result<Key, TooLarge> {
+    if let Some(binary) = binary(term) {
+        return if binary.len() <= MAX_BYTES { Ok(limiter.key(&binary)) } else { Err(TooLarge) };
+    }
+    let mut walk = Walk::new(limiter, MAX_BYTES);
+    walk.term(term, 0)?;
+    Ok(walk.finish())
+}
+
+#[inline]
+fn binary(term: Term) -> Option<Binary> {
+    term.is_binary().then(|| Binary::from_term(term).ok()).flatten()
+}
+
+struct Walk<'l> {
+    limiter: &'l Limiter,
+    hasher: KeyHasher,
+    gathered: [u8; GATHERED],
+    length: usize,
+    left: usize,
+}
+
+impl<'l> Walk<'l> {
+    #[inline]
+    fn new(limiter: &'l Limiter, left: usize) -> Self {
+        Self { limiter, hasher: limiter.key_hasher(), gathered: [0; GATHERED], length: 0, left }
+    }
+
+    #[inline]
+    fn finish(mut self) -> Key {
+        self.flush();
+        self.hasher.finish()
+    }
+
+    fn term(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+        if depth > MAX_DEPTH {
+            return self.external(term);
+        }
+        match term.get_type() {
+            TermType::Atom => self.atom(term),
+            TermType::Integer => match term.decode::<i64>() {
+                Ok(number) => self.number(INTEGER, number as u64),
+                Err(_) => self.external(term),
+            },
+            TermType::Float => match term.decode::<f64>() {
+                // Both zeros are the same term.
+                Ok(number) => self.number(FLOAT, if number == 0.0 { 0 } else { number.to_bits() }),
+                Err(_) => self.external(term),
+            },
+            TermType::Tuple => self.tuple(term, depth),
+            TermType::List => self.list(term, depth),
+            TermType::Map => self.map(term, depth),
+            _ => match binary(term) {
+                Some(binary) => self.bytes(BINARY, &binary),
+                None => self.external(term),
+            },
+        }
+    }
+
+    fn atom(&mut self, term: Term) -> Result<(), TooLarge> {
+        let mut text = [MaybeUninit::<u8>::uninit(); ATOM_BYTES];
+        let encoding = sys::ErlNifCharEncoding::ERL_NIF_LATIN1;
+        // SAFETY: the buffer is writable for the length that is told, and the term lives as long as its
+        // environment, which the borrow keeps.
+        let written = unsafe {
+            let buffer = text.as_mut_ptr().cast();
+            sys::enif_get_atom(
+                term.get_env().as_c_arg(),
+                term.as_c_arg(),
+                buffer,
+                ATOM_BYTES as u32,
+                encoding,
+            )
+        };
+        if written <= 0 {
+            // An atom with characters beyond Latin-1.
+            return self.external(term);
+        }
+        // SAFETY: that many bytes were written, the last of them the closing zero.
+        let text = unsafe { std::slice::from_raw_parts(text.as_ptr().cast::<u8>(), written as usize - 1) };
+        self.bytes(ATOM, text)
+    }
+
+    fn tuple(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+        let env = term.get_env();
+        let mut arity = 0;
+        let mut elements = std::ptr::null();
+        // SAFETY: both pointers are valid for a write.
+        let is_tuple =
+            unsafe { sys::enif_get_tuple(env.as_c_arg(), term.as_c_arg(), &mut arity, &mut elements) };
+        debug_assert_ne!(is_tuple, 0);
+        self.number(TUPLE, arity as u64)?;
+        for index in 0..arity as usize {
+            // SAFETY: the array has `arity` terms, which live as long as the tuple's environment.
+            let element = unsafe { Term::new(env, *elements.add(index)) };
+            self.term(element, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+        self.number(LIST, 0)?;
+        let mut rest = term;
+        while let Ok((head, tail)) = rest.list_get_cell() {
+            self.term(head, depth + 1)?;
+            rest = tail;
+        }
+        if rest.is_empty_list() { self.number(LIST_END, 0) } else { self.term(rest, depth + 1) }
+    }
+
+    /// A map has no order: its pairs are hashed one by one and added up.
+    fn map(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+        let (mut pairs, mut sum) = (0u64, 0u64);
+        for (name, value) in MapIterator::new(term).into_iter().flatten() {
+            let mut pair = Walk::new(self.limiter, self.left);
+            pair.term(name, depth + 1)?;
+            pair.term(value, depth + 1)?;
+            self.left = pair.left;
+            sum = sum.wrapping_add(pair.finish().to_raw());
+            pairs += 1;
+        }
+        self.number(MAP, pairs)?;
+        self.write(&sum.to_le_bytes());
+        Ok(())
+    }
+
+    fn external(&mut self, term: Term) -> Result<(), TooLarge> {
+        self.bytes(EXTERNAL, term.to_binary().as_slice())
+    }
+
+    #[inline]
+    fn number(&mut self, tag: u8, number: u64) -> Result<(), TooLarge> {
+        self.spend(1)?;
+        let mut piece = [tag; 9];
+        piece[1..].copy_from_slice(&number.to_le_bytes());
+        self.write(&piece);
+        Ok(())
+    }
+
+    #[inline]
+    fn bytes(&mut self, tag: u8, bytes: &[u8]) -> Result<(), TooLarge> {
+        self.spend(bytes.len())?;
+        self.number(tag, bytes.len() as u64)?;
+        self.write(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() > GATHERED - self.length {
+            self.flush();
+            if bytes.len() > GATHERED {
+                return self.hasher.write(bytes);
+            }
+        }
+        self.gathered[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.hasher.write(&self.gathered[..self.length]);
+        self.length = 0;
+    }
+
+    #[inline]
+    fn spend(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        self.left = self.left.checked_sub(bytes).ok_or(TooLarge)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! How many native objects exist in this VM, for leak tests.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustler::NifMap;
+
+static BREAKERS: AtomicI64 = AtomicI64::new(0);
+static PERMITS: AtomicI64 = AtomicI64::new(0);
+static LIMITERS: AtomicI64 = AtomicI64::new(0);
+
+/// A part of an object that counts the object while it exists.
+pub struct Live(&'static AtomicI64);
+
+impl Live {
+    pub fn breaker() -> Self {
+        Self::new(&BREAKERS)
+    }
+
+    pub fn permit() -> Self {
+        Self::new(&PERMITS)
+    }
+
+    pub fn limiter() -> Self {
+        Self::new(&LIMITERS)
+    }
+
+    fn new(count: &'static AtomicI64) -> Self {
+        // Relaxed, here and below: a count that orders nothing.
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(NifMap)]
+struct Objects {
+    breakers: i64,
+    permits: i64,
+    limiters: i64,
+}
+
+#[rustler::nif]
+fn live_objects() -> Objects {
+    Objects {
+        breakers: BREAKERS.load(Ordering::Relaxed),
+        permits: PERMITS.load(Ordering::Relaxed),
+        limiters: LIMITERS.load(Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,378 @@
+//! The resource behind a pool: the core's decisions, the connections, and what is known about the processes.
+//!
+//! # Who may write what
+//!
+//! * A slot's connection is written by the pool process alone (`put` before it reports `created`, `clear` before
+//!   it reports `destroyed`) and read by whoever holds the slot's lease.
+//! * Leases and waits of a process are noted by its own calls, and by whoever ends its wait.
+//! * What has to be done about connections goes to the pool process as messages, how a wait ended to the waiter,
+//!   both after every lock is released.
+//!
+//! # What a killed process leaves behind
+//!
+//! A kill waits until a running NIF has returned, so no decision is ever left without its messages. The pool
+//! watches each process that used it: its death gives back what it held or waited for. It watches the pool
+//! process as well, and closes when that dies: then nobody is left to make connections, so nobody may wait.
+
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use elixirscope::pool::{
+    Action, Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot,
+    StaleLease, StaleReport, Wait, WakeOutcome,
+};
+use elixirscope::sync::Mutex;
+use rustler::{Atom, Encoder, Env, LocalPid, Monitor, ResourceArc, Term};
+
+use super::connection::Kept;
+use super::processes::{self, Pending, Process, Processes};
+use crate::atoms;
+use crate::clock::ObjectClock;
+
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// Pools that exist in this VM, for leak tests.
+pub fn live() -> i64 {
+    // Relaxed: a count that orders nothing.
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// A pool.
+pub struct SharedPool {
+    core: Pool,
+    clock: ObjectClock,
+    server: LocalPid,
+    connections: Box<[Mutex<Option<Kept>>]>,
+    processes: Processes,
+    last_error: Mutex<Option<Kept>>,
+}
+
+/// Answer to a check-out, before it is a term.
+pub enum Taken {
+    Granted(Lease),
+    Waiting,
+    Refused(Refusal),
+}
+
+impl SharedPool {
+    /// A pool whose connections `server` makes and closes.
+    pub fn new(core: Pool, capacity: u32, clock: ObjectClock, server: LocalPid) -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self {
+            core,
+            clock,
+            server,
+            connections: (0..capacity).map(|_| Mutex::new(None)).collect(),
+            processes: Processes::new(),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// The connection in a slot.
+    pub fn connection<'a>(&self, env: Env<'a>, slot: u32) -> Option<Term<'a>> {
+        self.connections.get(slot as usize)?.lock().as_ref().map(|kept| kept.get(env))
+    }
+
+    /// Whether the connection in a slot is a process that has died, which the pool process may not know yet.
+    fn is_dead(&self, env: Env<'_>, slot: u32) -> bool {
+        let cell = self.connections.get(slot as usize);
+        cell.is_some_and(|cell| cell.lock().as_ref().is_some_and(|kept| kept.is_dead(env)))
+    }
+
+    fn is_in(&self, slot: u32, connection: Term<'_>) -> bool {
+        self.connections[slot as usize].lock().as_ref().is_some_and(|kept| kept.is(connection))
+    }
+
+    /// Slots with a connection.
+    pub fn slots_in_use(&self) -> Vec<u32> {
+        let used = |slot: &u32| self.connections[*slot as usize].lock().is_some();
+        (0..self.connections.len() as u32).filter(used).collect()
+    }
+
+    /// What the last failed creation was told to have failed with.
+    pub fn last_error<'a>(&self, env: Env<'a>) -> Option<Term<'a>> {
+        self.last_error.lock().as_ref().map(|kept| kept.get(env))
+    }
+
+    // Check-out and check-in, in the process that asks.
+
+    /// Takes a slot for the calling process. `None` when that process is already dying.
+    pub fn checkout(
+        resource: &ResourceArc<Self>,
+        env: Env<'_>,
+        reference: Term<'_>,
+        wait: Wait,
+        overflow: bool,
+    ) -> Option<Taken> {
+        let mut actions = Actions::new();
+        let pid = env.pid();
+        let word = processes::word(env, pid);
+        let taken = {
+            let mut shard = resource.processes.shard(word);
+            let process = match shard.entry(word) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    // Watched before it can hold or wait for anything.
+                    env.monitor(resource, &pid)?;
+                    entry.insert(Process::new(pid))
+                }
+            };
+            let (core, owner, now) = (&resource.core, Owner(word), || resource.now_ns());
+            let answer = loop {
+                let answer = if overflow {
+                    core.checkout(owner, wait, word, now, &mut actions)
+                } else {
+                    core.checkout_within_size(owner, wait, word, now, &mut actions)
+                };
+                match answer {
+                    Checkout::Granted(lease) if resource.is_dead(env, lease.slot) => {
+                        let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
+                    }
+                    answer => break answer,
+                }
+            };
+            match answer {
+                Checkout::Granted(lease) => {
+                    process.granted(lease);
+                    Taken::Granted(lease)
+                }
+                Checkout::Queued(ticket) => {
+                    process.wait = Some(Pending { ticket, reference: Kept::new(reference) });
+                    Taken::Waiting
+                }
+                Checkout::Rejected(refusal) => Taken::Refused(refusal),
+            }
+        };
+        resource.carry_out(env, &mut actions);
+        Some(taken)
+    }
+
+    /// Gives up the calling process's wait. False when something else ended it: then its message is on the way.
+    pub fn cancel(&self, env: Env<'_>) -> bool {
+        let mut actions = Actions::new();
+        let word = processes::word(env, env.pid());
+        let ticket = {
+            let mut shard = self.processes.shard(word);
+            let Some(process) = shard.get_mut(&word) else { return false };
+            let Some(wait) = &process.wait else { return false };
+            wait.ticket
+        };
+        let outcome = self.core.cancel(ticket, GiveUp::TimedOut, || self.now_ns(), &mut actions);
+        let cancelled = outcome == CancelOutcome::Cancelled;
+        if cancelled && let Some(process) = self.processes.shard(word).get_mut(&word) {
+            process.wait = None;
+        }
+        self.carry_out(env, &mut actions);
+        cancelled
+    }
+
+    /// Gives back a connection that the calling process holds.
+    pub fn checkin(
+        &self,
+        env: Env<'_>,
+        connection: Term<'_>,
+        condition: Condition,
+    ) -> Result<(), StaleLease> {
+        let mut actions = Actions::new();
+        let word = processes::word(env, env.pid());
+        let result = {
+            let mut shard = self.processes.shard(word);
+            let process = shard.get_mut(&word).ok_or(StaleLease)?;
+            // Several may look alike: ended leases of the same connection, or connections that are equal terms.
+            loop {
+                let held = process.leases.iter().rposition(|lease| self.is_in(lease.slot, connection));
+                let Some(held) = held else { break Err(StaleLease) };
+                let lease = process.leases.swap_remove(held);
+                let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
+                let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
+                if result.is_ok() {
+                    break result;
+                }
+            }
+        };
+        self.carry_out(env, &mut actions);
+        result
+    }
+
+    /// Gives back a lease, in any process.
+    pub fn checkin_lease(&self, env: Env<'_>, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
+        let mut actions = Actions::new();
+        let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
+        let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        result
+    }
+
+    /// The lease of a slot at an epoch.
+    pub fn lease(&self, slot: u32, epoch: u64) -> Lease {
+        Lease { pool: self.core.id(), slot, epoch }
+    }
+
+    // Reports of the pool process.
+
+    /// A connection was made. An error when the pool does not want it any more: then it was not kept either.
+    pub fn created(
+        &self,
+        env: Env<'_>,
+        slot: u32,
+        epoch: u64,
+        result: Result<Term<'_>, Term<'_>>,
+    ) -> Result<(), StaleReport> {
+        let mut actions = Actions::new();
+        let cell = self.connections.get(slot as usize).ok_or(StaleReport)?;
+        let report = match result {
+            Ok(connection) => {
+                *cell.lock() = Some(Kept::new(connection));
+                *self.last_error.lock() = None;
+                Ok(())
+            }
+            Err(reason) => {
+                *self.last_error.lock() = Some(Kept::new(reason));
+                Err(0)
+            }
+        };
+        let known = self.core.created(slot, epoch, report, || self.now_ns(), &mut actions);
+        if known.is_err() && report.is_ok() {
+            *cell.lock() = None;
+        }
+        self.carry_out(env, &mut actions);
+        known
+    }
+
+    /// A connection was closed.
+    pub fn destroyed(&self, env: Env<'_>, slot: u32, epoch: u64) -> Result<(), StaleReport> {
+        let mut actions = Actions::new();
+        let cell = self.connections.get(slot as usize).ok_or(StaleReport)?;
+        *cell.lock() = None;
+        let known = self.core.destroyed(slot, epoch, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        known
+    }
+
+    /// The connection in a slot died by itself.
+    pub fn lost(&self, env: Env<'_>, slot: u32) {
+        let mut actions = Actions::new();
+        // Its holder may not have been told yet that it holds it: that message goes first.
+        while !self.core.lost(slot, || self.now_ns(), &mut actions) {
+            self.carry_out(env, &mut actions);
+        }
+        self.carry_out(env, &mut actions);
+    }
+
+    /// Does what time asks for; how many nanoseconds from now to do it again.
+    pub fn maintain(&self, env: Env<'_>) -> Option<u64> {
+        let mut actions = Actions::new();
+        let now_ns = self.now_ns();
+        let next_ns = self.core.maintain(|| now_ns, &mut actions);
+        self.carry_out(env, &mut actions);
+        next_ns.map(|next_ns| next_ns.saturating_sub(now_ns))
+    }
+
+    /// Closes the pool for good.
+    pub fn close(&self, env: Env<'_>) {
+        let mut actions = Actions::new();
+        self.core.close(|| self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+    }
+
+    /// State and counts.
+    pub fn snapshot(&self, env: Env<'_>) -> Snapshot {
+        let mut actions = Actions::new();
+        let snapshot = self.core.snapshot(|| self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        snapshot
+    }
+
+    // Messages.
+
+    #[inline]
+    fn carry_out(&self, env: Env<'_>, actions: &mut Actions) {
+        if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
+            self.send_all(env, actions);
+        }
+    }
+
+    #[cold]
+    fn send_all(&self, env: Env<'_>, actions: &mut Actions) {
+        let mut alarm = false;
+        loop {
+            for action in actions.iter() {
+                match action {
+                    Action::Create { slot, epoch } => self.tell_server(env, atoms::create(), slot, epoch),
+                    Action::Destroy { slot, epoch, .. } => {
+                        self.tell_server(env, atoms::destroy(), slot, epoch)
+                    }
+                    Action::Wake { waiter_token, outcome } => self.wake(env, waiter_token, outcome),
+                }
+            }
+            alarm |= actions.alarm_ns().is_some();
+            let more = actions.more();
+            actions.clear();
+            if !more {
+                break;
+            }
+            alarm |= self.core.maintain(|| self.now_ns(), actions).is_some();
+        }
+        if alarm {
+            let _ = env.send(&self.server, (atoms::escope_pool(), atoms::maintain()));
+        }
+    }
+
+    fn tell_server(&self, env: Env<'_>, what: Atom, slot: u32, epoch: u64) {
+        // A dead pool process: the pool is closed or about to be, and its connections died with it.
+        let _ = env.send(&self.server, (atoms::escope_pool(), what, slot, epoch));
+    }
+
+    fn wake(&self, env: Env<'_>, word: u64, outcome: WakeOutcome) {
+        let (pid, reference) = {
+            let mut shard = self.processes.shard(word);
+            // Without an entry the waiter has died; the core has been or will be told and takes the slot back.
+            let Some(process) = shard.get_mut(&word) else { return };
+            if let WakeOutcome::Granted(lease) = outcome {
+                process.granted(lease);
+            }
+            let Some(wait) = process.wait.take() else { return };
+            (process.pid, wait.reference)
+        };
+        let outcome = match outcome {
+            WakeOutcome::Granted(lease) => self.granted(env, lease),
+            WakeOutcome::TimedOut => atoms::pool_timeout().encode(env),
+            WakeOutcome::Closed => atoms::pool_closed().encode(env),
+            WakeOutcome::CreateFailed(_) => atoms::create_failed().encode(env),
+        };
+        let _ = env.send(&pid, (reference.get(env), outcome));
+    }
+
+    /// `{connection, slot, epoch}`.
+    pub fn granted<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
+        // The slot is empty if its connection died in this instant: the lease is over, as its holder will see.
+        let connection = self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env));
+        (connection, lease.slot, lease.epoch).encode(env)
+    }
+}
+
+#[rustler::resource_impl(name = "escope_pool")]
+impl rustler::Resource for SharedPool {
+    fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
+        if pid == self.server {
+            return self.close(env);
+        }
+        let word = processes::word(env, pid);
+        let gone = self.processes.shard(word).remove(&word);
+        if gone.is_some_and(|process| process.may_hold()) {
+            let mut actions = Actions::new();
+            self.core.owner_gone(Owner(word), || self.now_ns(), &mut actions);
+            self.carry_out(env, &mut actions);
+        }
+    }
+}
+
+impl Drop for SharedPool {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,267 @@
+defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
+  # Not async: the switch for call events and the telemetry prefix are the VM's.
+  use ExUnit.Case, async: false
+  doctest ElixirScope.Foundation.Infrastructure.Telemetry
+
+  alias ElixirScope.Foundation.{Error, ProcessRegistry, TelemetryLog}
+
+  alias ElixirScope.Foundation.Infrastructure.{
+    CircuitBreaker,
+    CircuitBreakerRegistry,
+    CircuitBreakerTelemetry,
+    ManualClock
+  }
+
+  setup do
+    reference = make_ref()
+    namespace = {:test, reference}
+
+    on_exit(fn ->
+      CircuitBreakerTelemetry.call_events(false)
+      Application.delete_env(:elixir_scope, :telemetry_prefix)
+      ProcessRegistry.cleanup_test_namespace(reference)
+    end)
+
+    :ok = ManualClock.install(namespace)
+    :ok = CircuitBreakerTelemetry.subscribe(namespace)
+    TelemetryLog.attach()
+    %{namespace: namespace}
+  end
+
+  defp fail(namespace, service),
+    do: CircuitBreaker.execute(namespace, service, fn -> {:error, :down} end)
+
+  defp changes(namespace) do
+    CircuitBreakerTelemetry.sync(namespace)
+    drain([])
+  end
+
+  defp drain(changes) do
+    receive do
+      {:circuit_breaker_event, change} -> drain([change | changes])
+    after
+      0 -> Enum.reverse(changes)
+    end
+  end
+
+  defp publisher(namespace) do
+    {:ok, pid} = ProcessRegistry.lookup(namespace, {CircuitBreakerTelemetry})
+    pid
+  end
+
+  # A change as the native library sends it.
+  defp native(id, sequence),
+    do: {:escope_breaker_event, id, sequence, {sequence + 1, :closed, :open, :reset, 0}}
+
+  test "a life of a breaker, in order", %{namespace: namespace} do
+    for _ <- 1..5, do: fail(namespace, :life)
+    ManualClock.advance(namespace, 30_000)
+    CircuitBreaker.execute(namespace, :life, fn -> 1 end)
+    CircuitBreaker.reset(namespace, :life)
+
+    assert [
+             %{
+               sequence: 1,
+               from: :closed,
+               to: :open,
+               cause: :failure_threshold,
+               at_ns: 0,
+               service: :life
+             },
+             %{
+               sequence: 2,
+               from: :open,
+               to: :half_open,
+               cause: :open_elapsed,
+               at_ns: 30_000_000_000
+             },
+             %{sequence: 3, from: :half_open, to: :closed, cause: :probes_succeeded},
+             %{sequence: 4, from: :closed, to: :closed, cause: :reset}
+           ] = changes(namespace)
+
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 4, dropped_events: 0}
+  end
+
+  test "telemetry events have the prefix", %{namespace: namespace} do
+    for _ <- 1..5, do: fail(namespace, :named)
+    CircuitBreakerTelemetry.sync(namespace)
+
+    assert_received {:telemetry,
+                     [:elixir_scope, :foundation, :infra, :circuit_breaker, :state_change],
+                     measurements,
+                     %{
+                       namespace: ^namespace,
+                       service: :named,
+                       from: :closed,
+                       to: :open,
+                       cause: :failure_threshold
+                     }}
+
+    assert measurements == %{sequence: 1, generation: 2, at_ns: 0}
+
+    Application.put_env(:elixir_scope, :telemetry_prefix, [:mine])
+    CircuitBreaker.reset(namespace, :named)
+    CircuitBreakerTelemetry.sync(namespace)
+
+    assert_received {:telemetry, [:mine, :circuit_breaker, :state_change], _measurements,
+                     %{cause: :reset}}
+
+    CircuitBreaker.reset(namespace, :named)
+    CircuitBreakerTelemetry.sync(namespace)
+
+    assert_received {:telemetry, [:mine, :circuit_breaker, :reset], %{sequence: 3},
+                     %{cause: :reset}}
+  end
+
+  test "single calls are told only when asked for", %{namespace: namespace} do
+    CircuitBreaker.execute(namespace, :calls, fn -> 1 end)
+    refute_received {:telemetry, _name, _measurements, %{service: :calls}}
+
+    CircuitBreakerTelemetry.call_events(true)
+    CircuitBreaker.execute(namespace, :calls, fn -> 1 end)
+    for _ <- 1..6, do: fail(namespace, :calls)
+
+    prefix = [:elixir_scope, :foundation, :infra, :circuit_breaker]
+    executed = prefix ++ [:call_executed]
+    rejected = prefix ++ [:call_rejected]
+    assert_received {:telemetry, ^executed, %{count: 1}, %{service: :calls, result: :success}}
+    assert_received {:telemetry, ^executed, %{count: 1}, %{service: :calls, result: :failure}}
+
+    assert_received {:telemetry, ^rejected, %{retry_after_ms: 30_000},
+                     %{service: :calls, reason: :circuit_open}}
+  end
+
+  test "an error can be counted" do
+    Error.collect_error_metrics(Error.new(:circuit_open))
+
+    assert_received {:telemetry, [:foundation, :errors, :system, :protection], %{counter: 1},
+                     %{code: 2501}}
+  end
+
+  test "a caller that is killed right after its call loses no event", %{namespace: namespace} do
+    :ok =
+      CircuitBreakerRegistry.register(namespace, :killed,
+        failure_threshold: 1,
+        call_timeout: :infinity
+      )
+
+    {caller, monitor} =
+      spawn_monitor(fn ->
+        fail(namespace, :killed)
+        Process.exit(self(), :kill)
+      end)
+
+    assert_receive {:DOWN, ^monitor, :process, ^caller, :killed}
+    assert [%{sequence: 1, to: :open}] = changes(namespace)
+  end
+
+  test "changes that many callers cause come in one unbroken chain", %{namespace: namespace} do
+    :ok =
+      CircuitBreakerRegistry.register(namespace, :busy,
+        failure_threshold: 1,
+        reset_timeout: 0,
+        call_timeout: :infinity
+      )
+
+    1..8
+    |> Enum.map(fn number ->
+      Task.async(fn ->
+        for call <- 1..200 do
+          CircuitBreaker.execute(namespace, :busy, fn ->
+            if rem(call + number, 2) == 0, do: :error, else: :ok
+          end)
+        end
+      end)
+    end)
+    |> Task.await_many()
+
+    changes = changes(namespace)
+    assert length(changes) > 10
+    assert Enum.map(changes, & &1.sequence) == Enum.to_list(1..length(changes))
+
+    assert changes
+           |> Enum.zip(tl(changes))
+           |> Enum.all?(fn {one, next} -> one.to == next.from end)
+
+    assert {:ok, List.last(changes).to} == CircuitBreaker.state(namespace, :busy)
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
+  test "order is restored", %{namespace: namespace} do
+    CircuitBreakerTelemetry.announce(publisher(namespace), -1, namespace, :order)
+    for sequence <- [3, 1, 2, 5, 4], do: send(publisher(namespace), native(-1, sequence))
+
+    assert Enum.map(changes(namespace), & &1.sequence) == [1, 2, 3, 4, 5]
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
+  test "a gap is given up after a while, and counted", %{namespace: namespace} do
+    CircuitBreakerTelemetry.announce(publisher(namespace), -2, namespace, :gap)
+    for sequence <- [1, 3, 6], do: send(publisher(namespace), native(-2, sequence))
+
+    assert_receive {:circuit_breaker_event, %{sequence: 1}}
+    assert_receive {:circuit_breaker_event, %{sequence: 3}}, 5_000
+    assert_receive {:circuit_breaker_event, %{sequence: 6}}, 5_000
+    send(publisher(namespace), native(-2, 2))
+    assert changes(namespace) == []
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 3, dropped_events: 4}
+  end
+
+  test "the hold-back is bounded", %{namespace: namespace} do
+    CircuitBreakerTelemetry.announce(publisher(namespace), -3, namespace, :full)
+    for sequence <- 2..65, do: send(publisher(namespace), native(-3, sequence))
+
+    assert Enum.map(changes(namespace), & &1.sequence) == Enum.to_list(2..65)
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 1
+  end
+
+  test "a publisher that crashes is replaced and goes on where it was", %{namespace: namespace} do
+    for _ <- 1..5, do: fail(namespace, :crash)
+    assert [%{sequence: 1}] = changes(namespace)
+
+    old = publisher(namespace)
+    monitor = Process.monitor(old)
+    Process.exit(old, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^old, :killed}
+
+    :ok = CircuitBreakerTelemetry.subscribe(namespace)
+    CircuitBreaker.reset(namespace, :crash)
+    assert [%{sequence: 2, cause: :reset}] = changes(namespace)
+  end
+
+  test "a breaker that is registered again starts at one, and its predecessor is silent", %{
+    namespace: namespace
+  } do
+    :ok = CircuitBreakerRegistry.register(namespace, :again, failure_threshold: 1)
+    {:ok, permit} = CircuitBreaker.acquire(namespace, :again)
+    :ok = CircuitBreakerRegistry.register(namespace, :again, failure_threshold: 2)
+    :ok = CircuitBreaker.record(permit, :failure)
+    for _ <- 1..2, do: fail(namespace, :again)
+
+    assert [%{sequence: 1, at_ns: 0}] = changes(namespace)
+    assert {:ok, %{admitted: 2}} = CircuitBreaker.stats(namespace, :again)
+  end
+
+  test "a stray message does no harm", %{namespace: namespace} do
+    send(publisher(namespace), :stray)
+    assert :ok = CircuitBreakerTelemetry.sync(namespace)
+  end
+
+  test "a subscription ends with its process, or on demand", %{namespace: namespace} do
+    :ok = CircuitBreakerTelemetry.unsubscribe(namespace)
+    :ok = CircuitBreakerTelemetry.subscribe(namespace, spawn(fn -> :ok end))
+    for _ <- 1..5, do: fail(namespace, :quiet)
+    assert changes(namespace) == []
+    assert CircuitBreakerTelemetry.stats(namespace).published_events == 1
+  end
+
+  test "a namespace without a publisher has published nothing" do
+    namespace = {:test, make_ref()}
+    assert :ok = CircuitBreakerTelemetry.sync(namespace)
+    assert :ok = CircuitBreakerTelemetry.unsubscribe(namespace)
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 0, dropped_events: 0}
+
+    assert {:error, %Error{error_type: :invalid_argument}} =
+             CircuitBreakerTelemetry.subscribe("prod")
+  end
+end

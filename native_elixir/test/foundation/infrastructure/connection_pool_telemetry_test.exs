@@ -1,0 +1,54 @@
+defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
+  # Not async: one process at a time gets the events.
+  use ElixirScope.Foundation.PoolCase
+
+  @prefix [:elixir_scope, :foundation, :infra, :connection_pool]
+
+  setup do
+    ElixirScope.Foundation.TelemetryLog.attach()
+  end
+
+  defp assert_event(name, metadata) do
+    event = @prefix ++ [name]
+    assert_receive {:telemetry, ^event, %{count: 1}, found}, 1_000
+    assert Map.take(found, Map.keys(metadata)) == metadata
+  end
+
+  test "a pool tells what becomes of its connections, and which calls it refused" do
+    attempts = :counters.new(1, [])
+
+    create = fn ->
+      :counters.add(attempts, 1, 1)
+
+      if :counters.get(attempts, 1) == 1,
+        do: {:error, :refused},
+        else: Agent.start_link(fn -> 0 end)
+    end
+
+    {namespace, name} = pool = start_pool(create: create, retry_after: 1, max_waiters: 1)
+    place = %{namespace: namespace, pool: name, slot: 0}
+
+    {:ok, agent} = ConnectionPool.checkout(pool)
+    assert_event(:create_failed, Map.put(place, :reason, :refused))
+    assert_event(:connection_created, place)
+
+    {:error, _} = ConnectionPool.checkout(pool, 0)
+    assert_event(:pool_exhausted, %{pool: pool, timeout: 0})
+    {:error, _} = ConnectionPool.checkout(pool, 1)
+    assert_event(:pool_timeout, %{pool: pool, timeout: 1})
+    waiter = client()
+    later(waiter, fn -> ConnectionPool.checkout(pool, :infinity) end)
+    await(pool, &(&1.waiting == 1))
+    {:error, _} = ConnectionPool.checkout(pool)
+    assert_event(:queue_full, %{pool: pool, timeout: 5_000})
+    kill(waiter)
+
+    kill(agent)
+    assert_event(:connection_down, Map.put(place, :reason, :killed))
+    assert_event(:connection_closed, place)
+    :ok = ConnectionPool.close(pool)
+    {:error, _} = ConnectionPool.checkout(pool)
+    assert_event(:pool_closed, %{pool: pool})
+    assert_settled(pool)
+  end
+end

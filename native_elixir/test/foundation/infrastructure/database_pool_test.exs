@@ -1,0 +1,409 @@
+defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
+  # Real SQLite databases in files; other writers are OS processes of their own.
+  use ElixirScope.Foundation.PoolCase, async: true
+
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool
+
+  doctest DatabasePool
+
+  # Out of patience soon, but not of time for an answer: the machine may be busy.
+  @short [timeout: 20, grace: 60_000]
+
+  setup do
+    directory =
+      Path.join(
+        System.tmp_dir!(),
+        "elixirscope #{System.pid()} #{System.unique_integer([:positive])} é"
+      )
+
+    File.mkdir_p!(directory)
+    on_exit(fn -> File.rm_rf!(directory) end)
+    {:ok, path: Path.join(directory, "test data.db")}
+  end
+
+  defp start_database(path, options \\ []) do
+    namespace = {:test, make_ref()}
+    options = Keyword.merge([path: path, namespace: namespace, size: 2, max_overflow: 1], options)
+    start_supervised!({DatabasePool, options}, id: namespace)
+    {namespace, :database_pool}
+  end
+
+  defp with_database(pool, fun, options \\ []),
+    do: DatabasePool.with_connection(fun, [pool: pool] ++ options)
+
+  defp create_table(pool) do
+    assert {:ok, nil} = with_database(pool, &DatabasePool.exec(&1, "CREATE TABLE t (a, b)"))
+  end
+
+  describe "statements" do
+    test "store and return values of every kind", %{path: path} do
+      pool = start_database(path)
+      create_table(pool)
+
+      values = [
+        nil,
+        0,
+        -1,
+        0x7FFFFFFFFFFFFFFF,
+        -0x8000000000000000,
+        1.5,
+        "",
+        "zażółć",
+        "a\0b",
+        {:blob, <<0, 255>>}
+      ]
+
+      for {value, row} <- Enum.with_index(values, 1) do
+        assert {:ok, ^row} =
+                 with_database(
+                   pool,
+                   &DatabasePool.exec(&1, "INSERT INTO t VALUES (?, ?)", [row, value])
+                 )
+      end
+
+      assert {:ok, %{columns: ["b"], rows: rows}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT b FROM t ORDER BY a"))
+
+      assert Enum.map(rows, &elem(&1, 0)) == values
+
+      assert {:ok, %{rows: []}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT b FROM t WHERE a = ?", [99]))
+
+      assert %{created: 1} = assert_settled(pool)
+    end
+
+    test "with bad input are refused before they reach the driver", %{path: path} do
+      pool = start_database(path)
+
+      with_database(pool, fn conn ->
+        for {sql, params, opts, argument} <- [
+              {:select, [], [], :sql},
+              {<<255>>, [], [], :sql},
+              {"SELECT ?", :none, [], :params},
+              {"SELECT ?", [:atom], [], "parameter 1"},
+              {"SELECT ?, ?", [1, %{}], [], "parameter 2"},
+              {"SELECT ?", [0x8000000000000000], [], "parameter 1"},
+              {"SELECT ?", [<<255>>], [], "parameter 1"},
+              {"SELECT 1", [], [timeout: -1], :timeout},
+              {"SELECT 1", [], [timeout: :infinity], :timeout},
+              {"SELECT 1", [], :fast, :timeout}
+            ] do
+          assert {:error, %Error{context: %{argument: ^argument}}} =
+                   DatabasePool.query(conn, sql, params, opts)
+        end
+
+        assert {:error, %Error{error_type: :external_service_error} = error} =
+                 DatabasePool.query(conn, "SELEC")
+
+        assert error.message =~ "syntax error"
+        assert error.context == %{sql: "SELEC", sqlite_code: 1}
+        assert {:error, %Error{}} = DatabasePool.exec(conn, "")
+        assert Process.alive?(conn)
+      end)
+
+      assert_settled(pool)
+    end
+
+    test "of a connection that is killed say that their outcome is unknown", %{path: path} do
+      pool = start_database(path)
+
+      assert {:error, %Error{error_type: :dependency_failed, message: message}} =
+               with_database(pool, fn conn ->
+                 kill(conn) && DatabasePool.query(conn, "SELECT 1")
+               end)
+
+      assert message =~ "outcome is unknown"
+      assert {:ok, %{rows: [{1}]}} = with_database(pool, &DatabasePool.query(&1, "SELECT 1"))
+      assert_settled(pool)
+    end
+
+    test "that take too long give up their connection", %{path: path} do
+      pool = start_database(path)
+
+      endless =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT max(i) FROM n"
+
+      with_database(pool, fn conn ->
+        result = DatabasePool.query(conn, endless, [], timeout: 0)
+        # A fast machine may be done within the grace.
+        assert match?({:ok, _}, result) or match?({:error, %Error{error_type: :timeout}}, result)
+        if match?({:error, _}, result), do: refute(Process.alive?(conn))
+      end)
+
+      # The statement is still running, in the one thread that all share.
+      again = &DatabasePool.query(&1, "SELECT 1", [], timeout: 120_000)
+      assert {:ok, %{rows: [{1}]}} = with_database(pool, again, timeout: 120_000)
+      assert_settled(pool)
+    end
+  end
+
+  describe "a locked database" do
+    test "the lock holder's COMMIT returns before the waiter does", %{path: path} do
+      pool = start_database(path)
+      create_table(pool)
+      holder = lock(path)
+      test = self()
+
+      waiter =
+        Task.async(fn ->
+          result =
+            with_database(pool, fn conn ->
+              send(test, :writing)
+              DatabasePool.exec(conn, "INSERT INTO t VALUES (2, 'waiter')", [], timeout: 30_000)
+            end)
+
+          {result, System.monotonic_time()}
+        end)
+
+      assert_receive :writing, 5_000
+
+      # It does wait, and it waits in its own process: others use the pool and the driver meanwhile.
+      assert Task.yield(waiter, 150) == nil
+      assert {:error, %Error{error_type: :timeout} = error} = insert(pool, 3, @short)
+      assert error.context.sqlite_code == 5
+      assert error.message == "the database was locked for 20 ms"
+
+      committed = unlock(holder)
+      assert {{:ok, 2}, finished} = Task.await(waiter, 30_000)
+      assert finished > committed
+
+      assert {:ok, %{rows: [{"holder"}, {"waiter"}]}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT b FROM t"))
+
+      assert_settled(pool)
+    end
+
+    test "does not keep a connection from being made", %{path: path} do
+      pool = start_database(path)
+      create_table(pool)
+      holder = lock(path)
+      with_database(pool, &kill/1)
+      assert {:ok, pid} = with_database(pool, & &1, timeout: 5_000)
+      assert is_pid(pid)
+      unlock(holder)
+      assert {:ok, 1} = insert(pool, 1, timeout: 5_000) |> then(fn {:ok, n} -> {:ok, n - 1} end)
+      assert_settled(pool)
+    end
+
+    test "ends a transaction in commit or in nothing", %{path: path} do
+      pool = start_database(path)
+      create_table(pool)
+
+      writers =
+        for n <- 1..8 do
+          Task.async(fn ->
+            with_database(pool, fn conn ->
+              DatabasePool.transaction(conn, fn ->
+                {:ok, %{rows: [{before}]}} = DatabasePool.query(conn, "SELECT count(*) FROM t")
+                {:ok, _} = DatabasePool.exec(conn, "INSERT INTO t VALUES (?, ?)", [n, before])
+                if rem(n, 2) == 0, do: {:error, :no}, else: before
+              end)
+            end)
+          end)
+        end
+
+      results = Task.await_many(writers, 30_000)
+      assert Enum.count(results, &(&1 == {:error, :no})) == 4
+      assert Enum.sort(for {:ok, before} <- results, do: before) == [0, 1, 2, 3]
+
+      assert {:ok, %{rows: [{4}]}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+      assert_settled(pool)
+    end
+  end
+
+  describe "what a user leaves behind" do
+    test "an error with an open transaction is rolled back", %{path: path} do
+      pool = start_database(path, size: 1, max_overflow: 0)
+      create_table(pool)
+
+      assert {:error, :changed_my_mind} =
+               with_database(pool, fn conn ->
+                 {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+                 {:ok, _} = DatabasePool.exec(conn, "INSERT INTO t VALUES (1, 1)")
+                 {:error, :changed_my_mind}
+               end)
+
+      assert {:ok, %{rows: [{0}]}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+      assert %{created: 1} = assert_settled(pool)
+    end
+
+    test "a raise in a transaction is rolled back and goes on", %{path: path} do
+      pool = start_database(path, size: 1, max_overflow: 0)
+      create_table(pool)
+
+      assert_raise RuntimeError, "no", fn ->
+        with_database(pool, fn conn ->
+          DatabasePool.transaction(conn, fn ->
+            {:ok, _} = DatabasePool.exec(conn, "INSERT INTO t VALUES (1, 1)")
+            raise "no"
+          end)
+        end)
+      end
+
+      assert {:ok, %{rows: [{0}]}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+      assert_settled(pool)
+    end
+
+    test "a client that is killed in a transaction leaves no lock", %{path: path} do
+      pool = start_database(path)
+      create_table(pool)
+      client = client()
+      test = self()
+
+      later(client, fn ->
+        with_database(pool, fn conn ->
+          {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+          send(test, {:in_transaction, conn})
+          Process.sleep(:infinity)
+        end)
+      end)
+
+      assert_receive {:in_transaction, conn}, 5_000
+      assert {:error, %Error{error_type: :timeout}} = insert(pool, 1, @short)
+      kill(client)
+      assert {:ok, 1} = insert(pool, 1, timeout: 5_000)
+      refute Process.alive?(conn)
+      assert_settled(pool)
+    end
+  end
+
+  test "a connection that is killed in the middle of a transaction's statement leaves no lock", %{
+    path: path
+  } do
+    pool = start_database(path)
+    create_table(pool)
+    test = self()
+
+    long =
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT i, i FROM n"
+
+    user =
+      Task.async(fn ->
+        with_database(pool, fn conn ->
+          {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+          send(test, {:in_transaction, conn})
+          DatabasePool.exec(conn, long)
+        end)
+      end)
+
+    assert_receive {:in_transaction, conn}, 5_000
+    Process.sleep(20)
+    kill(conn)
+    assert {:error, %Error{error_type: :dependency_failed}} = Task.await(user)
+    assert {:ok, 1} = insert(pool, 1, timeout: 30_000)
+
+    assert {:ok, %{rows: [{1}]}} =
+             with_database(pool, &DatabasePool.query(&1, "SELECT count(*) FROM t"))
+
+    assert_settled(pool)
+  end
+
+  describe "a database that cannot be opened" do
+    test "is named in the error, and nothing leaks", %{path: path} do
+      File.write!(path <> ".txt", String.duplicate("this is no database\n", 100))
+
+      for {bad, why} <- [
+            {Path.join(path, "below.db"), "there is no directory"},
+            {Path.dirname(path), "it is a directory"},
+            {path <> ".txt", "not a database"}
+          ] do
+        pool = start_database(bad)
+
+        assert {:error, %Error{error_type: :pool_timeout} = error} =
+                 with_database(pool, & &1, timeout: 100)
+
+        assert %Error{message: message} = error.context.last_error
+        assert message =~ why
+        assert %{created: 0, in_use: 0} = assert_settled(pool)
+        stop_supervised!(elem(pool, 0))
+      end
+
+      # A port closes a moment after its owner is gone.
+      assert Enum.any?(1..1_000, fn _ -> Process.sleep(5) && ports(Path.dirname(path)) == [] end)
+    end
+
+    test "and options that are no options are refused" do
+      for {options, argument} <- [
+            {[], :path},
+            {[path: 7], :path},
+            {[path: ""], :path},
+            {[path: "a\0b"], :path},
+            {[path: "a.db", setup: "PRAGMA x"], :setup},
+            {[path: "a.db", size: -1], :size},
+            {:no, :options}
+          ] do
+        assert {:error, %Error{context: %{argument: ^argument}}} =
+                 DatabasePool.start_link(options)
+      end
+
+      assert {:error, %Error{context: %{argument: :fun}}} = DatabasePool.with_connection(:no)
+    end
+
+    test "is explained where the configuration names none" do
+      assert {:error, %Error{error_type: :pool_not_found, message: message}} =
+               DatabasePool.with_connection(& &1)
+
+      assert message =~ "it is configured, but `path` is nil"
+    end
+  end
+
+  test "a setup statement runs on each connection", %{path: path} do
+    pool = start_database(path, setup: ["PRAGMA journal_mode = WAL", "PRAGMA cache_size = 7"])
+    pragma = fn conn, name -> elem(DatabasePool.query(conn, "PRAGMA " <> name), 1).rows end
+
+    settings = fn conn ->
+      Enum.map(~w(journal_mode cache_size busy_timeout), &pragma.(conn, &1))
+    end
+
+    both = with_database(pool, fn one -> {settings.(one), with_database(pool, settings)} end)
+    expected = [[{"wal"}], [{7}], [{0}]]
+    assert both == {:ok, {expected, {:ok, expected}}}
+    assert %{created: 2} = assert_settled(pool)
+  end
+
+  defp insert(pool, value, opts) do
+    with_database(pool, &DatabasePool.exec(&1, "INSERT INTO t VALUES (?, 'x')", [value], opts))
+  end
+
+  # Another OS process that takes the database for itself.
+  defp lock(path) do
+    shell = System.find_executable("sqlite3") || flunk("these tests need the sqlite3 shell")
+
+    port =
+      Port.open({:spawn_executable, shell}, [
+        :binary,
+        :exit_status,
+        :stderr_to_stdout,
+        args: ["-batch", path]
+      ])
+
+    say(port, "BEGIN EXCLUSIVE; INSERT INTO t VALUES (1, 'holder'); SELECT 'locked';")
+    assert_receive {^port, {:data, "locked\n"}}, 10_000
+    port
+  end
+
+  # The instant at which its COMMIT was known to have returned.
+  defp unlock(port) do
+    say(port, "COMMIT; SELECT 'committed';")
+    say(port, ".quit")
+    assert_receive {^port, {:data, "committed\n"}}, 10_000
+    committed = System.monotonic_time()
+    assert_receive {^port, {:exit_status, 0}}, 10_000
+    committed
+  end
+
+  defp say(port, line), do: Port.command(port, line <> "\n")
+
+  defp ports(directory) do
+    for port <- Port.list(),
+        {:name, name} <- [Port.info(port, :name)],
+        List.to_string(name) =~ directory,
+        do: port
+  end
+end

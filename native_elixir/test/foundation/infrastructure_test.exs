@@ -1,0 +1,229 @@
+defmodule ElixirScope.Foundation.InfrastructureTest do
+  use ElixirScope.Foundation.PoolCase, async: false
+  doctest ElixirScope.Foundation.Infrastructure
+
+  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+
+  setup do
+    reference = make_ref()
+    on_exit(fn -> ProcessRegistry.cleanup_test_namespace(reference) end)
+    # Protections live in :production, so each test has its own key.
+    %{namespace: {:test, reference}, key: :"protection_#{System.unique_integer([:positive])}"}
+  end
+
+  describe "protected_operation/4" do
+    test "limits before it asks the breaker", %{namespace: namespace} do
+      opts = [rate_limit: {1, 60_000}]
+      run = fn -> Infrastructure.protected_operation(namespace, :search, opts, fn -> 1 end) end
+      assert {:ok, 1} = run.()
+      assert {:error, %Error{error_type: :rate_limited, context: context}} = run.()
+      assert context.retry_after_ms in 1..60_000
+      assert {:ok, %{admitted: 1, rejected_open: 0}} = CircuitBreaker.stats(namespace, :search)
+    end
+
+    test "users are apart, costs add up", %{namespace: namespace} do
+      run = fn opts ->
+        Infrastructure.protected_operation(
+          namespace,
+          :search,
+          [rate_limit: {10, 60_000}] ++ opts,
+          fn -> 1 end
+        )
+      end
+
+      assert {:ok, 1} = run.(user_id: 1, cost: 10)
+      assert {:error, %Error{error_type: :rate_limited}} = run.(user_id: 1)
+      assert {:ok, 1} = run.(user_id: 2)
+      assert {:error, %Error{error_type: :never}} = run.(user_id: 3, cost: 11)
+    end
+
+    test "without a rule nothing is limited", %{namespace: namespace} do
+      for _ <- 1..200,
+          do:
+            assert(
+              {:ok, 1} = Infrastructure.protected_operation(namespace, :search, [], fn -> 1 end)
+            )
+    end
+
+    test "bad options are refused", %{namespace: namespace} do
+      run = &Infrastructure.protected_operation(namespace, :search, &1, fn -> 1 end)
+
+      assert {:error, %Error{message: "`option` is :rate, allowed is one of :rate_key" <> _}} =
+               run.(rate: 1)
+
+      assert {:error, %Error{message: "`opts` is %{}" <> _}} = run.(%{})
+      assert {:error, %Error{message: "`rate_limit` is \"10\"" <> _}} = run.(rate_limit: "10")
+      assert {:error, %Error{message: "`limit` is 0" <> _}} = run.(rate_limit: {0, 1})
+      assert {:error, %Error{message: "`cost` is -1" <> _}} = run.(rate_limit: {1, 1}, cost: -1)
+    end
+  end
+
+  describe "pools" do
+    test "with_pooled_connection/3 hands out a connection and takes it back" do
+      pool = start_pool()
+      assert {:ok, 0} = Infrastructure.with_pooled_connection(pool, &Agent.get(&1, fn n -> n end))
+
+      assert {:error, :busy} =
+               Infrastructure.with_pooled_connection(pool, fn _agent -> {:error, :busy} end,
+                 timeout: 100
+               )
+
+      assert {:error, %Error{error_type: :pool_not_found}} =
+               Infrastructure.with_pooled_connection(:no_pool, & &1)
+
+      assert_settled(pool)
+    end
+
+    test "stand behind limit and breaker", %{key: key} do
+      pool = start_pool()
+
+      config = %{
+        circuit_breaker: %{failure_threshold: 2},
+        rate_limiter: %{limit: 3, window_ms: 60_000},
+        connection_pool: pool
+      }
+
+      :ok = Infrastructure.configure_protection(key, config)
+      assert {:ok, 0} = Infrastructure.execute_protected(key, [], &Agent.get(&1, fn n -> n end))
+
+      for _ <- 1..2,
+          do:
+            assert(
+              {:error, :down} =
+                Infrastructure.execute_protected(key, [], fn _agent -> {:error, :down} end)
+            )
+
+      assert {:error, %Error{error_type: :rate_limited}} =
+               Infrastructure.execute_protected(key, [], & &1)
+
+      assert {:ok, %{circuit_breaker: %{status: :open}, connection_pool: %{granted: 3}}} =
+               Infrastructure.get_protection_status(key)
+
+      assert_settled(pool)
+    end
+
+    test "an operation that outlives its call_timeout gives its connection back", %{key: key} do
+      pool = start_pool()
+
+      :ok =
+        Infrastructure.configure_protection(key,
+          circuit_breaker: [call_timeout: 50],
+          connection_pool: pool
+        )
+
+      hang = fn _agent -> Process.sleep(:infinity) end
+
+      assert {:error, %Error{error_type: :timeout}} =
+               Infrastructure.execute_protected(key, [], hang)
+
+      assert {:ok, 0} =
+               Infrastructure.execute_protected(
+                 key,
+                 [timeout: :infinity],
+                 &Agent.get(&1, fn n -> n end)
+               )
+
+      assert_settled(pool)
+    end
+
+    test "that do not exist are named", %{key: key} do
+      :ok = Infrastructure.configure_protection(key, connection_pool: :no_pool)
+
+      assert {:error, %Error{error_type: :pool_not_found}} =
+               Infrastructure.execute_protected(key, [], & &1)
+
+      assert {:ok, %{connection_pool: %{error: :pool_not_found}}} =
+               Infrastructure.get_protection_status(key)
+    end
+  end
+
+  describe "protections by key" do
+    test "are configured, listed and shown", %{key: key} do
+      config = %{
+        circuit_breaker: %{failure_threshold: 2, recovery_time: 100},
+        rate_limiter: %{limit: 5, window_ms: 1_000}
+      }
+
+      assert :ok = Infrastructure.configure_protection(key, config)
+      assert key in Infrastructure.list_protection_keys()
+      assert {:ok, ^config} = Infrastructure.get_protection_config(key)
+
+      for _ <- 1..2, do: Infrastructure.execute_protected(key, [], fn -> {:error, :down} end)
+
+      assert {:ok,
+              %{circuit_breaker: %{status: :open}, rate_limiter: %{limit: 5, window_ms: 1_000}}} =
+               Infrastructure.get_protection_status(key)
+
+      assert {:error, %Error{error_type: :circuit_open, context: %{retry_after_ms: ms}}} =
+               Infrastructure.execute_protected(key, [], fn -> 1 end)
+
+      assert ms in 1..100
+    end
+
+    test "limit, also by id", %{key: key} do
+      :ok = Infrastructure.configure_protection(key, rate_limiter: %{limit: 1, window_ms: 60_000})
+      assert {:ok, 1} = Infrastructure.execute_protected(key, [], fn -> 1 end)
+
+      assert {:error, %Error{error_type: :rate_limited}} =
+               Infrastructure.execute_protected(key, [], fn -> 1 end)
+
+      assert {:ok, 1} =
+               Infrastructure.execute_protected(key, [rate_limiter: {:login, key}], fn -> 1 end)
+
+      assert {:error, %Error{error_type: :rate_limited}} =
+               Infrastructure.execute_protected(key, [rate_limiter: {:login, key}], fn -> 1 end)
+    end
+
+    test "options alone are enough", %{key: key} do
+      opts = [circuit_breaker: key, rate_limiter: {:config_updates, key}]
+
+      for _ <- 1..10,
+          do: assert({:ok, 1} = Infrastructure.execute_protected(key, opts, fn -> 1 end))
+
+      assert {:error, %Error{error_type: :rate_limited}} =
+               Infrastructure.execute_protected(key, opts, fn -> 1 end)
+
+      assert {:ok, %{admitted: 10}} = CircuitBreaker.stats(:production, key)
+    end
+
+    test "a key without protections is named", %{key: key} do
+      for call <- [
+            &Infrastructure.get_protection_status/1,
+            &Infrastructure.get_protection_config/1,
+            &Infrastructure.execute_protected(&1, [], fn -> 1 end)
+          ] do
+        assert {:error, %Error{error_type: :invalid_argument, message: message}} = call.(key)
+        assert message =~ inspect(key)
+      end
+    end
+
+    test "bad configuration is refused and changes nothing", %{key: key} do
+      for {config, start} <- [
+            {%{breaker: %{}}, "`protection` is :breaker"},
+            {:all, "`config` is :all"},
+            {%{circuit_breaker: 5}, "`circuit_breaker` is 5"},
+            {%{circuit_breaker: %{failure_threshold: 0}}, "`failure_threshold` is 0"},
+            {%{rate_limiter: %{limit: 0, window_ms: 1}},
+             "`rate_limiter` is %{limit: 0, window_ms: 1}"},
+            {%{connection_pool: "db"}, "`connection_pool` is \"db\""}
+          ] do
+        assert {:error, %Error{message: message}} =
+                 Infrastructure.configure_protection(key, config)
+
+        assert String.starts_with?(message, start)
+      end
+
+      refute key in Infrastructure.list_protection_keys()
+
+      assert {:error, %Error{message: "`name` is \"key\"" <> _}} =
+               Infrastructure.configure_protection("key", %{})
+
+      assert {:error, %Error{message: "`option` is :retries" <> _}} =
+               Infrastructure.execute_protected(key, [retries: 1], fn -> 1 end)
+
+      assert {:error, %Error{message: "`rate_limiter` is :x" <> _}} =
+               Infrastructure.execute_protected(key, [rate_limiter: :x], fn -> 1 end)
+    end
+  end
+end

@@ -1,0 +1,2 @@
+Code.ensure_loaded!(ElixirScope.Foundation.Infrastructure.Native)
+ExUnit.start()
