@@ -26,7 +26,7 @@ pub mod pool;
 pub mod status;
 pub mod sync;
 
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(escope_loom)))]
 pub mod capi;
 
 /// Version of the library, equal in the crate, the C header, the mix project and the wheel.

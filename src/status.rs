@@ -3,6 +3,8 @@
 //! Zero is OK. A positive value is a refusal, part of normal life: no message, no allocation. A negative
 //! value is misuse or failure. Numbers are forever; a retired one stays reserved.
 
+use std::ffi::CStr;
+
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $word:literal, $text:literal;)*) => {
         /// Outcome of a call, the same number in C and the same word in every language.
@@ -24,6 +26,17 @@ macro_rules! statuses {
             /// A sentence for a log or an error message.
             pub const fn text(self) -> &'static str {
                 match self { $(Status::$name => $text,)* }
+            }
+
+            /// [`Status::text`] as C reads it.
+            pub const fn c_text(self) -> &'static CStr {
+                const fn terminated(text: &'static str) -> &'static CStr {
+                    match CStr::from_bytes_with_nul(text.as_bytes()) {
+                        Ok(text) => text,
+                        Err(_) => panic!("`concat!` ends each text in its only NUL"),
+                    }
+                }
+                match self { $(Status::$name => const { terminated(concat!($text, "\0")) },)* }
             }
 
             /// The status with this number, if there is one.

@@ -1,5 +1,7 @@
 import Config
 
+# `:elixir_scope` is the host application. Alone, without a host, mix therefore says that it is not available.
+#
 # The values are the defaults that a host application starts from. Mix merges repeated `config` calls by
 # top key and replaces the maps below whole: an environment that changes one repeats its map in full.
 config :elixir_scope, :infrastructure,

@@ -1,7 +1,7 @@
 //! One bucket: a rule applied to one thing.
 
-use super::decision::{Decision, Verdict};
-use super::gcra::MAX_VALUE;
+use super::decision::Decision;
+use super::gcra::{MAX_VALUE, Tick};
 use super::rule::Rule;
 use crate::counters::Counters;
 use crate::sync::{AtomicU64, AtomicWide, Ordering, Wide};
@@ -31,38 +31,37 @@ enum Tat {
 
 /// A word that holds the instant. All accesses are relaxed: it is the only shared state, so the order of its
 /// changes is all the order there is.
-trait Word {
-    fn load(&self) -> u128;
-    fn replace(&self, old: u128, new: u128) -> Result<(), u128>;
+trait Word<T> {
+    fn load(&self) -> T;
+    fn replace(&self, old: T, new: T) -> Result<T, T>;
 }
 
-impl Word for AtomicU64 {
+impl Word<u64> for AtomicU64 {
     #[inline]
-    fn load(&self) -> u128 {
-        u128::from(self.load(Ordering::Relaxed))
+    fn load(&self) -> u64 {
+        self.load(Ordering::Relaxed)
     }
 
     #[inline]
-    fn replace(&self, old: u128, new: u128) -> Result<(), u128> {
-        let result = self.compare_exchange_weak(old as u64, new as u64, Ordering::Relaxed, Ordering::Relaxed);
-        result.map(|_| ()).map_err(u128::from)
+    fn replace(&self, old: u64, new: u64) -> Result<u64, u64> {
+        self.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed)
     }
 }
 
 /// [`AtomicWide`] under a name of its own: under loom it is the same type as the narrow word.
 struct WideWord<'a>(&'a AtomicWide);
 
-impl Word for WideWord<'_> {
+impl Word<u128> for WideWord<'_> {
     #[inline]
     fn load(&self) -> u128 {
         u128::from(self.0.load(Ordering::Relaxed))
     }
 
     #[inline]
-    fn replace(&self, old: u128, new: u128) -> Result<(), u128> {
+    fn replace(&self, old: u128, new: u128) -> Result<u128, u128> {
         let result =
             self.0.compare_exchange_weak(old as Wide, new as Wide, Ordering::Relaxed, Ordering::Relaxed);
-        result.map(|_| ()).map_err(u128::from)
+        result.map(u128::from).map_err(u128::from)
     }
 }
 
@@ -70,7 +69,7 @@ impl Bucket {
     /// A full bucket.
     pub fn new(rule: Rule) -> Self {
         let ticks = rule.ticks();
-        let highest = ticks.instant(MAX_VALUE) + ticks.full;
+        let highest = ticks.instant::<u128>(MAX_VALUE) + ticks.full;
         let tat = match u64::try_from(highest) {
             Ok(_) => Tat::Narrow(AtomicU64::new(0)),
             Err(_) => Tat::Wide(AtomicWide::new(0)),
@@ -87,22 +86,14 @@ impl Bucket {
     #[inline]
     pub fn check(&self, cost: u64, now: impl FnOnce() -> u64) -> Decision {
         let now = now().min(MAX_VALUE);
-        let decision = match &self.tat {
-            Tat::Narrow(word) => self.debit(word, cost, now),
-            Tat::Wide(word) => self.debit(&WideWord(word), cost, now),
-        };
-        self.counters.increment(match decision.verdict {
-            Verdict::Allowed => ALLOWED,
-            Verdict::Never => NEVER,
-            Verdict::Limited | Verdict::TableFull => LIMITED,
-        });
-        decision
+        let Tat::Narrow(word) = &self.tat else { return self.check_wide(cost, now) };
+        self.decide(self.debit(word, cost, now), cost)
     }
 
     /// What a check of cost one would say, without a debit. Not counted.
     pub fn peek(&self, now: impl FnOnce() -> u64) -> Decision {
         let tat = match &self.tat {
-            Tat::Narrow(word) => Word::load(word),
+            Tat::Narrow(word) => u128::from(Word::load(word)),
             Tat::Wide(word) => WideWord(word).load(),
         };
         Decision::peek(&self.rule, self.rule.ticks().debt(tat, now().min(MAX_VALUE)))
@@ -121,20 +112,45 @@ impl Bucket {
         (self.counters.sum(ALLOWED), self.counters.sum(LIMITED), self.counters.sum(NEVER))
     }
 
+    /// Out of line, so that the narrow check stays short.
+    #[inline(never)]
+    fn check_wide(&self, cost: u64, now: u64) -> Decision {
+        let Tat::Wide(word) = &self.tat else { return self.check(cost, || now) };
+        self.decide(self.debit(&WideWord(word), cost, now), cost)
+    }
+
+    /// Counts, and answers with the debt after a debit or without one. A caller who ignores what is left pays no
+    /// division for it, since all of this is inlined.
     #[inline]
-    fn debit(&self, word: &impl Word, cost: u64, now: u64) -> Decision {
+    fn decide<T: Tick>(&self, debited: Result<T, T>, cost: u64) -> Decision {
+        match debited {
+            Ok(after) => {
+                self.counters.increment(ALLOWED);
+                Decision::allowed(&self.rule, after)
+            }
+            Err(debt) => self.refuse(debt.into(), cost),
+        }
+    }
+
+    #[inline(never)]
+    fn refuse(&self, debt: u128, cost: u64) -> Decision {
+        self.counters.increment(if cost > self.rule.burst() { NEVER } else { LIMITED });
+        Decision::refused(&self.rule, debt, cost)
+    }
+
+    /// The debt that a debit leaves, or the one that forbids it.
+    #[inline]
+    fn debit<T: Tick>(&self, word: &impl Word<T>, cost: u64, now: u64) -> Result<T, T> {
         let ticks = self.rule.ticks();
         let mut tat = word.load();
         loop {
             let debt = ticks.debt(tat, now);
-            let Some(after) = ticks.after(debt, cost) else {
-                return Decision::refused(&self.rule, debt, cost);
-            };
+            let after = ticks.after(debt, cost).ok_or(debt)?;
             if cost == 0 {
-                return Decision::allowed(&self.rule, debt);
+                return Ok(debt);
             }
-            match word.replace(tat, ticks.instant(now) + after) {
-                Ok(()) => return Decision::allowed(&self.rule, after),
+            match word.replace(tat, ticks.instant::<T>(now) + after) {
+                Ok(_) => return Ok(after),
                 Err(current) => tat = current,
             }
         }

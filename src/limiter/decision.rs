@@ -1,5 +1,6 @@
 //! What a check says.
 
+use super::gcra::Tick;
 use super::rule::Rule;
 
 /// Nanoseconds in a millisecond.
@@ -54,13 +55,15 @@ impl Decision {
 
     /// Admitted, and left a debt of `debt` ticks.
     #[inline]
-    pub(super) fn allowed(rule: &Rule, debt: u128) -> Self {
-        Self::new(Verdict::Allowed, rule, debt, 0)
+    pub(super) fn allowed(rule: &Rule, debt: impl Tick) -> Self {
+        Self::new(Verdict::Allowed, rule, debt.into(), 0)
     }
 
-    /// Refused while `debt` ticks are owed.
-    #[inline]
-    pub(super) fn refused(rule: &Rule, debt: u128, cost: u64) -> Self {
+    /// Refused while `debt` ticks are owed. Out of line, for it takes divisions and is not on the way of an
+    /// admitted check.
+    #[inline(never)]
+    pub(super) fn refused(rule: &Rule, debt: impl Tick, cost: u64) -> Self {
+        let debt = debt.into();
         if cost > rule.burst() {
             Self::new(Verdict::Never, rule, debt, u64::MAX)
         } else {
@@ -69,7 +72,7 @@ impl Decision {
     }
 
     /// A state without a debit: whether a check of cost one would be admitted.
-    pub(super) fn peek(rule: &Rule, debt: u128) -> Self {
+    pub(super) fn peek(rule: &Rule, debt: impl Tick) -> Self {
         if rule.ticks().after(debt, 1).is_some() {
             Self::allowed(rule, debt)
         } else {

@@ -51,13 +51,13 @@ impl Entry {
 
     /// A key that owes up to `tat`, where `n` ticks are a nanosecond.
     #[inline]
-    pub fn committed(key: Key, n: u64, tat: u128) -> Self {
+    pub fn committed(key: Key, n: u64, tat: u64) -> Self {
         Self(wide(identity(key, 0, n), tat as Half))
     }
 
     /// This entry of the same key with a new `tat`; the generation stays.
     #[inline]
-    pub fn moved(self, key: Key, n: u64, tat: u128) -> Self {
+    pub fn moved(self, key: Key, n: u64, tat: u64) -> Self {
         Self(wide(identity(key, hi(self.0) & GENERATION_MASK, n), tat as Half))
     }
 
@@ -78,15 +78,15 @@ impl Entry {
 
     /// The stored instant in ticks of `n` a nanosecond. Rounded up, so a change of rule never creates tokens;
     /// the debt stays the same time: `ceil(tat * n / stored n)` is `n * now` plus the converted debt for
-    /// every `now`, so a retry time holds across the conversion.
+    /// every `now`, so a retry time holds across the conversion. What exceeds `u64` lies past the end of time.
     #[inline]
-    pub fn tat(self, n: u64) -> u128 {
+    pub fn tat(self, n: u64) -> u64 {
         let (tat, stored) = (u64::from(lo(self.0)), self.n());
         if stored == n {
-            u128::from(tat)
-        } else {
-            (u128::from(tat) * u128::from(n)).div_ceil(u128::from(stored))
+            return tat;
         }
+        let converted = (u128::from(tat) * u128::from(n)).div_ceil(u128::from(stored));
+        u64::try_from(converted).unwrap_or(u64::MAX)
     }
 
     /// Whether nothing is owed at `now`.

@@ -15,12 +15,37 @@
 //! # Ranges
 //!
 //! `n`, `w`, `burst` and `now` are below 2^62, so a product of two is below 2^124 and a sum of up to eight
-//! products fits `u128` without a check. `burst * w / n` is below 2^62 ns, so every wait fits `u64`.
+//! products fits `u128` without a check. `burst * w / n` is below 2^62 ns, so every wait fits `u64`. Where a
+//! caller has proved that `n * now + burst * w` is below 2^64 for every `now` that it lets through, the same
+//! formulas run on `u64`, which a third of a check's time depends on: see [`Tick`].
 
 use std::num::{NonZeroU64, NonZeroU128};
+use std::ops::{Add, Mul, Sub};
 
 /// Largest value of tokens, period, burst and `now`.
 pub(super) const MAX_VALUE: u64 = (1 << 62) - 1;
+
+/// A number of ticks: `u128` always, `u64` where that is proved to be enough.
+pub(super) trait Tick:
+    Copy + Ord + From<u64> + Into<u128> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// `ticks`, which fits.
+    fn narrow(ticks: u128) -> Self;
+}
+
+impl Tick for u64 {
+    #[inline]
+    fn narrow(ticks: u128) -> Self {
+        ticks as u64
+    }
+}
+
+impl Tick for u128 {
+    #[inline]
+    fn narrow(ticks: u128) -> Self {
+        ticks
+    }
+}
 
 /// A rate and a burst in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +54,8 @@ pub(super) struct Ticks {
     pub n: NonZeroU64,
     /// Ticks in a token.
     pub w: NonZeroU64,
+    /// Tokens in a full bucket.
+    pub burst: u64,
     /// Ticks in a full bucket: the largest debt that a debit may leave.
     pub full: u128,
 }
@@ -36,29 +63,32 @@ pub(super) struct Ticks {
 impl Ticks {
     /// `now` on the scale of `tat`.
     #[inline]
-    pub fn instant(&self, now: u64) -> u128 {
-        u128::from(self.n.get()) * u128::from(now)
+    pub fn instant<T: Tick>(&self, now: u64) -> T {
+        T::from(self.n.get()) * T::from(now)
     }
 
     /// What is owed at `now`.
     #[inline]
-    pub fn debt(&self, tat: u128, now: u64) -> u128 {
-        tat.saturating_sub(self.instant(now))
+    pub fn debt<T: Tick>(&self, tat: T, now: u64) -> T {
+        let instant = self.instant(now);
+        if tat > instant { tat - instant } else { T::from(0) }
     }
 
-    /// The debt after `cost` more, if that is admitted. `cost` may be any number.
+    /// The debt after `cost` more, if that is admitted. Debt and cost may be any number.
     #[inline]
-    pub fn after(&self, debt: u128, cost: u64) -> Option<u128> {
-        let after = debt + u128::from(cost) * u128::from(self.w.get());
-        (after <= self.full).then_some(after)
+    pub fn after<T: Tick>(&self, debt: T, cost: u64) -> Option<T> {
+        if cost > self.burst {
+            return None;
+        }
+        let price = self.price::<T>(cost);
+        (debt <= T::narrow(self.full) - price).then(|| debt + price)
     }
 
     /// Nanoseconds until `cost`, which is not above the burst, is admitted: at that instant it is, and one
     /// nanosecond earlier it is not.
     #[inline]
     pub fn wait(&self, debt: u128, cost: u64) -> u64 {
-        let after = debt + u128::from(cost) * u128::from(self.w.get());
-        divide_up(after.saturating_sub(self.full), self.n)
+        divide_up((debt + self.price::<u128>(cost)).saturating_sub(self.full), self.n)
     }
 
     /// The largest cost that is admitted.
@@ -72,11 +102,16 @@ impl Ticks {
     pub fn time_to_full(&self, debt: u128) -> u64 {
         divide_up(debt, self.n)
     }
+
+    /// `cost`, which is not above the burst, in ticks.
+    #[inline]
+    fn price<T: Tick>(&self, cost: u64) -> T {
+        T::from(cost) * T::from(self.w.get())
+    }
 }
 
 /// `ticks / by`, which the ranges above keep within `u64`. Nearly every call divides a 64-bit number, which
-/// the processor does several times faster. A divisor that cannot be zero cannot panic, so a quotient that the
-/// caller drops is not computed.
+/// the processor does several times faster. The divisor's type lets a caller who needs no quotient pay nothing.
 #[inline]
 pub(super) fn divide(ticks: u128, by: NonZeroU64) -> u64 {
     match u64::try_from(ticks) {

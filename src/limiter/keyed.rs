@@ -118,13 +118,21 @@ impl Limiter {
         // Relaxed: a nonce only has to differ from others, and orders nothing.
         let nonce = || self.nonce.0.fetch_add(1, Ordering::Relaxed);
         let decision = self.table.check(key, rule, cost, now(), nonce);
-        self.counters.increment(match decision.verdict {
-            Verdict::Allowed => ALLOWED,
-            Verdict::Limited => LIMITED,
+        if decision.is_allowed() {
+            self.counters.increment(ALLOWED);
+        } else {
+            self.count_refusal(decision.verdict);
+        }
+        decision
+    }
+
+    #[inline(never)]
+    fn count_refusal(&self, verdict: Verdict) {
+        self.counters.increment(match verdict {
             Verdict::Never => NEVER,
             Verdict::TableFull => TABLE_FULL,
+            Verdict::Limited | Verdict::Allowed => LIMITED,
         });
-        decision
     }
 
     /// What a check of cost one would say, without a debit. Not counted.

@@ -12,7 +12,6 @@ use std::num::NonZeroU64;
 pub struct Rule {
     tokens: u64,
     period_ns: u64,
-    burst: u64,
     ticks: Ticks,
 }
 
@@ -24,15 +23,15 @@ impl Rule {
         const BURST: &str = "0 to 4611686018427387903, and refilled within 4611686018427387903 ns";
 
         let invalid = |argument, value, allowed| Err(ConfigError { argument, value, allowed });
-        let divisor = gcd(tokens, period_ns).max(1);
-        let reduced = |value: u64| NonZeroU64::new(value / divisor).filter(|_| value <= MAX_VALUE);
-        let Some(n) = reduced(tokens) else { return invalid("tokens", tokens, RATE) };
-        let Some(w) = reduced(period_ns) else { return invalid("period_ns", period_ns, RATE) };
+        let in_range = |value| NonZeroU64::new(value).filter(|value| value.get() <= MAX_VALUE);
+        let Some(whole_n) = in_range(tokens) else { return invalid("tokens", tokens, RATE) };
+        let Some(whole_w) = in_range(period_ns) else { return invalid("period_ns", period_ns, RATE) };
+        let (n, w) = reduced(whole_n, whole_w);
         let full = u128::from(burst) * u128::from(w.get());
         if burst > MAX_VALUE || full.div_ceil(u128::from(n.get())) > u128::from(MAX_VALUE) {
             return invalid("burst", burst, BURST);
         }
-        Ok(Self { tokens, period_ns, burst, ticks: Ticks { n, w, full } })
+        Ok(Self { tokens, period_ns, ticks: Ticks { n, w, burst, full } })
     }
 
     /// Tokens that a period brings.
@@ -48,7 +47,7 @@ impl Rule {
     /// Tokens in a full bucket.
     #[inline]
     pub const fn burst(&self) -> u64 {
-        self.burst
+        self.ticks.burst
     }
 
     #[inline]
@@ -72,10 +71,10 @@ impl KeyedRule {
     pub fn new(rule: Rule) -> Result<Self, ConfigError> {
         let rule = if rule.ticks.n.get() <= MAX_N { rule } else { slower(&rule)? };
         // Times the burst is refilled from are capped so that no stored instant reaches the tentative range.
-        let room = u128::from(MAX_TAT) - rule.ticks.instant(MAX_NOW_NS);
+        let room = u128::from(MAX_TAT) - rule.ticks.instant::<u128>(MAX_NOW_NS);
         if rule.ticks.full > room {
             const BURST: &str = "a burst that is refilled within 331 days";
-            return Err(ConfigError { argument: "burst", value: rule.burst, allowed: BURST });
+            return Err(ConfigError { argument: "burst", value: rule.burst(), allowed: BURST });
         }
         Ok(Self { rule })
     }
@@ -90,25 +89,27 @@ impl KeyedRule {
 /// The slowest-by-least replacement of `rule` with at most [`MAX_N`] ticks a nanosecond.
 fn slower(rule: &Rule) -> Result<Rule, ConfigError> {
     let Ticks { n, w, .. } = rule.ticks;
-    let w = u128::from(w.get());
-    let interval_up = |m: u64| divide_up(w * u128::from(m), n);
-    let excess = |m: u64, v: u64| u128::from(v) * u128::from(n.get()) - w * u128::from(m);
+    let interval_up = |m: u64| divide_up(u128::from(w.get()) * u128::from(m), n);
+    let excess = |m: u64, v: u64| u128::from(v) * u128::from(n.get()) - u128::from(w.get()) * u128::from(m);
     // v / m is the interval; the excess over w / n is excess / (n * m), so a / m < b / k is a * k < b * m.
     let (m, v) = (2..=MAX_N).map(|m| (m, interval_up(m))).fold((1, interval_up(1)), |best, next| {
         let closer =
             excess(next.0, next.1) * u128::from(best.0) < excess(best.0, best.1) * u128::from(next.0);
         if closer { next } else { best }
     });
-    if excess(m, v) * 1000 > w * u128::from(m) {
+    if excess(m, v) * 1000 > u128::from(w.get()) * u128::from(m) {
         const RATE: &str = "a rate that a fraction of at most 58 tokens meets within 0.1 %";
         return Err(ConfigError { argument: "tokens", value: rule.tokens, allowed: RATE });
     }
-    Rule::new(m, v, rule.burst)
+    Rule::new(m, v, rule.burst())
 }
 
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
+/// Both divided by their greatest common divisor.
+fn reduced(a: NonZeroU64, b: NonZeroU64) -> (NonZeroU64, NonZeroU64) {
+    let (mut divisor, mut rest) = (a, b.get());
+    while let Some(next) = NonZeroU64::new(rest) {
+        (divisor, rest) = (next, divisor.get() % next);
     }
-    a
+    let divide = |value: NonZeroU64| NonZeroU64::new(value.get() / divisor).unwrap_or(NonZeroU64::MIN);
+    (divide(a), divide(b))
 }

@@ -156,11 +156,15 @@ impl<S: AsRef<[Line]>> Table<S> {
         let ticks = rule.ticks();
         loop {
             if absent {
-                let Some(after) = ticks.after(0, cost) else { return Decision::refused(rule, 0, cost) };
+                let Some(after) = ticks.after(0_u64, cost) else {
+                    return Decision::refused(rule, 0_u64, cost);
+                };
                 if cost == 0 {
-                    return Decision::allowed(rule, 0);
+                    return Decision::allowed(rule, 0_u64);
                 }
-                match self.first_touch(key, ticks.n.get(), now, nonce(), |at| ticks.instant(at) + after) {
+                match self
+                    .first_touch(key, ticks.n.get(), now, nonce(), |at| ticks.instant::<u64>(at) + after)
+                {
                     Touch::Committed => return Decision::allowed(rule, after),
                     Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
                     Touch::Again => {}
@@ -178,7 +182,7 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// One attempt to make the entry of a key that has none; `tat` gives its content for the instant at which
     /// it happens.
-    fn first_touch(&self, key: Key, n: u64, now: u64, nonce: u64, tat: impl Fn(u64) -> u128) -> Touch {
+    fn first_touch(&self, key: Key, n: u64, now: u64, nonce: u64, tat: impl Fn(u64) -> u64) -> Touch {
         let (place, old) = match self.choose(key, now) {
             Choice::Place(place, old) => (place, old),
             Choice::Look => return Touch::Again,
@@ -336,7 +340,7 @@ fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: 
     let Some(after) = ticks.after(debt, cost) else {
         return Some(Decision::refused(rule, debt, cost));
     };
-    let tat = ticks.instant(now) + after;
+    let tat = ticks.instant::<u64>(now) + after;
     let debited = cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0);
     debited.then(|| Decision::allowed(rule, after))
 }

@@ -1,8 +1,8 @@
 defmodule ElixirScope.Foundation.InfrastructureTest do
-  use ExUnit.Case, async: false
+  use ElixirScope.Foundation.PoolCase, async: false
   doctest ElixirScope.Foundation.Infrastructure
 
-  alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
   alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
 
   setup do
@@ -56,6 +56,85 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert {:error, %Error{message: "`rate_limit` is \"10\"" <> _}} = run.(rate_limit: "10")
       assert {:error, %Error{message: "`limit` is 0" <> _}} = run.(rate_limit: {0, 1})
       assert {:error, %Error{message: "`cost` is -1" <> _}} = run.(rate_limit: {1, 1}, cost: -1)
+    end
+  end
+
+  describe "pools" do
+    test "with_pooled_connection/3 hands out a connection and takes it back" do
+      pool = start_pool()
+      assert {:ok, 0} = Infrastructure.with_pooled_connection(pool, &Agent.get(&1, fn n -> n end))
+
+      assert {:error, :busy} =
+               Infrastructure.with_pooled_connection(pool, fn _agent -> {:error, :busy} end,
+                 timeout: 100
+               )
+
+      assert {:error, %Error{error_type: :pool_not_found}} =
+               Infrastructure.with_pooled_connection(:no_pool, & &1)
+
+      assert_settled(pool)
+    end
+
+    test "stand behind limit and breaker", %{key: key} do
+      pool = start_pool()
+
+      config = %{
+        circuit_breaker: %{failure_threshold: 2},
+        rate_limiter: %{limit: 3, window_ms: 60_000},
+        connection_pool: pool
+      }
+
+      :ok = Infrastructure.configure_protection(key, config)
+      assert {:ok, 0} = Infrastructure.execute_protected(key, [], &Agent.get(&1, fn n -> n end))
+
+      for _ <- 1..2,
+          do:
+            assert(
+              {:error, :down} =
+                Infrastructure.execute_protected(key, [], fn _agent -> {:error, :down} end)
+            )
+
+      assert {:error, %Error{error_type: :rate_limited}} =
+               Infrastructure.execute_protected(key, [], & &1)
+
+      assert {:ok, %{circuit_breaker: %{status: :open}, connection_pool: %{granted: 3}}} =
+               Infrastructure.get_protection_status(key)
+
+      assert_settled(pool)
+    end
+
+    test "an operation that outlives its call_timeout gives its connection back", %{key: key} do
+      pool = start_pool()
+
+      :ok =
+        Infrastructure.configure_protection(key,
+          circuit_breaker: [call_timeout: 50],
+          connection_pool: pool
+        )
+
+      hang = fn _agent -> Process.sleep(:infinity) end
+
+      assert {:error, %Error{error_type: :timeout}} =
+               Infrastructure.execute_protected(key, [], hang)
+
+      assert {:ok, 0} =
+               Infrastructure.execute_protected(
+                 key,
+                 [timeout: :infinity],
+                 &Agent.get(&1, fn n -> n end)
+               )
+
+      assert_settled(pool)
+    end
+
+    test "that do not exist are named", %{key: key} do
+      :ok = Infrastructure.configure_protection(key, connection_pool: :no_pool)
+
+      assert {:error, %Error{error_type: :pool_not_found}} =
+               Infrastructure.execute_protected(key, [], & &1)
+
+      assert {:ok, %{connection_pool: %{error: :pool_not_found}}} =
+               Infrastructure.get_protection_status(key)
     end
   end
 

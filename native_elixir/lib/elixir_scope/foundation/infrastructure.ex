@@ -73,7 +73,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
   end
 
   @doc "Runs `operation` with a connection of the pool. See `ConnectionPool.with_connection/3`."
-  @spec with_pooled_connection(atom(), (term() -> term()), keyword()) :: term()
+  @spec with_pooled_connection(ConnectionPool.pool(), (term() -> term()), keyword()) :: term()
   def with_pooled_connection(pool, operation, opts \\ []),
     do: ConnectionPool.with_connection(pool, operation, opts)
 

@@ -7,7 +7,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   are kept in a public table that outlives the callers. A dead process counts as absent.
   """
 
-  alias ElixirScope.Foundation.Infrastructure
+  alias ElixirScope.Foundation.{Error, Infrastructure}
 
   @table :process_registry_backup
   @grace_ms 100
@@ -55,12 +55,19 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
       true
   """
   @spec register(namespace(), service_name(), pid()) ::
-          :ok | {:error, {:already_registered, pid()}}
+          :ok | {:error, {:already_registered, pid()} | Error.t()}
   def register(namespace, service, pid) when is_pid(pid) do
     case lookup(namespace, service) do
-      {:ok, ^pid} -> :ok
-      {:ok, other} -> {:error, {:already_registered, other}}
-      :error -> claim({namespace, service}, pid)
+      {:ok, ^pid} ->
+        :ok
+
+      {:ok, other} ->
+        {:error, {:already_registered, other}}
+
+      :error ->
+        guarded({:error, Infrastructure.Names.not_running(:noproc)}, fn ->
+          claim({namespace, service}, pid)
+        end)
     end
   end
 
@@ -170,8 +177,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   def stats do
     services = all()
     partitions = System.schedulers_online()
-    words = guarded(0, fn -> :ets.info(@table, :memory) end)
-    rows = guarded(0, fn -> :ets.info(@table, :size) end)
+    words = table_size(:memory)
 
     %{
       total_services: length(services),
@@ -187,8 +193,15 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
       partitions: partitions,
       partition_count: partitions,
       memory_usage_bytes: words * :erlang.system_info(:wordsize),
-      ets_table_info: %{name: @table, size: rows, memory: words}
+      ets_table_info: %{name: @table, size: table_size(:size), memory: words}
     }
+  end
+
+  defp table_size(item) do
+    case :ets.info(@table, item) do
+      :undefined -> 0
+      size -> size
+    end
   end
 
   # Services are named by atoms; other keys of the registry are internal processes.

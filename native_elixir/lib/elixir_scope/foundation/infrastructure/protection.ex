@@ -44,7 +44,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     {:circuit_breaker, %{status: stats.state, failure_count: stats.failure_count}}
   end
 
-  defp part_status({:connection_pool, pool}, _key), do: {:connection_pool, %{name: pool}}
+  defp part_status({:connection_pool, pool}, _key) do
+    case ConnectionPool.status(pool) do
+      {:ok, status} -> {:connection_pool, status}
+      {:error, error} -> {:connection_pool, %{error: error.error_type}}
+    end
+  end
+
   defp part_status(rate_limiter, _key), do: rate_limiter
 
   @spec execute(atom(), keyword(), function()) :: term()
@@ -142,6 +148,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   end
 
   defp check_limiter(_config), do: :ok
+
+  defp check_pool(%{connection_pool: {_namespace, pool}}),
+    do: check_pool(%{connection_pool: pool})
 
   defp check_pool(%{connection_pool: pool}) when not is_atom(pool),
     do: {:error, Error.refused(:connection_pool, pool, "the name of a pool")}

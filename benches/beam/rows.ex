@@ -1,0 +1,130 @@
+defmodule ElixirScopeBench.Rows do
+  @moduledoc false
+  # The BEAM rows of the number table: the public calls beside the reference NIF and poolboy.
+
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, TokenBucketLimiter}
+  alias ElixirScopeBench.{Reference, SideBySide}
+
+  @burst 1_000_000_000
+  @hour_ms 3_600_000
+
+  def main do
+    {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
+    :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
+    {:ok, _} = ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
+    {:ok, _} = :poolboy.start_link(worker_module: ElixirScopeBench.Worker, name: {:local, :bench}, size: 10)
+    warm_up()
+
+    for processes <- [1, 2, 8], row <- rows(processes), row != nil do
+      row |> SideBySide.to_json() |> IO.puts()
+    end
+  end
+
+  defp rows(processes) do
+    reference = Reference.new()
+    nif = &reference(reference, &1, 0)
+    row = fn id, bound, ours -> SideBySide.row(id, "reference NIF", bound, processes, ours, nif) end
+
+    [
+      SideBySide.row("beam-a/a", "reference NIF beside itself", nil, processes, nif, nif),
+      row.("beam-breaker", 5.0, &breaker(&1, 0)),
+      row.("beam-limiter", 4.0, &limiter(&1, 0)),
+      SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
+      oneshot(processes)
+    ]
+  end
+
+  # What one check-out adds to a process that is spawned for it.
+  defp oneshot(processes) do
+    ours = SideBySide.row("", "", nil, processes, &pool_oneshot(&1, 0), &spawn_only(&1, 0))
+    poolboy = SideBySide.row("", "", nil, processes, &poolboy_oneshot(&1, 0), &spawn_only(&1, 0))
+
+    if ours && poolboy do
+      {ours_ns, peer_ns} = {ours.ours_ns - ours.peer_ns, poolboy.ours_ns - poolboy.peer_ns}
+      peer = "what poolboy adds to the spawn"
+      %{ours | id: "beam-pool-oneshot", peer: peer, bound: 0.4, ours_ns: ours_ns, peer_ns: peer_ns}
+      |> Map.put(:ratio, ours_ns / peer_ns)
+    end
+  end
+
+  defp reference(_, 0, admitted), do: admitted
+
+  defp reference(resource, n, admitted) do
+    {:ok, _} = Reference.call(resource, n, 1)
+    reference(resource, n - 1, admitted + 1)
+  end
+
+  defp breaker(0, admitted), do: admitted
+
+  defp breaker(n, admitted) do
+    {:ok, :done} = CircuitBreaker.execute(:production, :bench, fn -> :done end)
+    breaker(n - 1, admitted + 1)
+  end
+
+  defp limiter(0, admitted), do: admitted
+
+  defp limiter(n, admitted) do
+    :ok = TokenBucketLimiter.check_rate_limit({:user, 17}, @burst, @hour_ms)
+    limiter(n - 1, admitted + 1)
+  end
+
+  defp pool(0, admitted), do: admitted
+
+  defp pool(n, admitted) do
+    {:ok, connection} = ConnectionPool.checkout(:bench)
+    :ok = ConnectionPool.checkin(:bench, connection)
+    pool(n - 1, admitted + 1)
+  end
+
+  defp poolboy(0, admitted), do: admitted
+
+  defp poolboy(n, admitted) do
+    worker = :poolboy.checkout(:bench)
+    :ok = :poolboy.checkin(:bench, worker)
+    poolboy(n - 1, admitted + 1)
+  end
+
+  defp spawn_only(0, admitted), do: admitted
+
+  defp spawn_only(n, admitted) do
+    once(fn -> :ok end)
+    spawn_only(n - 1, admitted + 1)
+  end
+
+  defp pool_oneshot(0, admitted), do: admitted
+
+  defp pool_oneshot(n, admitted) do
+    once(fn ->
+      {:ok, connection} = ConnectionPool.checkout(:bench)
+      ConnectionPool.checkin(:bench, connection)
+    end)
+
+    pool_oneshot(n - 1, admitted + 1)
+  end
+
+  defp poolboy_oneshot(0, admitted), do: admitted
+
+  defp poolboy_oneshot(n, admitted) do
+    once(fn -> :poolboy.checkin(:bench, :poolboy.checkout(:bench)) end)
+    poolboy_oneshot(n - 1, admitted + 1)
+  end
+
+  defp once(fun) do
+    {pid, monitor} = spawn_monitor(fun)
+    receive do: ({:DOWN, ^monitor, :process, ^pid, :normal} -> :ok)
+  end
+
+  # Our pool makes its connections on demand; poolboy has made its own.
+  defp warm_up do
+    held = for _ <- 1..10, do: elem(ConnectionPool.checkout(:bench), 1)
+    Enum.each(held, &ConnectionPool.checkin(:bench, &1))
+  end
+
+  defp connection, do: Agent.start_link(fn -> nil end)
+end
+
+defmodule ElixirScopeBench.Worker do
+  @moduledoc false
+  def start_link(_), do: Agent.start_link(fn -> nil end)
+end

@@ -1,0 +1,17 @@
+//! The Rust rows of the number table: each primitive beside the crate that people use today, one JSON object a line.
+//!
+//! Manual clocks on both sides, where the bounds apply; then default clocks, reported. Our counters are on. The
+//! peers stand in their fastest documented set-up.
+
+mod breaker;
+mod limiter;
+mod pool;
+mod side_by_side;
+
+fn main() {
+    let rows = [1, 2].into_iter().flat_map(|threads| {
+        let rows = [breaker::rows(threads), limiter::rows(threads), pool::rows(threads)];
+        rows.into_iter().flatten()
+    });
+    rows.chain([limiter::memory()]).for_each(|row| println!("{row}"));
+}

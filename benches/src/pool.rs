@@ -1,0 +1,91 @@
+//! Pool beside r2d2: an idle connection out and back in. The connection is a number in both.
+
+use crate::side_by_side::{Row, Side};
+use elixirscope::clock::{Clock, Monotonic};
+use elixirscope::pool::{
+    Action, Actions, Checkout, Condition, Lease, Owner, Pool, PoolConfig, Wait, WakeOutcome,
+};
+use r2d2::ManageConnection;
+use serde_json::Value;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::Duration;
+
+const SIZE: u32 = 10;
+
+/// Makes numbers and finds all of them healthy.
+#[derive(Debug)]
+struct Numbers;
+
+impl ManageConnection for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    fn connect(&self) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+
+    fn is_valid(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut u64) -> bool {
+        false
+    }
+}
+
+pub fn rows(threads: usize) -> Vec<Value> {
+    let config = PoolConfig { size: SIZE, max_overflow: 0, ..PoolConfig::default() };
+    let pool = Pool::new(&config).expect("the configuration is in range");
+    let connections = filled(&pool);
+    let now = || Monotonic.now_ns();
+    let ours = |repeats| {
+        let mut actions = Actions::new();
+        let mut granted = 0;
+        for _ in 0..repeats {
+            if let Checkout::Granted(lease) =
+                pool.checkout(Owner::NONE, Wait::For(1_000_000_000), 0, now, &mut actions)
+            {
+                black_box(connections[lease.slot as usize]);
+                granted += u64::from(pool.checkin(lease, Condition::Good, now, &mut actions).is_ok());
+            }
+        }
+        granted
+    };
+    let r2d2 = r2d2::Pool::builder()
+        .max_size(SIZE)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(1))
+        .build(Numbers)
+        .expect("numbers are always to be had");
+    let peer =
+        |repeats| (0..repeats).filter(|_| r2d2.get().map(|number| black_box(*number)).is_ok()).count() as u64;
+    let (ours, peer): (Side, Side) = (&ours, &peer);
+    Row { id: "rust-pool", peer: "r2d2", bound: Some(0.4), threads }.measure(ours, peer).into_iter().collect()
+}
+
+/// Lets the pool make its connections; they stand at the index of their slot.
+fn filled(pool: &Pool) -> Vec<u64> {
+    let now = || 0;
+    let mut leases: Vec<Lease> = vec![];
+    let mut actions = Actions::new();
+    for _ in 0..SIZE {
+        pool.checkout(Owner::NONE, Wait::Forever, 0, now, &mut actions);
+        let due: Vec<Action> = actions.iter().collect();
+        actions.clear();
+        for action in due {
+            if let Action::Create { slot, epoch } = action {
+                pool.created(slot, epoch, Ok(()), now, &mut actions).expect("the creation is awaited");
+            }
+        }
+        leases.extend(actions.iter().filter_map(|action| match action {
+            Action::Wake { outcome: WakeOutcome::Granted(lease), .. } => Some(lease),
+            _ => None,
+        }));
+        actions.clear();
+    }
+    for lease in leases {
+        pool.checkin(lease, Condition::Good, now, &mut actions).expect("the lease is live");
+    }
+    vec![1; SIZE as usize]
+}

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The C library as its users get it: installs it below target/, compiles the header alone as C and C++, compares symbols
+# and SONAME, then builds and runs the C tests and examples, dynamically and statically linked, under valgrind
+# where it is installed. Under CI=true valgrind must be there.
+#   ci/capi.sh vectors: only replays tests/vectors through the installed library.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=$PWD/target/capi
+prefix=$target/prefix
+bin=$target/bin
+examples=$target/examples
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
+CC=${CC:-cc} CXX=${CXX:-c++}
+strict=(-Wall -Wextra -pedantic -Werror)
+c11=(-std=c11 -D_POSIX_C_SOURCE=200809L -g -O1 -pthread "${strict[@]}")
+
+step() { printf '== %s\n' "$*"; }
+die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+# compile SOURCE PROGRAM [FLAG...]
+compile() {
+    local source=$1 program=$2 flags
+    shift 2
+    read -ra flags < <(pkg-config --cflags --libs elixirscope)
+    "$CC" "${c11[@]}" "$@" "$source" -o "$program" "${flags[@]}"
+}
+
+rm -rf "$target"
+mkdir -p "$bin" "$examples"
+
+case ${1:-} in
+"") ;;
+vectors)
+    PREFIX=$prefix ci/install.sh
+    compile tests/c/vectors.c "$bin/vectors"
+    "$bin/vectors" tests/vectors
+    exit
+    ;;
+*) echo "usage: ci/capi.sh [vectors]" >&2; exit 2 ;;
+esac
+
+step "install and uninstall"
+PREFIX=$prefix ci/install.sh
+PREFIX=/usr/nowhere DESTDIR=$target/stage ci/install.sh
+grep -q '^prefix=/usr/nowhere$' "$target/stage/usr/nowhere/lib/pkgconfig/elixirscope.pc" || die "DESTDIR leaked into the .pc"
+PREFIX=/usr/nowhere DESTDIR=$target/stage ci/uninstall.sh
+[ -z "$(find "$target/stage" ! -type d)" ] || die "uninstall left files"
+
+step "the header alone, as C11 and C++17"
+echo '#include <elixirscope.h>' >"$target/header.c"
+cp "$target/header.c" "$target/header.cpp"
+"$CC" -std=c11 "${strict[@]}" -I"$prefix/include" -fsyntax-only "$target/header.c"
+"$CXX" -std=c++17 "${strict[@]}" -I"$prefix/include" -fsyntax-only "$target/header.cpp"
+
+step "exported symbols are the header's functions"
+"$CC" -std=c11 -E -I"$prefix/include" "$target/header.c" | tr -d '\n' |
+    grep -oE '\bescope_[a-z_]+\(' | tr -d '(' | sort -u >"$target/declared"
+nm -D --defined-only "$prefix/lib/libelixirscope.so" | awk '{print $3}' | sort -u >"$target/exported"
+diff "$target/declared" "$target/exported" || die "header (<) and library (>) differ"
+! grep -v '^escope_' "$target/exported" || die "a symbol without the prefix"
+echo "$(wc -l <"$target/exported") functions"
+
+step "SONAME and versions"
+PREFIX=$prefix
+# shellcheck source=ci/install_paths.sh
+. ci/install_paths.sh
+readelf --dynamic "$prefix/lib/$link_name" | grep -qF "soname: [$abi_name]" || die "the SONAME is not $abi_name"
+[ "$(pkg-config --modversion elixirscope)" = "$version" ] || die "the .pc has another version"
+[ "$(readlink "$prefix/lib/$abi_name")" = "$real_name" ] || die "$abi_name does not lead to $real_name"
+
+step "Libs.private is what the linker needs"
+sorted() { tr ' ' '\n' | sort -u; }
+wanted=$(cargo rustc --release --locked --lib --package elixirscope --crate-type staticlib -- \
+    --print native-static-libs 2>&1 | sed -n 's/^note: native-static-libs: //p' | sorted)
+[ -n "$wanted" ] || die "rustc named no libraries"
+[ "$(sed -n 's/^Libs.private: //p' "$prefix/lib/pkgconfig/elixirscope.pc" | sorted)" = "$wanted" ] ||
+    die "rustc wants $wanted"
+
+checker=()
+if command -v valgrind >/dev/null; then
+    checker=(valgrind --quiet --leak-check=full "--errors-for-leak-kinds=definite,possible" --error-exitcode=9)
+elif [ "${CI:-}" = true ]; then
+    die "valgrind is not installed"
+else
+    echo "SKIP valgrind is not installed: the programs run without it"
+fi
+
+for test in tests/c/*.c; do
+    name=$(basename "$test" .c)
+    [ "$name" != vectors ] || continue
+    step "test $name"
+    compile "$test" "$bin/$name"
+    "${checker[@]}" "$bin/$name"
+done
+
+step "the tests again, under the address and undefined behaviour sanitizers"
+for test in tests/c/*.c; do
+    name=$(basename "$test" .c)
+    [ "$name" != vectors ] || continue
+    compile "$test" "$bin/$name.san" -fsanitize=address,undefined -fno-sanitize-recover=all
+    "$bin/$name.san"
+done
+
+step "vectors"
+compile tests/c/vectors.c "$bin/vectors"
+"${checker[@]}" "$bin/vectors" tests/vectors
+
+step "examples"
+# As the README says it, without a flag of ours.
+# shellcheck disable=SC2046
+"$CC" c_examples/breaker.c $(pkg-config --cflags --libs elixirscope) -o "$examples/breaker_plain"
+make -s -B -C c_examples BIN="$examples" CFLAGS="${c11[*]}" CC="$CC"
+"${checker[@]}" "$examples/breaker" >"$target/breaker.out"
+grep -q 'closed -> open' "$target/breaker.out" || die "the breaker example does not open"
+grep -q 'half-open -> closed' "$target/breaker.out" || die "the breaker example does not recover"
+[ "$(yes ann | head -n 25 | "${checker[@]}" "$examples/limiter" | tail -n 1)" = "10 admitted, 15 refused" ] || die "limiter example"
+"${checker[@]}" "$examples/pool"
+! "${checker[@]}" "$examples/pool" /nowhere/at/all 2>"$target/pool.err" || die "a database that cannot be opened went unnoticed"
+# The text is the library's: SQLITE_CANTOPEN came through.
+# shellcheck disable=SC2016
+grep -q '`create` returned 14' "$target/pool.err" || die "the pool example does not say why"
+
+step "static link"
+# -l:FILE takes the archive although the shared library lies beside it; the rest is what pkg-config says.
+read -ra static < <(pkg-config --static --cflags --libs elixirscope | sed 's/-lelixirscope/-l:libelixirscope.a/')
+"$CC" "${c11[@]}" c_examples/limiter.c -o "$examples/limiter_static" "${static[@]}"
+! readelf --dynamic "$examples/limiter_static" | grep -q libelixirscope || die "the static program wants the shared library"
+[ "$(yes bob | head -n 11 | "$examples/limiter_static" | tail -n 1)" = "10 admitted, 1 refused" ] || die "static limiter example"
+
+echo "C library: all checks passed"

@@ -1,0 +1,92 @@
+#!/bin/bash
+# The Python package: builds the wheel, installs it into target/venv and checks what was installed.
+#
+#   ci/python.sh           tests, documentation examples, vectors, types, style, and the wheel on its own
+#   ci/python.sh install   only target/venv with the wheel in it
+#   ci/python.sh vectors   only the replay of tests/vectors/*.json
+#
+# The tests run from a directory outside the package's sources, so that they import the installed wheel.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
+
+step() { printf '\n-- %s\n' "$*"; }
+
+venv=$root/target/venv
+wheels=$root/target/wheels
+python=$venv/bin/python
+mkdir -p target
+
+step "tools in target/venv"
+[ -x "$python" ] || python3 -m venv "$venv"
+if ! cmp -s python/requirements-dev.txt "$venv/requirements-dev.txt"; then
+    "$python" -m pip install --quiet --requirement python/requirements-dev.txt
+    cp python/requirements-dev.txt "$venv/requirements-dev.txt"
+fi
+
+step "wheel"
+rm -rf "$wheels" python/build python/elixirscope.egg-info
+"$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheels" ./python
+rm -rf python/build python/elixirscope.egg-info
+wheel=$(echo "$wheels"/elixirscope-*-py3-none-linux_x86_64.whl)
+[ -f "$wheel" ] || { echo "no wheel with the tag py3-none-linux_x86_64 in $wheels" >&2; exit 1; }
+echo "$(basename "$wheel"): $(stat -c %s "$wheel") bytes"
+"$python" -m pip install --quiet --no-deps --force-reinstall "$wheel"
+package=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/elixirscope
+[ "${1:-}" = install ] && exit 0
+
+outside=$(mktemp -d)
+trap 'rm -rf "$outside"' EXIT
+cd "$outside"
+pytest() { "$python" -m pytest -p no:cacheprovider -c "$root/python/pyproject.toml" --rootdir "$root/python" "$@"; }
+
+if [ "${1:-}" = vectors ]; then
+    pytest -q -s "$root/python/tests/test_vectors.py"
+    exit
+fi
+
+step "tests"
+pytest -q "$root/python/tests"
+pytest -q -s "$root/python/tests/test_vectors.py" | grep '^vectors '
+
+step "examples in the documentation"
+pytest -q --doctest-modules "$package"
+"$python" -m doctest "$root/python/README.md" && echo "README: ok"
+
+step "types and style"
+"$python" -m mypy --config-file "$root/python/pyproject.toml" --cache-dir "$root/target/mypy" \
+    "$root/python/elixirscope" "$root/python/tests" "$root/python/setup.py"
+"$python" -m ruff check --no-cache "$root/python"
+"$python" -m ruff format --no-cache --check "$root/python"
+
+step "the wheel in an empty venv, far from the checkout"
+python3 -m venv --without-pip "$outside/empty"
+"$python" -m pip --python "$outside/empty/bin/python" install --quiet --no-deps --no-index "$wheel"
+env -i PATH=/usr/bin:/bin "$outside/empty/bin/python" -I - "$root" <<'PYTHON'
+import sys
+
+import elixirscope
+
+checkout = sys.argv[1]
+assert elixirscope.__file__.startswith(sys.prefix), elixirscope.__file__
+with open("/proc/self/maps") as maps:
+    mapped = {line.split()[-1] for line in maps if "libelixirscope" in line}
+assert mapped, "the native library is not mapped"
+assert all(path.startswith(sys.prefix) for path in mapped), mapped
+
+breaker, limiter = elixirscope.Breaker(failure_threshold=1), elixirscope.RateLimiter()
+pool = elixirscope.Pool(list)
+with breaker, pool.checkout() as connection:
+    connection.append(limiter.require("key", 1, 60.0).remaining)
+    assert connection == [0]
+print(f"elixirscope {elixirscope.__version__} works from {sys.prefix}")
+PYTHON
+
+step "without cargo the build says what is missing"
+if PATH=/usr/bin:/bin CARGO='' "$python" "$root/python/setup.py" --quiet build_py --build-lib "$outside/lib" \
+    >"$outside/log" 2>&1; then
+    echo "the build succeeded without cargo on the path" >&2
+    exit 1
+fi
+grep 'cargo was not found' "$outside/log"

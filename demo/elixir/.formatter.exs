@@ -1,0 +1,1 @@
+[inputs: ["mix.exs", "config/*.exs", "lib/**/*.ex"], line_length: 110]

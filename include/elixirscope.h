@@ -1,0 +1,1163 @@
+/* Generated from src/capi by `make header`. Do not edit. SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * elixirscope: circuit breaker, token-bucket rate limiter and connection pool.
+ *
+ * THE MODEL. Three kinds of opaque objects, each shared by all threads of a process: an escope_breaker says
+ * whether a call may be made and learns how calls end; an escope_limiter says whether a key may do something
+ * now; an escope_pool lends connections. Breaker and limiter never block and never lock. The library keeps
+ * state per process, starts no thread, logs nothing and installs no signal handler.
+ *
+ * CODES. A function that can fail returns an escope_status. 0 is OK. A positive value is a refusal, a part of normal
+ * life: open, limited, timed out. A negative value is misuse or failure, and escope_last_error has a sentence
+ * that names the argument, its value and what is allowed. No argument but a dangling pointer crashes.
+ *
+ * RESULTS go to out-parameters. They are written on OK only, but those that describe a verdict (events,
+ * retry_after_ns, an escope_decision) are written on a refusal as well: a refusal's details are there. On a
+ * negative value nothing is written.
+ *
+ * OWNERSHIP. _new gives one reference, _ref adds one, _free gives one back; the last one ends the object. Using an
+ * object after that is undefined. _free(NULL) does nothing. Permits and leases are plain values in the
+ * caller's memory: nothing to free.
+ *
+ * STRUCTS THAT GROW start with struct_size. Options: call _init(&options, sizeof options), change what you need; what
+ * the library does not know must be zero. Statistics: set struct_size or call _init, then read.
+ *
+ * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies
+ * on the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the
+ * callbacks of a pool. A signal never ends a wait and no function fails with EINTR. Functions marked
+ * async-signal-safe, and no others, may be called in a signal handler.
+ *
+ * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
+ * were, and may use them. A pool's connections stay the parent's: in the child a call on it returns
+ * ESCOPE_STATUS_FORKED; escope_pool_free drops the child's copy without calling `destroy`.
+ *
+ * TIME is nanoseconds of CLOCK_MONOTONIC in uint64_t (escope_clock_now_ns). An _at function takes it as an
+ * argument; a time that goes back is never more generous.
+ *
+ * VERSIONS. While the version is 0.x, each minor version has an ABI and a SONAME of its own. Programs may compare
+ * ESCOPE_ABI_VERSION with escope_abi_version().
+ */
+
+#ifndef ELIXIRSCOPE_H
+#define ELIXIRSCOPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ESCOPE_VERSION_MAJOR 0
+#define ESCOPE_VERSION_MINOR 1
+#define ESCOPE_VERSION_PATCH 0
+#define ESCOPE_VERSION_NUMBER \
+    (ESCOPE_VERSION_MAJOR * 10000 + ESCOPE_VERSION_MINOR * 100 + ESCOPE_VERSION_PATCH)
+#define ESCOPE_VERSION_STRING "0.1.0"
+/** Version of the ABI that this header describes. */
+#define ESCOPE_ABI_VERSION 1
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -- Status ---------------------------------------------------------------------------------------------- */
+
+enum {
+    /** The call did what it was asked to. */
+    ESCOPE_STATUS_OK = 0,
+    /** The circuit breaker is open. */
+    ESCOPE_STATUS_CIRCUIT_OPEN = 1,
+    /** The circuit breaker is half-open and all its probes are taken. */
+    ESCOPE_STATUS_HALF_OPEN_FULL = 2,
+    /** The rate limit is used up for now. */
+    ESCOPE_STATUS_RATE_LIMITED = 3,
+    /** The cost is above the burst, so the call can never be admitted. */
+    ESCOPE_STATUS_NEVER = 4,
+    /** The table has no place for a new key. */
+    ESCOPE_STATUS_TABLE_FULL = 5,
+    /** No connection became free within the time-out. */
+    ESCOPE_STATUS_POOL_TIMEOUT = 6,
+    /** No connection is free and the call does not wait. */
+    ESCOPE_STATUS_POOL_EXHAUSTED = 7,
+    /** The pool is closed. */
+    ESCOPE_STATUS_POOL_CLOSED = 8,
+    /** Too many callers wait for a connection already. */
+    ESCOPE_STATUS_QUEUE_FULL = 9,
+    /** The permit belongs to an earlier generation of the breaker; it changed nothing. */
+    ESCOPE_STATUS_STALE = 10,
+    /** The probe's lease had run out; it was already counted as a failure. */
+    ESCOPE_STATUS_EXPIRED = 11,
+    /** An argument is invalid. */
+    ESCOPE_STATUS_INVALID_ARGUMENT = -1,
+    /** The permit was recorded before. */
+    ESCOPE_STATUS_ALREADY_DONE = -2,
+    /** The lease was returned before, or belongs to another pool. */
+    ESCOPE_STATUS_STALE_LEASE = -3,
+    /** There is not enough memory. */
+    ESCOPE_STATUS_OUT_OF_MEMORY = -4,
+    /** The library failed internally; the object stays usable. */
+    ESCOPE_STATUS_PANIC = -5,
+    /** This machine has no lock-free 128-bit atomic. */
+    ESCOPE_STATUS_UNSUPPORTED = -6,
+    /** The callback that makes a connection failed. */
+    ESCOPE_STATUS_CREATE_FAILED = -7,
+    /** The pool belongs to the parent process. */
+    ESCOPE_STATUS_FORKED = -8,
+};
+
+/** Code that a function returns: 0, a refusal above it, a failure below it. */
+typedef int32_t escope_status;
+
+/**
+ * Gives a sentence for a status.
+ *
+ * Ownership: the text is static and belongs to the library; it is never NULL.
+ *
+ * @param status a status; an unknown number gives a text that says so.
+ * @return the text, ending in NUL.
+ *
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
+ * Since: 0.1.0
+ */
+const char *escope_status_str(escope_status status);
+
+/**
+ * Copies the message of the calling thread's last failure.
+ *
+ * The message names the argument, its value and what is allowed. It stays until the next call on this
+ * thread that returns a negative status; a success or a refusal leaves it. It is empty before the first.
+ *
+ * Ownership: `buffer` stays the caller's.
+ *
+ * @param buffer   receives the text, cut to `capacity - 1` bytes, and a NUL; may be NULL if `capacity` is 0.
+ * @param capacity size of `buffer` in bytes.
+ * @param length   receives the length of the whole text without NUL, at most 256; may be NULL.
+ * @return OK; INVALID_ARGUMENT if `buffer` is NULL and `capacity` is not 0.
+ *
+ * Thread safety: any thread, concurrently; each thread sees its own message. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_last_error(char *buffer, size_t capacity, size_t *length);
+
+/* -- Version and clock ----------------------------------------------------------------------------------- */
+
+/**
+ * Gives the version of the library that is running: major * 10000 + minor * 100 + patch.
+ *
+ * Compare it with ESCOPE_VERSION_NUMBER, the version of the header the program was compiled with.
+ *
+ * @return the number.
+ *
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
+ * Since: 0.1.0
+ */
+uint32_t escope_version_number(void);
+
+/**
+ * Gives the version of the library that is running as a text, such as "0.1.0".
+ *
+ * Ownership: the text is static and belongs to the library.
+ *
+ * @return the text, ending in NUL.
+ *
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
+ * Since: 0.1.0
+ */
+const char *escope_version_string(void);
+
+/**
+ * Gives the version of the ABI of the library that is running.
+ *
+ * A program works with the library if it equals the program's own ESCOPE_ABI_VERSION.
+ *
+ * @return the number.
+ *
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
+ * Since: 0.1.0
+ */
+uint32_t escope_abi_version(void);
+
+/**
+ * Reads the clock of all functions that take no time: nanoseconds of CLOCK_MONOTONIC.
+ *
+ * Feed the `_at` functions from it to use one reading for several calls, or to mix them with functions
+ * that read the clock themselves.
+ *
+ * @return nanoseconds since an origin that all processes of the machine share.
+ *
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
+ * Since: 0.1.0
+ */
+uint64_t escope_clock_now_ns(void);
+
+/* -- Circuit breaker ------------------------------------------------------------------------------------- */
+
+/** The call succeeded. */
+#define ESCOPE_OUTCOME_SUCCESS 0
+
+/** The call failed. */
+#define ESCOPE_OUTCOME_FAILURE 1
+
+/** The call says nothing about the health of what it called, such as a refused argument. */
+#define ESCOPE_OUTCOME_IGNORED 2
+
+/** Calls pass, failures are counted. */
+#define ESCOPE_PHASE_CLOSED 0
+
+/** Calls are refused. */
+#define ESCOPE_PHASE_OPEN 1
+
+/** A few calls pass as probes. */
+#define ESCOPE_PHASE_HALF_OPEN 2
+
+/** So many failures in a row that the breaker opened. */
+#define ESCOPE_CAUSE_FAILURE_THRESHOLD 1
+
+/** The open time elapsed; the first acquire after it lets probes in. */
+#define ESCOPE_CAUSE_OPEN_ELAPSED 2
+
+/** Enough probes succeeded. */
+#define ESCOPE_CAUSE_PROBES_SUCCEEDED 3
+
+/** Too many probes failed. */
+#define ESCOPE_CAUSE_PROBES_FAILED 4
+
+/** A probe was not recorded within its lease. */
+#define ESCOPE_CAUSE_PROBE_EXPIRED 5
+
+/** escope_breaker_reset was called. */
+#define ESCOPE_CAUSE_RESET 6
+
+/** A circuit breaker. Opaque; shared by any number of threads. */
+typedef struct escope_breaker escope_breaker;
+
+/** How a breaker behaves. Set it up with escope_breaker_options_init, then change what you need. */
+typedef struct escope_breaker_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** How long an open breaker refuses every call, in nanoseconds. Default 30 s. */
+    uint64_t open_for_ns;
+    /** How long a probe may take before it counts as failed, in nanoseconds. Default 60 s. */
+    uint64_t probe_lease_ns;
+    /** Failures in a row that open the breaker. Default 5. */
+    uint32_t failure_threshold;
+    /** Probes that a half-open breaker admits, 1 to 64. Default 1. */
+    uint32_t half_open_permits;
+    /** Successful probes that close the breaker, 1 to `half_open_permits`. Default 1. */
+    uint32_t successes_to_close;
+    /** Must be 0. */
+    uint32_t reserved;
+} escope_breaker_options;
+
+/**
+ * The right to make one call, in the caller's memory. Its fields are private to the library; do not copy
+ * the struct, for a copy is a second permit that only a half-open breaker would notice.
+ */
+typedef struct escope_permit {
+    /** Private. */
+    uint64_t private_breaker;
+    /** Private. */
+    uint32_t private_generation;
+    /** Private. */
+    uint32_t private_slot;
+    /** Private. */
+    uint32_t private_epoch;
+    /** Private. */
+    uint32_t private_reserved[2];
+    /** Private; an atomic. */
+    uint32_t private_state;
+} escope_permit;
+
+/** A change of a breaker's phase. A reset of a closed breaker is an event from closed to closed. */
+typedef struct escope_event {
+    /** Time of the call that caused it. */
+    uint64_t at_ns;
+    /** 1 for a breaker's first event, then one more each, without gaps. */
+    uint32_t sequence;
+    /** Generation that the breaker entered. */
+    uint32_t generation;
+    /** ESCOPE_PHASE_* before. */
+    int32_t from;
+    /** ESCOPE_PHASE_* after. */
+    int32_t to;
+    /** ESCOPE_CAUSE_*. */
+    int32_t cause;
+    /** 0. */
+    uint32_t reserved;
+} escope_event;
+
+/** The events that one call caused, oldest first. */
+typedef struct escope_events {
+    /** Number of valid items, 0 to 3; the others are left as they were. */
+    uint32_t count;
+    /** 0. */
+    uint32_t reserved;
+    /** The events. */
+    struct escope_event items[3];
+} escope_events;
+
+/** What a breaker has seen so far, and where it stands. */
+typedef struct escope_breaker_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Nanoseconds until an acquire may be admitted; 0 if it may be now. */
+    uint64_t retry_after_ns;
+    /** Calls admitted, probes among them. */
+    uint64_t admitted;
+    /** Outcomes recorded as success. */
+    uint64_t succeeded;
+    /** Outcomes recorded as failure. */
+    uint64_t failed;
+    /** Outcomes recorded as ignored. */
+    uint64_t ignored;
+    /** Calls refused because the breaker was open. */
+    uint64_t rejected_open;
+    /** Calls refused because all probes were taken. */
+    uint64_t rejected_half_open;
+    /** Records whose permit was of an earlier generation. */
+    uint64_t stale;
+    /** Records of probes whose lease had run out. */
+    uint64_t expired;
+    /** ESCOPE_PHASE_*. */
+    int32_t phase;
+    /** Number of transitions so far, modulo 2^32. */
+    uint32_t generation;
+    /** Failures in a row. */
+    uint32_t consecutive_failures;
+    /** Times the breaker opened since it was last closed. */
+    uint32_t opens;
+    /** Probes that are admitted and not yet recorded. */
+    uint32_t live_probes;
+    /** 0. */
+    uint32_t reserved;
+} escope_breaker_stats;
+
+/**
+ * Fills breaker options with the defaults.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_options_init(struct escope_breaker_options *options, size_t size);
+
+/**
+ * Makes a closed breaker.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_breaker_free. `options` stays
+ * the caller's and is not needed after the call.
+ *
+ * @param options how it behaves; NULL for the defaults.
+ * @param out     receives the breaker.
+ * @return OK; INVALID_ARGUMENT naming the option; UNSUPPORTED on a machine without a lock-free 128-bit atomic.
+ *
+ * Thread safety: any thread, concurrently. Never blocks; allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_new(const struct escope_breaker_options *options,
+                                 struct escope_breaker **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_breaker_free.
+ *
+ * @param breaker a breaker, or NULL.
+ * @return `breaker`.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_breaker *escope_breaker_ref(struct escope_breaker *breaker);
+
+/**
+ * Gives a reference back; the last one ends the breaker.
+ *
+ * Ownership: takes the caller's reference; using it afterwards is undefined. Permits are plain memory and
+ * need no end.
+ *
+ * @param breaker a breaker; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_breaker_free(struct escope_breaker *breaker);
+
+/**
+ * Asks whether a call may be made now.
+ *
+ * Ownership: `permit` is the caller's memory, 32 bytes; it may move to another thread, and it may be dropped
+ * without a record (a dropped probe counts as failed when its lease ends).
+ *
+ * @param breaker        the breaker.
+ * @param permit         receives the permit on OK, to be given to escope_breaker_record once.
+ * @param retry_after_ns receives, on a refusal, the time until a call may pass, else 0; may be NULL.
+ * @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @return OK: make the call; CIRCUIT_OPEN, HALF_OPEN_FULL: do not; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_acquire(struct escope_breaker *breaker,
+                                     struct escope_permit *permit,
+                                     uint64_t *retry_after_ns,
+                                     struct escope_events *events);
+
+/**
+ * escope_breaker_acquire at a given time.
+ *
+ * @param breaker        the breaker.
+ * @param permit         receives the permit on OK.
+ * @param retry_after_ns receives, on a refusal, the time until a call may pass, else 0; may be NULL.
+ * @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @param now_ns         the time; one that goes back is never more generous.
+ * @return as escope_breaker_acquire.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_acquire_at(struct escope_breaker *breaker,
+                                        struct escope_permit *permit,
+                                        uint64_t *retry_after_ns,
+                                        struct escope_events *events,
+                                        uint64_t now_ns);
+
+/**
+ * Says how the call of a permit ended.
+ *
+ * Ownership: uses the permit up, on every result but INVALID_ARGUMENT; its memory stays the caller's.
+ *
+ * @param breaker the breaker that gave the permit.
+ * @param permit  the permit.
+ * @param outcome ESCOPE_OUTCOME_SUCCESS, _FAILURE or _IGNORED.
+ * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @return OK; STALE: the breaker has changed since, nothing was counted; EXPIRED: the probe's lease had run out and
+ *         it counted as failed already; ALREADY_DONE: recorded before, by another thread perhaps;
+ *         INVALID_ARGUMENT: not a permit, a permit of another breaker, no such outcome.
+ *
+ * Thread safety: any thread, concurrently; of several records of one permit one counts. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_record(struct escope_breaker *breaker,
+                                    struct escope_permit *permit,
+                                    int32_t outcome,
+                                    struct escope_events *events);
+
+/**
+ * escope_breaker_record at a given time.
+ *
+ * @param breaker the breaker that gave the permit.
+ * @param permit  the permit.
+ * @param outcome ESCOPE_OUTCOME_SUCCESS, _FAILURE or _IGNORED.
+ * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_record.
+ *
+ * Thread safety: any thread, concurrently; of several records of one permit one counts. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_record_at(struct escope_breaker *breaker,
+                                       struct escope_permit *permit,
+                                       int32_t outcome,
+                                       struct escope_events *events,
+                                       uint64_t now_ns);
+
+/**
+ * Closes a breaker and forgets its failures. Permits given out before become stale.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param events  receives the event; may be NULL.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reset(struct escope_breaker *breaker, struct escope_events *events);
+
+/**
+ * escope_breaker_reset at a given time.
+ *
+ * @param breaker the breaker.
+ * @param events  receives the event; may be NULL.
+ * @param now_ns  the time.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reset_at(struct escope_breaker *breaker,
+                                      struct escope_events *events,
+                                      uint64_t now_ns);
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_stats_init(struct escope_breaker_stats *stats, size_t size);
+
+/**
+ * Reads a breaker's state and counters without changing it.
+ *
+ * An open breaker whose time has passed still reads open: the next acquire changes it. The counters are
+ * exact while no call is under way.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param breaker the breaker.
+ * @param stats   receives the numbers; escope_breaker_stats_init sets it up.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_snapshot(const struct escope_breaker *breaker,
+                                      struct escope_breaker_stats *stats);
+
+/**
+ * escope_breaker_snapshot at a given time.
+ *
+ * @param breaker the breaker.
+ * @param stats   receives the numbers; escope_breaker_stats_init sets it up.
+ * @param now_ns  the time.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_snapshot_at(const struct escope_breaker *breaker,
+                                         struct escope_breaker_stats *stats,
+                                         uint64_t now_ns);
+
+/* -- Rate limiter ---------------------------------------------------------------------------------------- */
+
+/** A table of token buckets, one a key. Opaque; shared by any number of threads. */
+typedef struct escope_limiter escope_limiter;
+
+/** How a limiter is made. Set it up with escope_limiter_options_init, then change what you need. */
+typedef struct escope_limiter_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** Keys that may owe tokens at the same time, 1 to 2^28; the table's memory is fixed. Default 65,536. */
+    uint64_t max_keys;
+    /** Secret of the key hash, 16 bytes, read during the call; NULL draws one. Default NULL. */
+    const uint8_t *secret;
+    /** 16, or 0 where `secret` is NULL. */
+    size_t secret_len;
+} escope_limiter_options;
+
+/**
+ * What is allowed: `tokens` every `period_ns`, and at most `burst` at once. The rate is exact, never rounded to a
+ * faster one. With burst equal to tokens, one period may see up to twice as many: the burst and the refill.
+ */
+typedef struct escope_rule {
+    /** Tokens that a period brings, 1 or more. */
+    uint64_t tokens;
+    /** Length of a period, 1 or more. */
+    uint64_t period_ns;
+    /** Tokens in a full bucket; 0 blocks everything. */
+    uint64_t burst;
+} escope_rule;
+
+/** What a check says. */
+typedef struct escope_decision {
+    /** The largest cost that would be admitted now, after this check. */
+    uint64_t remaining;
+    /** The rule's burst. */
+    uint64_t limit;
+    /** Time until the same check is admitted if nobody else comes; 0 when admitted, UINT64_MAX for NEVER. */
+    uint64_t retry_after_ns;
+    /** Time until all of the burst is available again. */
+    uint64_t reset_after_ns;
+} escope_decision;
+
+/** What a limiter has done so far, and how big it is. */
+typedef struct escope_limiter_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Checks admitted. */
+    uint64_t allowed;
+    /** Checks refused for now. */
+    uint64_t limited;
+    /** Checks whose cost is above the burst. */
+    uint64_t never;
+    /** Checks of a new key that found no place. */
+    uint64_t table_full;
+    /** Keys that the table is meant for, at least `max_keys`. */
+    uint64_t capacity;
+    /** Bytes of memory in all. */
+    uint64_t bytes;
+} escope_limiter_stats;
+
+/**
+ * Fills limiter options with the defaults.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_options_init(struct escope_limiter_options *options, size_t size);
+
+/**
+ * Makes a limiter in which every key has its full burst. All memory it will ever need is allocated here.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_limiter_free. `options` and the secret
+ * stay the caller's and are not needed after the call.
+ *
+ * @param options how it is made; NULL for the defaults.
+ * @param out     receives the limiter.
+ * @return OK; INVALID_ARGUMENT naming the option; OUT_OF_MEMORY; UNSUPPORTED on a machine without a lock-free 128-bit
+ *         atomic.
+ *
+ * Thread safety: any thread, concurrently. Never blocks; allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_new(const struct escope_limiter_options *options,
+                                 struct escope_limiter **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_limiter_free.
+ *
+ * @param limiter a limiter, or NULL.
+ * @return `limiter`.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_limiter *escope_limiter_ref(struct escope_limiter *limiter);
+
+/**
+ * Gives a reference back; the last one ends the limiter.
+ *
+ * Ownership: takes the caller's reference; using it afterwards is undefined.
+ *
+ * @param limiter a limiter; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_limiter_free(struct escope_limiter *limiter);
+
+/**
+ * Takes `cost` tokens from a key's bucket, if they are there.
+ *
+ * A key that was last checked under another rule keeps its debt as time. A refusal changes nothing.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param cost     tokens to take; 0 takes none and is admitted where any cost could be.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return OK: admitted; RATE_LIMITED; NEVER: `cost` is above the burst; TABLE_FULL: no place for a new key;
+ *         INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check(struct escope_limiter *limiter,
+                                   const void *key,
+                                   size_t key_len,
+                                   const struct escope_rule *rule,
+                                   uint64_t cost,
+                                   struct escope_decision *decision);
+
+/**
+ * escope_limiter_check at a given time.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param cost     tokens to take.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time; one that goes back is never more generous.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_at(struct escope_limiter *limiter,
+                                      const void *key,
+                                      size_t key_len,
+                                      const struct escope_rule *rule,
+                                      uint64_t cost,
+                                      struct escope_decision *decision,
+                                      uint64_t now_ns);
+
+/**
+ * Says what a check of cost 1 would say, and takes nothing.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek(const struct escope_limiter *limiter,
+                                  const void *key,
+                                  size_t key_len,
+                                  const struct escope_rule *rule,
+                                  struct escope_decision *decision);
+
+/**
+ * escope_limiter_peek at a given time.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param rule     the rule.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek_at(const struct escope_limiter *limiter,
+                                     const void *key,
+                                     size_t key_len,
+                                     const struct escope_rule *rule,
+                                     struct escope_decision *decision,
+                                     uint64_t now_ns);
+
+/**
+ * Gives a key its full burst back. A key that owes nothing stays as it is.
+ *
+ * Ownership: `key` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param key     bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len their number.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_reset(struct escope_limiter *limiter, const void *key, size_t key_len);
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_stats_init(struct escope_limiter_stats *stats, size_t size);
+
+/**
+ * Reads a limiter's counters and sizes. The counters are exact while no call is under way.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param stats   receives the numbers; escope_limiter_stats_init sets it up.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_snapshot(const struct escope_limiter *limiter,
+                                      struct escope_limiter_stats *stats);
+
+/* -- Connection pool ------------------------------------------------------------------------------------- */
+
+/** The connection that was returned last goes out first. */
+#define ESCOPE_ORDER_LIFO 0
+
+/** The connection that was returned first goes out first. */
+#define ESCOPE_ORDER_FIFO 1
+
+/** The connection is fit for the next holder. */
+#define ESCOPE_CONDITION_GOOD 0
+
+/** The connection is to be destroyed. */
+#define ESCOPE_CONDITION_BROKEN 1
+
+/** A connection pool. Opaque; shared by any number of threads of one process. */
+typedef struct escope_pool escope_pool;
+
+/**
+ * Makes a connection. It may block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns
+ * (UINT64_MAX: none). It writes the connection and returns 0, or returns another number. Any thread may call
+ * it, several at the same time. It must not throw, longjmp or check out from the same pool.
+ */
+typedef int32_t (*escope_pool_create_fn)(void *userdata, uint64_t deadline_ns, void **connection);
+
+/**
+ * Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time.
+ * It must not throw, longjmp or check out from the same pool.
+ */
+typedef void (*escope_pool_destroy_fn)(void *userdata, void *connection);
+
+/** How a pool behaves. Set it up with escope_pool_options_init, then set at least `create` and `destroy`. */
+typedef struct escope_pool_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** Makes a connection; required. */
+    escope_pool_create_fn create;
+    /** Destroys a connection; required. */
+    escope_pool_destroy_fn destroy;
+    /** First argument of both; may be NULL. It must outlive the pool and the connections on loan. */
+    void *userdata;
+    /** How long a connection above `size` stays idle before it is destroyed; 0 destroys it on return. Default 0. */
+    uint64_t overflow_ttl_ns;
+    /** Pause after a failed creation, doubling with each further one; 1 or more. Default 100 ms. */
+    uint64_t create_backoff_ns;
+    /** Longest such pause. Default 10 s. */
+    uint64_t create_backoff_cap_ns;
+    /** Connections that are kept. Default 5. */
+    uint32_t size;
+    /** Connections above `size` that a burst may add; both together 1 to 65,536. Default 10. */
+    uint32_t max_overflow;
+    /** Threads that may wait at a time, those that make a connection among them; 1 to 1,000,000. Default 10,000. */
+    uint32_t max_waiters;
+    /** ESCOPE_ORDER_LIFO (the default) or ESCOPE_ORDER_FIFO. */
+    int32_t order;
+} escope_pool_options;
+
+/**
+ * The right to use one connection until it is checked in. A plain value; it may be copied, and a copy is the
+ * same lease: of several check-ins the first one counts.
+ */
+typedef struct escope_lease {
+    /** Private. */
+    uint64_t private_pool;
+    /** Private. */
+    uint64_t private_epoch;
+    /** Private. */
+    uint32_t private_slot;
+    /** Private. */
+    uint32_t private_reserved;
+} escope_lease;
+
+/**
+ * A pool at one instant, and what it has done so far. The numbers reconcile:
+ * `requests` is the sum of `granted`, `timed_out`, `cancelled`, `exhausted`, `queue_full`, `closed`,
+ * `create_failed` and `waiting`; `granted` is the sum of `returned`, `broken` and `leased`.
+ */
+typedef struct escope_pool_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Check-outs asked for. */
+    uint64_t requests;
+    /** Connections lent. */
+    uint64_t granted;
+    /** Check-outs that ran out of time. */
+    uint64_t timed_out;
+    /** Check-outs that were given up. */
+    uint64_t cancelled;
+    /** Check-outs that did not wait and found nothing. */
+    uint64_t exhausted;
+    /** Check-outs that found too many waiting. */
+    uint64_t queue_full;
+    /** Check-outs that found the pool closed or were waiting when it was. */
+    uint64_t closed;
+    /** Check-outs that a failed creation ended. */
+    uint64_t create_failed;
+    /** Connections returned good. */
+    uint64_t returned;
+    /** Connections returned broken. */
+    uint64_t broken;
+    /** Connections made. */
+    uint64_t created;
+    /** Creations that failed. */
+    uint64_t create_errors;
+    /** Connections destroyed or being destroyed. */
+    uint64_t destroyed;
+    /** When escope_pool_maintain has something to do; UINT64_MAX for never. */
+    uint64_t next_deadline_ns;
+    /** Connections that are kept. */
+    uint32_t size;
+    /** Most connections: `size` and `max_overflow`. */
+    uint32_t capacity;
+    /** Free connections. */
+    uint32_t idle;
+    /** Connections on loan. */
+    uint32_t leased;
+    /** Connections being made. */
+    uint32_t creating;
+    /** Connections being destroyed. */
+    uint32_t closing;
+    /** Threads waiting. */
+    uint32_t waiting;
+    /** Connections above `size`. */
+    uint32_t overflow;
+    /** Creations that failed in a row. */
+    uint32_t failing;
+    /** 1 if the pool is closed, else 0. */
+    uint32_t is_closed;
+} escope_pool_stats;
+
+/**
+ * Fills pool options with the defaults, without callbacks.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_options_init(struct escope_pool_options *options, size_t size);
+
+/**
+ * Makes a pool without connections; they are made when somebody asks for one.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_pool_free. `options` stays the caller's
+ * and is not needed after the call; its `userdata` is.
+ *
+ * @param options how it behaves; `create` and `destroy` must be set.
+ * @param out     receives the pool.
+ * @return OK; INVALID_ARGUMENT naming the option; OUT_OF_MEMORY.
+ *
+ * Thread safety: any thread, concurrently. Never blocks; allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_new(const struct escope_pool_options *options,
+                              struct escope_pool **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_pool_free.
+ *
+ * @param pool a pool, or NULL.
+ * @return `pool`.
+ *
+ * Thread safety: any thread, concurrently; also in a forked child. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_pool *escope_pool_ref(struct escope_pool *pool);
+
+/**
+ * Gives a reference back; the last one closes the pool.
+ *
+ * Connections on loan stay with their holders: after the last escope_pool_free the pool may be used for
+ * escope_pool_checkin only, until the last of them is back; each is destroyed when it comes. The memory ends
+ * with the last lease. In a forked child nothing is destroyed; the child's copy of the memory is dropped.
+ *
+ * Ownership: takes the caller's reference.
+ *
+ * @param pool a pool; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference, a waiting
+ * check-out among them: escope_pool_close ends those. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+void escope_pool_free(struct escope_pool *pool);
+
+/**
+ * Lends a connection: a free one, else a new one, else the next that comes back.
+ *
+ * Threads are served in the order of their calls. A thread for which a connection is to be made runs `create`
+ * itself; the connection goes to the thread that has waited longest. A failed creation ends that thread's wait and is
+ * followed by a pause, during which only returned connections are lent. `create` is not interrupted: the call
+ * can overrun its time by what `create` takes beyond its deadline.
+ *
+ * Ownership: the connection is the caller's until escope_pool_checkin; it stays the pool's to destroy.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
+ * @param lease      receives the lease.
+ * @param connection receives what `create` made.
+ * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
+ *         QUEUE_FULL; POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. May block. A signal does not end the wait.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout(struct escope_pool *pool,
+                                   uint64_t timeout_ns,
+                                   struct escope_lease *lease,
+                                   void **connection);
+
+/**
+ * Returns a connection.
+ *
+ * It goes to the thread that has waited longest; else it is kept, or destroyed if it is broken, above the
+ * pool's size or the pool is closed. What a broken one leaves room for is made by a waiting thread, not by this
+ * one.
+ *
+ * Ownership: ends the lease; the connection must not be used any more. `lease` stays the caller's memory.
+ *
+ * @param pool      the pool.
+ * @param lease     what escope_pool_checkout gave.
+ * @param condition ESCOPE_CONDITION_GOOD or ESCOPE_CONDITION_BROKEN.
+ * @return OK; STALE_LEASE: returned before, or another pool's, and nothing happened; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkin(struct escope_pool *pool,
+                                  const struct escope_lease *lease,
+                                  int32_t condition);
+
+/**
+ * Closes a pool for good: waiting threads get POOL_CLOSED, free connections are destroyed, those on loan when
+ * they come back. Closing again does nothing.
+ *
+ * Ownership: takes nothing; the pool is still to be freed.
+ *
+ * @param pool the pool.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_close(struct escope_pool *pool);
+
+/**
+ * Does what time asks for: destroys connections above the pool's size that were idle for `overflow_ttl_ns`, and
+ * makes connections that waiting threads are owed.
+ *
+ * No program has to call it: calls and waiting threads do the same when they come by. A program that wants idle
+ * connections gone at once calls it at `next_deadline_ns`, from a timer or a thread of its own.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool             the pool.
+ * @param next_deadline_ns receives when to call it next, UINT64_MAX for not before the pool changes; may be NULL.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `create` and `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_maintain(struct escope_pool *pool,
+                                   uint64_t *next_deadline_ns);
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_stats_init(struct escope_pool_stats *stats, size_t size);
+
+/**
+ * Reads a pool's state and counters, all of one instant.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param pool  the pool.
+ * @param stats receives the numbers; escope_pool_stats_init sets it up.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy` where a close in another thread left more
+ * than it could carry at once.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_snapshot(const struct escope_pool *pool,
+                                   struct escope_pool_stats *stats);
+
+/* -- Waiting for a connection in slices ------------------------------------------------------------------ */
+
+/** A place in the queue of a pool. Opaque; belongs to one caller. */
+typedef struct escope_waiter escope_waiter;
+
+/**
+ * Lends a free connection, or gives a place in the queue at once.
+ *
+ * It neither waits nor calls `create`. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
+ * the calls of this function and of escope_pool_checkout; go on with escope_waiter_wait. With any other status
+ * `waiter` is not written.
+ *
+ * Ownership: the connection is the caller's until escope_pool_checkin. The place is the caller's; give it back with
+ * escope_waiter_free. It keeps the memory of the pool, not the pool: the last escope_pool_free ends the wait.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait from now on, over all slices, 1 or more; UINT64_MAX: for ever.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @param waiter     receives the place, if POOL_EXHAUSTED.
+ * @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout_begin(escope_pool *pool,
+                                         uint64_t timeout_ns,
+                                         escope_lease *lease,
+                                         void **connection,
+                                         struct escope_waiter **waiter);
+
+/**
+ * Waits for a connection for a while.
+ *
+ * The thread that waits also runs `create` for connections that are to be made, which can make the slice longer.
+ *
+ * Ownership: the place stays the caller's, to be freed, whatever the status.
+ *
+ * @param waiter     the place.
+ * @param slice_ns   longest wait of this call; UINT64_MAX: until the time of the check-out is up.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @return OK; POOL_EXHAUSTED: the slice is over and the place is kept; POOL_TIMEOUT: the time of the check-out is up;
+ *         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT: NULL, or
+ *         the wait has ended before, or another thread is in this call.
+ *
+ * Thread safety: any thread, one at a time; not in a signal handler. May block. A signal does not end the slice.
+ * Since: 0.1.0
+ */
+escope_status escope_waiter_wait(struct escope_waiter *waiter,
+                                 uint64_t slice_ns,
+                                 escope_lease *lease,
+                                 void **connection);
+
+/**
+ * Gives a place back. A wait that has not ended is given up, and what it was granted meanwhile goes to the next.
+ *
+ * In a forked child the place is the parent's: the child's copy stays as it is.
+ *
+ * @param waiter the place; NULL does nothing.
+ *
+ * Thread safety: any thread, once no other uses the place; not in a signal handler. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_waiter_free(struct escope_waiter *waiter);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ELIXIRSCOPE_H */

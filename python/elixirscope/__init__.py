@@ -1,0 +1,83 @@
+"""Circuit breaker, rate limiter and connection pool over the native library elixirscope.
+
+`Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library and
+holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
+
+Any thread may call anything at any time. Nothing waits but a check-out that is told to. After a fork the child has
+its own breakers and limiters and must make its own pools. The package starts no thread, logs nothing and touches
+no signal.
+"""
+
+from ._breaker_types import BreakerSnapshot, Cause, Event, Outcome, Phase
+from ._ffi import VERSION as __version__
+from .breaker import Breaker, Permit
+from .clock import Clock, ManualClock
+from .errors import (
+    AlreadyDone,
+    CircuitOpen,
+    CreateFailed,
+    Error,
+    Forked,
+    HalfOpenFull,
+    HandleClosed,
+    InvalidArgument,
+    Never,
+    OutOfMemory,
+    Panic,
+    PoolClosed,
+    PoolError,
+    PoolExhausted,
+    PoolTimeout,
+    QueueFull,
+    RateLimited,
+    Refused,
+    StaleLease,
+    Status,
+    TableFull,
+    Unsupported,
+    WrongType,
+)
+from .limiter import Decision, LimiterSnapshot, RateLimiter
+from .pool import Checkout, Pool, PoolSnapshot
+
+__all__ = [
+    "AlreadyDone",
+    "Breaker",
+    "BreakerSnapshot",
+    "Cause",
+    "Checkout",
+    "CircuitOpen",
+    "Clock",
+    "CreateFailed",
+    "Decision",
+    "Error",
+    "Event",
+    "Forked",
+    "HalfOpenFull",
+    "HandleClosed",
+    "InvalidArgument",
+    "LimiterSnapshot",
+    "ManualClock",
+    "Never",
+    "OutOfMemory",
+    "Outcome",
+    "Panic",
+    "Permit",
+    "Phase",
+    "Pool",
+    "PoolClosed",
+    "PoolError",
+    "PoolExhausted",
+    "PoolSnapshot",
+    "PoolTimeout",
+    "QueueFull",
+    "RateLimited",
+    "RateLimiter",
+    "Refused",
+    "StaleLease",
+    "Status",
+    "TableFull",
+    "Unsupported",
+    "WrongType",
+    "__version__",
+]

@@ -1,0 +1,321 @@
+"""Connection pool: lends objects that are expensive to make.
+
+The queue and the fate of every connection are the native library's. This module turns a ``with`` block into one
+check-out and one check-in, whatever happens in between.
+
+Waiting. A check-out that finds nothing free gets a place in the native queue. The main thread waits there in
+short slices and lets Python run its signal handlers in between, the place is kept; other threads, which
+Python gives no signals to, wait in one go. Either way without the interpreter lock.
+
+Interrupts. A KeyboardInterrupt can strike between any two instructions. A lease that was granted then is given
+back, and giving back one that was not granted is harmless: the native library tells a stale lease from a
+live one. So a check-out that did not end well gives its lease back without asking.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from ctypes import byref, c_int32, c_uint64, c_void_p, sizeof
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+from . import _ffi
+from ._pool_callbacks import Callbacks
+from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
+from .errors import EXCEPTIONS, Error, InvalidArgument, StaleLease, Status, exception_types, invalid, wrong_type
+
+T = TypeVar("T")
+
+_begin = _ffi.hot("escope_pool_checkout_begin")
+_checkin = _ffi.hot("escope_pool_checkin")
+
+_GOOD: Final = c_int32(0)
+_BROKEN: Final = c_int32(1)
+_ORDERS: Final = {"lifo": 0, "fifo": 1}
+_EXHAUSTED: Final = Status.POOL_EXHAUSTED
+# Errors that a creation which failed can be the cause of.
+_FOR_WANT_OF_A_CONNECTION: Final = {Status.CREATE_FAILED, Status.POOL_TIMEOUT, Status.POOL_EXHAUSTED}
+# Long enough to cost nothing, short enough for a person who presses Ctrl-C.
+_SLICE_NS: Final = 50_000_000
+# Time-outs are few. A caller that computes a new one for each call must not fill the memory with them.
+_MOST_TIMEOUTS: Final = 1024
+
+
+class PoolSnapshot(NamedTuple):
+    """A pool at one moment, and what it has counted so far.
+
+    ``next_deadline`` is when `Pool.maintain` has something to do, in seconds of CLOCK_MONOTONIC, or infinite.
+    """
+
+    size: int
+    capacity: int
+    idle: int
+    leased: int
+    creating: int
+    closing: int
+    waiting: int
+    overflow: int
+    failing: int
+    is_closed: bool
+    requests: int
+    granted: int
+    timed_out: int
+    cancelled: int
+    exhausted: int
+    queue_full: int
+    closed: int
+    create_failed: int
+    returned: int
+    broken: int
+    created: int
+    create_errors: int
+    destroyed: int
+    next_deadline: float
+
+
+class _Loan:
+    """The memory of one loan. It is used again, so nothing outside this module may keep it.
+
+    One that is not used again was cut off somewhere; it gives back what it may have been granted.
+    """
+
+    # Of the class, so that one which an interrupt left half made can go.
+    handle: _ffi.PoolHandle | None = None
+    lease_ref: Any = None
+
+    def __init__(self, handle: _ffi.PoolHandle) -> None:
+        self.handle = handle
+        self.lease_ref = byref(_ffi.Lease())
+        self.key = c_void_p()
+        self.key_ref = byref(self.key)
+        self.leave_queue()
+
+    def leave_queue(self) -> None:
+        """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
+        self.waiter = _ffi.WaiterHandle()
+        self.waiter_ref = byref(self.waiter)
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():
+            _checkin(self.handle, self.lease_ref, _BROKEN)
+
+
+class Pool(Generic[T]):
+    """Keeps up to ``size`` connections, and up to ``max_overflow`` more while there is need.
+
+    >>> from elixirscope import Pool
+    >>> import sqlite3
+    >>> pool = Pool(lambda: sqlite3.connect(":memory:"), destroy=sqlite3.Connection.close, size=2)
+    >>> with pool.checkout(timeout=5.0) as connection:
+    ...     connection.execute("select 6 * 7").fetchone()
+    (42,)
+    >>> pool.snapshot().idle
+    1
+    >>> pool.close()
+
+    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under a
+    lock: ``create`` in one that waits for a connection, not always in the one that gets it.
+
+    Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has been
+    idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the pool
+    waits ``create_backoff`` seconds, twice as long after each further one, up to ``create_backoff_cap``.
+
+    An exception that leaves the block destroys the connection if it is one of ``broken_on``, or no `Exception`
+    at all: nobody knows what state it was left in. Name the exceptions that say so to keep it after others.
+
+    Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its use
+    raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+    """
+
+    __slots__ = ("__weakref__", "_broken_on", "_callbacks", "_handle", "_idle", "_timeouts")
+
+    def __init__(
+        self,
+        create: Callable[[], T],
+        destroy: Callable[[T], object] | None = None,
+        *,
+        size: int = 5,
+        max_overflow: int = 10,
+        max_waiters: int = 10_000,
+        order: Literal["lifo", "fifo"] = "lifo",
+        overflow_ttl: float = 0.0,
+        create_backoff: float = 0.1,
+        create_backoff_cap: float = 10.0,
+        broken_on: tuple[type[BaseException], ...] = (Exception,),
+    ) -> None:
+        if not callable(create):
+            raise wrong_type("create", create, "a function that makes a connection")
+        if destroy is not None and not callable(destroy):
+            raise wrong_type("destroy", destroy, "a function that takes a connection, or None")
+        if not isinstance(order, str) or order not in _ORDERS:
+            raise invalid("order", order, "'lifo' or 'fifo'")
+        self._broken_on = exception_types("broken_on", broken_on)
+        self._callbacks: Callbacks[T] = Callbacks(create, destroy)
+        self._idle: list[_Loan] = []
+        self._timeouts: dict[object, c_uint64] = {}
+        native = self._callbacks.native()
+        options = _ffi.PoolOptions(
+            struct_size=sizeof(_ffi.PoolOptions),
+            create=native[0],
+            destroy=native[1],
+            overflow_ttl_ns=nanoseconds("overflow_ttl", overflow_ttl),
+            create_backoff_ns=nanoseconds("create_backoff", create_backoff),
+            create_backoff_cap_ns=nanoseconds("create_backoff_cap", create_backoff_cap),
+            size=unsigned("size", size, 32),
+            max_overflow=unsigned("max_overflow", max_overflow, 32),
+            max_waiters=unsigned("max_waiters", max_waiters, 32),
+            order=_ORDERS[order],
+        )
+        handle = _ffi.PoolHandle()
+        handle.callbacks = native
+        _ffi.check(_ffi.api.escope_pool_new(byref(options), byref(handle)))
+        self._handle = handle
+
+    def checkout(self, timeout: float | None = 5.0) -> Checkout[T]:
+        """A context manager that lends a connection.
+
+        Entering waits up to ``timeout`` seconds; with 0 it takes a free connection or makes one but waits for
+        nobody's return; with ``None`` it waits for ever. It raises `PoolTimeout`, `PoolExhausted`,
+        `PoolClosed`, `QueueFull` or `CreateFailed`.
+        """
+        try:
+            limit = self._timeouts[timeout]
+        except (KeyError, TypeError):
+            limit = self._new_timeout(timeout)
+        return Checkout(self, limit)
+
+    def maintain(self) -> float | None:
+        """Does what time has made due: destroys idle overflow, tries creations again.
+
+        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants this
+        to be called now and then; threads that wait do it by themselves.
+        """
+        deadline_ns = c_uint64()
+        self._check(_ffi.api.escope_pool_maintain(self._handle, byref(deadline_ns)))
+        if deadline_ns.value == FOREVER_NS:
+            return None
+        return seconds(max(0, deadline_ns.value - _ffi.api.escope_clock_now_ns()))
+
+    def close(self) -> None:
+        """Closes the pool for good, also a second time.
+
+        Idle connections are destroyed now, those on loan when they come back; who waits gets `PoolClosed`.
+        """
+        self._check(_ffi.api.escope_pool_close(self._handle))
+
+    def __enter__(self) -> Pool[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def snapshot(self) -> PoolSnapshot:
+        """The pool now."""
+        stats = _ffi.PoolStats(struct_size=sizeof(_ffi.PoolStats))
+        self._check(_ffi.api.escope_pool_snapshot(self._handle, byref(stats)))
+        values = {name: getattr(stats, name) for name in PoolSnapshot._fields if name != "next_deadline"}
+        values["is_closed"] = bool(stats.is_closed)
+        return PoolSnapshot(**values, next_deadline=seconds(stats.next_deadline_ns))
+
+    def _new_timeout(self, timeout: object) -> c_uint64:
+        limit = c_uint64(timeout_ns("timeout", timeout))
+        if len(self._timeouts) >= _MOST_TIMEOUTS:
+            self._timeouts.clear()
+        self._timeouts[timeout] = limit
+        return limit
+
+    def _wait(self, loan: _Loan, status: int, limit: c_uint64) -> None:
+        """Goes on with a check-out that got nothing at once."""
+        if limit.value == 0:
+            # No place in the queue for who does not wait; the library says so, and has another function for it.
+            status = _ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref)
+        elif status == _EXHAUSTED:
+            is_main = threading.current_thread() is threading.main_thread()
+            slice_ns = _SLICE_NS if is_main else FOREVER_NS
+            while status == _EXHAUSTED:
+                self._callbacks.raise_interrupt()
+                status = _ffi.blocking.escope_waiter_wait(loan.waiter, slice_ns, loan.lease_ref, loan.key_ref)
+        self._check(status)
+        loan.leave_queue()
+
+    def _check(self, status: int) -> None:
+        """Raises what a callback had to keep, or what the status says."""
+        self._callbacks.raise_interrupt()
+        if status < 0:
+            error: Error = _ffi.error(status)
+        elif status > 0:
+            error = EXCEPTIONS[Status(status)](_ffi.text(status))
+        else:
+            return
+        if error.status in _FOR_WANT_OF_A_CONNECTION:
+            raise error from self._callbacks.last_failure
+        raise error
+
+    def _condition(self, kind: type[BaseException]) -> c_int32:
+        broken = issubclass(kind, self._broken_on) or not issubclass(kind, Exception)
+        return _BROKEN if broken else _GOOD
+
+
+class Checkout(Generic[T]):
+    """One loan after the other, each from entering to leaving. For one thread at a time."""
+
+    __slots__ = ("_limit", "_loan", "_pool", "_returned")
+
+    def __init__(self, pool: Pool[T], limit: c_uint64) -> None:
+        self._pool = pool
+        self._limit = limit
+        self._loan: _Loan | None = None
+        self._returned = False
+
+    def __enter__(self) -> T:
+        if self._loan is not None:
+            raise InvalidArgument("this check-out is entered already; call Pool.checkout() for another connection")
+        pool = self._pool
+        idle = pool._idle
+        loan = idle.pop() if idle else _Loan(pool._handle)
+        limit = self._limit
+        try:
+            status = _begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
+            if status:
+                pool._wait(loan, status, limit)
+            self._loan = loan
+            self._returned = False
+            return pool._callbacks.connections[loan.key.value]  # type: ignore[index]
+        except BaseException:
+            self._loan = None
+            loan.leave_queue()
+            _checkin(pool._handle, loan.lease_ref, _GOOD)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        loan = self._held()
+        self._loan = None
+        if self._returned:
+            return
+        pool = self._pool
+        status = _checkin(pool._handle, loan.lease_ref, _GOOD if kind is None else pool._condition(kind))
+        if status or pool._callbacks.interrupts:
+            pool._check(status)
+        pool._idle.append(loan)
+
+    def checkin(self, *, broken: bool = False) -> None:
+        """Returns the connection before the block ends; it must not be used any more.
+
+        ``broken`` has it destroyed. A second time raises `StaleLease`.
+        """
+        loan = self._held()
+        status = _checkin(self._pool._handle, loan.lease_ref, _BROKEN if broken else _GOOD)
+        self._returned = True
+        self._pool._check(status)
+
+    def _held(self) -> _Loan:
+        if self._loan is None:
+            raise StaleLease("this check-out holds no connection: it was left before, or never entered")
+        return self._loan

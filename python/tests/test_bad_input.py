@@ -1,0 +1,244 @@
+"""Nonsense gets an error that names the argument, its value and what is allowed; nothing dies, nothing leaks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from elixirscope import (
+    Breaker,
+    Checkout,
+    CircuitOpen,
+    HandleClosed,
+    InvalidArgument,
+    ManualClock,
+    Outcome,
+    Pool,
+    RateLimiter,
+    StaleLease,
+    WrongType,
+)
+
+HUGE = 2**64
+BAD_TIMES: list[Any] = [-1, -0.001, math.nan, -math.inf, 1e12, 10**300, HUGE, "1", None, 1j, [1]]
+BAD_COUNTS: list[Any] = [-1, 2**32, HUGE, 10**300, 1.5, "1", None, math.nan, [1]]
+
+
+def refused(argument: str, value: object, function: Callable[[], object]) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as problem:
+        function()
+    message = str(problem.value)
+    assert f"`{argument}`" in message, message
+    assert repr(value) in message, message
+    assert "allowed is" in message, message
+    return problem.value
+
+
+@pytest.mark.parametrize("value", [*BAD_TIMES, math.inf])
+@pytest.mark.parametrize("argument", ["open_for", "probe_lease"])
+def test_times_of_a_breaker(argument: str, value: Any) -> None:
+    refused(argument, value, lambda: Breaker(**{argument: value}))
+
+
+@pytest.mark.parametrize("value", BAD_COUNTS)
+@pytest.mark.parametrize("argument", ["failure_threshold", "half_open_permits", "successes_to_close"])
+def test_counts_of_a_breaker(argument: str, value: Any) -> None:
+    refused(argument, value, lambda: Breaker(**{argument: value}))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("failure_threshold", 0), ("half_open_permits", 0), ("half_open_permits", 65), ("successes_to_close", 2)],
+)
+def test_what_the_rules_of_a_breaker_forbid(argument: str, value: int) -> None:
+    refused(argument, value, lambda: Breaker(**{argument: value}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [Exception, (int,), ("ValueError",), None, [ValueError]])
+@pytest.mark.parametrize("argument", ["failures", "ignored"])
+def test_exception_types_of_a_breaker(argument: str, value: Any) -> None:
+    refused(argument, value, lambda: Breaker(**{argument: value}))
+
+
+def test_an_outcome_is_a_member() -> None:
+    permit = Breaker().acquire()
+    refused("outcome", 7, lambda: permit.record(7))  # type: ignore[arg-type]
+    assert permit.record(Outcome.SUCCESS) == 0
+
+
+def test_generators_are_not_guarded() -> None:
+    def numbers() -> Any:
+        yield 1
+
+    async def later() -> Any:
+        yield 1
+
+    for function in (numbers, later):
+        refused("function", function, lambda function=function: Breaker()(function))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("reading", [-1, HUGE, 1.5, "now", None])
+def test_a_clock_gives_nanoseconds(reading: Any) -> None:
+    breaker = Breaker(clock=lambda: reading)
+    limiter = RateLimiter(clock=lambda: reading)
+    refused("clock", reading, lambda: breaker.call(len, ""))
+    refused("clock", reading, lambda: breaker.snapshot())
+    refused("clock", reading, lambda: limiter.check("a", 1, 1))
+    refused("clock", reading, lambda: limiter.peek("a", 1, 1))
+
+
+def test_a_manual_clock_goes_forward() -> None:
+    clock = ManualClock(5)
+    refused("seconds", -1.0, lambda: clock.advance(-1.0))
+    assert clock() == 5
+
+
+def test_the_end_of_time_is_a_time() -> None:
+    clock = ManualClock(2**64 - 1)
+    breaker, limiter = Breaker(failure_threshold=1, clock=clock), RateLimiter(clock=clock)
+    for _ in range(3):
+        limiter.check("a", 1, 1)
+        with pytest.raises((ZeroDivisionError, CircuitOpen)), breaker:
+            raise ZeroDivisionError
+    clock.now_ns = 0
+    with pytest.raises(CircuitOpen), breaker:
+        pytest.fail("a breaker that opened at the end of time ran its block")
+    assert not limiter.check("a", 1, 1)
+
+
+@pytest.mark.parametrize("value", BAD_TIMES + [math.inf])
+def test_windows(value: Any) -> None:
+    refused("window", value, lambda: RateLimiter().check("a", 1, value))
+    refused("window", value, lambda: RateLimiter().peek("a", 1, value))
+
+
+@pytest.mark.parametrize("value", [-1, HUGE, 10**300, 1.5, "1", None, [1]])
+def test_limits_bursts_costs_and_sizes(value: Any) -> None:
+    limiter = RateLimiter()
+    refused("limit", value, lambda: limiter.check("a", value, 60))
+    refused("cost", value, lambda: limiter.check("a", 1, 60, cost=value))
+    refused("max_keys", value, lambda: RateLimiter(max_keys=value))
+    if value is not None:
+        refused("burst", value, lambda: limiter.check("a", 1, 60, burst=value))
+    assert limiter.snapshot().allowed == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "window", "burst"), [(0, 60, None), (1, 0, None), (2**64 - 1, 1e-9, None), (1, 1e10, 2**63)]
+)
+def test_what_the_rules_of_a_limiter_forbid(limit: int, window: float, burst: int | None) -> None:
+    limiter = RateLimiter()
+    with pytest.raises(InvalidArgument, match=r"`\w+` is \d+, allowed is"):
+        limiter.check("a", limit, window, burst=burst)
+
+
+@pytest.mark.parametrize("value", [0, 2**63])
+def test_a_table_has_a_sane_size(value: int) -> None:
+    refused("max_keys", value, lambda: RateLimiter(max_keys=value))
+
+
+@pytest.mark.parametrize("value", [None, 1, 1.5, ["a"], ("a", 1), bytearray(b"a"), "\ud800"])
+def test_keys(value: Any) -> None:
+    limiter = RateLimiter()
+    for function in (limiter.check, limiter.require, limiter.peek):
+        refused("key", value, lambda function=function: function(value, 1, 60))  # type: ignore[misc]
+    refused("key", value, lambda: limiter.reset(value))
+
+
+def test_secrets() -> None:
+    refused("secret", "0123456789abcdef", lambda: RateLimiter(secret="0123456789abcdef"))  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="allowed is 16"):
+        RateLimiter(secret=b"short")
+
+
+@pytest.mark.parametrize("value", BAD_COUNTS)
+@pytest.mark.parametrize("argument", ["size", "max_overflow", "max_waiters"])
+def test_counts_of_a_pool(argument: str, value: Any) -> None:
+    refused(argument, value, lambda: Pool(object, **{argument: value}))
+
+
+@pytest.mark.parametrize("value", [*BAD_TIMES, math.inf])
+@pytest.mark.parametrize("argument", ["overflow_ttl", "create_backoff", "create_backoff_cap"])
+def test_times_of_a_pool(argument: str, value: Any) -> None:
+    refused(argument, value, lambda: Pool(object, **{argument: value}))
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("size", {"size": 0, "max_overflow": 0}),
+        ("size", {"size": 65_537}),
+        ("max_overflow", {"max_overflow": 65_537}),
+        ("max_waiters", {"max_waiters": 1_000_001}),
+        ("create_backoff_ns", {"create_backoff": 0}),
+        ("create_backoff_cap_ns", {"create_backoff": 2.0, "create_backoff_cap": 1.0}),
+    ],
+)
+def test_what_the_rules_of_a_pool_forbid(argument: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match=f"`{argument}` is .*, allowed is"):
+        Pool(object, **options)
+
+
+def test_functions_and_orders_of_a_pool() -> None:
+    refused("create", 1, lambda: Pool(1))  # type: ignore[arg-type]
+    refused("destroy", 1, lambda: Pool(object, 1))  # type: ignore[arg-type]
+    for order in ("random", 0, None, ["lifo"]):
+        refused("order", order, lambda order=order: Pool(object, order=order))  # type: ignore[misc]
+    refused("broken_on", OSError, lambda: Pool(object, broken_on=OSError))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [value for value in BAD_TIMES if value is not None])
+def test_timeouts(value: Any) -> None:
+    refused("timeout", value, lambda: Pool(object).checkout(timeout=value))
+
+
+def test_a_type_that_is_not_allowed_is_a_type_error_too() -> None:
+    with pytest.raises(TypeError) as problem:
+        Breaker(failure_threshold="5")  # type: ignore[arg-type]
+    assert isinstance(problem.value, WrongType)
+    assert isinstance(problem.value, ValueError)
+
+
+def test_closed_objects_say_so() -> None:
+    breaker, limiter = Breaker(), RateLimiter()
+    with breaker:
+        breaker.close()
+    limiter.close()
+    uses: list[Callable[[], object]] = [
+        lambda: breaker.call(len, ""),
+        breaker.__enter__,
+        breaker.acquire,
+        breaker.snapshot,
+        breaker.reset,
+        lambda: limiter.check("a", 1, 1),
+        lambda: limiter.peek("a", 1, 1),
+        lambda: limiter.reset("a"),
+        limiter.snapshot,
+    ]
+    for use in uses:
+        with pytest.raises(HandleClosed, match="closed"):
+            use()
+    breaker.close()
+    limiter.close()
+
+
+def test_a_check_out_is_entered_and_left_in_turn() -> None:
+    pool = Pool(object)
+    loan: Checkout[object] = pool.checkout()
+    with pytest.raises(StaleLease):
+        loan.__exit__(None, None, None)
+    with loan, pytest.raises(InvalidArgument, match="entered"):
+        loan.__enter__()
+    with pytest.raises(StaleLease):
+        loan.__exit__(None, None, None)
+    assert pool.snapshot().leased == 0
+
+
+def test_a_failed_constructor_is_quiet_when_it_goes(recwarn: pytest.WarningsRecorder) -> None:
+    for make in (lambda: Breaker(failure_threshold=0), lambda: RateLimiter(max_keys=0), lambda: Pool(object, size=-1)):
+        with pytest.raises(InvalidArgument):
+            make()
+    assert not recwarn.list

@@ -1,0 +1,138 @@
+"""After a fork, and in several threads that close what others use."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import pytest
+
+from elixirscope import Breaker, Error, Forked, HandleClosed, ManualClock, Phase, Pool, RateLimiter
+
+
+def in_child(function: Callable[[], object]) -> object:
+    """What ``function`` gives in a forked child, which then ends as children of multiprocessing do."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def run(answer: Connection) -> None:
+        try:
+            answer.send(function())
+        except Exception as problem:
+            answer.send(problem)
+
+    child = context.Process(target=run, args=(sender,))
+    child.start()
+    answer = receiver.recv()
+    child.join()
+    assert child.exitcode == 0
+    return answer
+
+
+def test_a_child_has_its_own_breaker_and_limiter() -> None:
+    breaker, limiter = Breaker(failure_threshold=1), RateLimiter(clock=ManualClock())
+
+    def use() -> object:
+        try:
+            with breaker:
+                raise OSError
+        except OSError:
+            pass
+        return breaker.phase, [limiter.check("a", 2, 60).allowed for _ in range(3)]
+
+    assert in_child(use) == (Phase.OPEN, [True, True, False])
+    assert breaker.phase is Phase.CLOSED
+    assert limiter.check("a", 2, 60).remaining == 1
+
+
+def test_a_pool_stays_with_its_process() -> None:
+    destroyed: list[int] = []
+    pool = Pool(os.getpid, destroyed.append, size=2)
+    with pool.checkout():
+        pass
+    uses: list[Callable[[], object]] = [
+        lambda: pool.checkout().__enter__(),
+        lambda: pool.checkout(timeout=0).__enter__(),
+        pool.snapshot,
+        pool.maintain,
+        pool.close,
+    ]
+    for use in uses:
+        problem = in_child(use)
+        assert isinstance(problem, Forked), problem
+        assert "parent" in str(problem)
+    with pool.checkout() as parent:
+        assert parent == os.getpid()
+    assert destroyed == []
+    assert pool.snapshot().created == 1
+
+
+def test_a_child_may_drop_a_pool_and_make_its_own() -> None:
+    pools = [Pool(os.getpid, lambda _: pytest.fail("a child destroyed a connection of its parent"), size=2)]
+    with pools[0].checkout():
+
+        def use() -> object:
+            pools.clear()
+            with Pool(os.getpid).checkout() as own:
+                return own == os.getpid()
+
+        assert in_child(use) is True
+        assert pools[0].snapshot().leased == 1
+    pools[0].checkout().__enter__()
+    del pools[0]._callbacks._destroy
+
+
+def test_a_child_that_waits_in_the_parent_is_refused() -> None:
+    pool = Pool(object, size=1, max_overflow=0)
+    stop = threading.Event()
+
+    def wait_and_see() -> None:
+        while not stop.is_set():
+            try:
+                with pool.checkout(timeout=0.01):
+                    pass
+            except Error:
+                pass
+
+    threads = [threading.Thread(target=wait_and_see) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    # The children are forked while other threads hold or want the pool's locks.
+    for _ in range(20):
+        assert isinstance(in_child(pool.snapshot), Forked)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert pool.snapshot().leased == 0
+
+
+@pytest.mark.parametrize("make", [Breaker, RateLimiter])
+def test_closing_while_others_use_it_is_safe(make: Callable[[], Breaker | RateLimiter]) -> None:
+    for _ in range(20):
+        thing = make()
+        begin = threading.Barrier(4)
+        ends: list[BaseException] = []
+
+        def use(thing: Breaker | RateLimiter = thing, begin: threading.Barrier = begin) -> None:
+            begin.wait()
+            try:
+                while True:
+                    if isinstance(thing, Breaker):
+                        with thing:
+                            pass
+                    else:
+                        thing.check("a", 1000, 1)
+            except HandleClosed as problem:
+                ends.append(problem)  # noqa: B023
+
+        threads = [threading.Thread(target=use) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        begin.wait()
+        thing.close()
+        for thread in threads:
+            thread.join()
+        assert len(ends) == 3

@@ -1,0 +1,299 @@
+//! Where threads sit while they wait for a connection, and where work for them is left.
+//!
+//! A wait ends by a *wake*, a note at the waiter's seat: it is written whether or not the thread sleeps already, so none
+//! can be lost. The seat is taken before the core is asked, since the wake may come before the answer; its
+//! token carries a sequence number, so that a late wake for an earlier sitter is told from one for this one.
+//!
+//! A *chore* is a creation that the core asked of a thread which should not do it: one that returns a
+//! connection must not pay for making the next. It is left here and a sleeping waiter is nudged to take it,
+//! since it waits for that connection anyway. The *alarm* is the time at which the core wants `maintain` called, which
+//! a sleeping waiter does as well: the library has no thread of its own.
+//!
+//! Invariant: while a chore lies here or an alarm is set, and somebody sleeps, one sleeper has been nudged since.
+//! Whoever leaves passes the nudge on.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::pool::WakeOutcome;
+use crate::sync::monotonic_ns;
+
+/// A creation to be carried out by whoever has time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chore {
+    /// Slot number.
+    pub slot: u32,
+    /// Epoch to report with.
+    pub epoch: u64,
+}
+
+/// Why a waiting thread got up.
+#[derive(Debug)]
+pub enum Turn {
+    /// Its wait has ended.
+    Ended(WakeOutcome),
+    /// There is a creation to carry out.
+    Do(Chore),
+    /// The core wants `maintain` called.
+    Alarm,
+    /// Its own time is up.
+    DeadlinePassed,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    sitting: u32,
+    note: Option<WakeOutcome>,
+    asleep: bool,
+    nudged: bool,
+    bell: Arc<Condvar>,
+}
+
+#[derive(Debug)]
+struct State {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    chores: VecDeque<Chore>,
+    alarm_ns: u64,
+    closed: bool,
+}
+
+/// The desk of one pool.
+#[derive(Debug)]
+pub struct Desk(Mutex<State>);
+
+/// A thread's seat, at a desk that it borrows or keeps alive; leaves when dropped.
+#[derive(Debug)]
+pub struct Seat<D: Deref<Target = Desk>> {
+    desk: D,
+    place: u32,
+    sitting: u32,
+}
+
+impl Desk {
+    /// A desk where nobody sits.
+    pub fn new() -> Self {
+        Self(Mutex::new(State {
+            places: Vec::new(),
+            free: Vec::new(),
+            chores: VecDeque::new(),
+            alarm_ns: u64::MAX,
+            closed: false,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic halfway through a change runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a seat. Its condition variable is kept for the next sitter, so only new ones allocate.
+    pub fn sit(&self) -> Seat<&Desk> {
+        let mut state = self.lock();
+        let place = state.free.pop().unwrap_or_else(|| {
+            state.places.push(Place::default());
+            (state.places.len() - 1) as u32
+        });
+        let seat = &mut state.places[place as usize];
+        seat.sitting = seat.sitting.wrapping_add(1);
+        seat.note = None;
+        Seat { desk: self, place, sitting: seat.sitting }
+    }
+
+    /// Leaves the outcome of a wait at the seat with this token; nothing happens if its sitter has left.
+    pub fn wake(&self, token: u64, outcome: WakeOutcome) {
+        let (place, sitting) = (token as u32, (token >> 32) as u32);
+        let mut state = self.lock();
+        let bell = match state.places.get_mut(place as usize) {
+            Some(seat) if seat.sitting == sitting => {
+                seat.note = Some(outcome);
+                Arc::clone(&seat.bell)
+            }
+            _ => return,
+        };
+        drop(state);
+        bell.notify_one();
+    }
+
+    /// Leaves a creation for a waiter. A closed desk gives it back: nobody will come for it.
+    pub fn leave_chore(&self, chore: Chore) -> Result<(), Chore> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(chore);
+        }
+        state.chores.push_back(chore);
+        state.nudge();
+        Ok(())
+    }
+
+    /// Takes a creation that nobody has begun.
+    pub fn take_chore(&self) -> Option<Chore> {
+        self.lock().chores.pop_front()
+    }
+
+    /// Asks for `maintain` at `at_ns`, unless it is asked for earlier already.
+    pub fn set_alarm(&self, at_ns: u64) {
+        let mut state = self.lock();
+        if at_ns < state.alarm_ns {
+            state.alarm_ns = at_ns;
+            state.nudge();
+        }
+    }
+
+    /// Takes no chores from now on and gives back those that nobody has begun.
+    pub fn close(&self) -> VecDeque<Chore> {
+        let mut state = self.lock();
+        state.closed = true;
+        std::mem::take(&mut state.chores)
+    }
+}
+
+impl State {
+    fn nudge(&mut self) {
+        if let Some(seat) = self.places.iter_mut().find(|seat| seat.asleep && !seat.nudged) {
+            seat.nudged = true;
+            seat.bell.notify_one();
+        }
+    }
+}
+
+impl<D: Deref<Target = Desk>> Seat<D> {
+    /// What names this sitting in a wake.
+    pub fn token(&self) -> u64 {
+        u64::from(self.sitting) << 32 | u64::from(self.place)
+    }
+
+    /// Sleeps until there is something to do. Whatever came before the call counts. `u64::MAX` is no deadline.
+    pub fn next(&self, deadline_ns: u64) -> Turn {
+        let place = self.place as usize;
+        let mut state = self.desk.lock();
+        loop {
+            if let Some(outcome) = state.places[place].note.take() {
+                return Turn::Ended(outcome);
+            }
+            let now_ns = monotonic_ns();
+            if now_ns >= deadline_ns {
+                return Turn::DeadlinePassed;
+            }
+            if let Some(chore) = state.chores.pop_front() {
+                return Turn::Do(chore);
+            }
+            if now_ns >= state.alarm_ns {
+                state.alarm_ns = u64::MAX;
+                return Turn::Alarm;
+            }
+            let until_ns = deadline_ns.min(state.alarm_ns);
+            let bell = Arc::clone(&state.places[place].bell);
+            state.places[place].asleep = true;
+            // std waits by CLOCK_MONOTONIC and sleeps on when a signal interrupts it.
+            state = if until_ns == u64::MAX {
+                bell.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let time = Duration::from_nanos(until_ns - now_ns);
+                bell.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+            };
+            let seat = &mut state.places[place];
+            seat.asleep = false;
+            seat.nudged = false;
+        }
+    }
+}
+
+impl Seat<&Desk> {
+    /// The same seat, with another hold on the same desk.
+    pub fn held_by<D: Deref<Target = Desk>>(self, desk: D) -> Seat<D> {
+        debug_assert!(std::ptr::eq(self.desk, &*desk));
+        let (place, sitting) = (self.place, self.sitting);
+        std::mem::forget(self);
+        Seat { desk, place, sitting }
+    }
+}
+
+impl<D: Deref<Target = Desk>> Drop for Seat<D> {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        state.free.push(self.place);
+        if !state.chores.is_empty() || state.alarm_ns != u64::MAX {
+            state.nudge();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHORE: Chore = Chore { slot: 3, epoch: 9 };
+
+    #[test]
+    fn a_wake_before_the_sleep_is_remembered() {
+        let desk = Desk::new();
+        let seat = desk.sit();
+        desk.wake(seat.token(), WakeOutcome::TimedOut);
+        assert!(matches!(seat.next(u64::MAX), Turn::Ended(WakeOutcome::TimedOut)));
+    }
+
+    #[test]
+    fn a_late_wake_is_not_for_the_next_sitter() {
+        let desk = Desk::new();
+        let token = desk.sit().token();
+        let seat = desk.sit();
+        assert_eq!(token as u32, seat.token() as u32, "the place is taken again");
+        desk.wake(token, WakeOutcome::Closed);
+        assert!(matches!(seat.next(0), Turn::DeadlinePassed));
+    }
+
+    #[test]
+    fn a_chore_waits_for_somebody_and_a_closed_desk_takes_none() {
+        let desk = Desk::new();
+        assert_eq!(desk.leave_chore(CHORE), Ok(()));
+        assert!(matches!(desk.sit().next(u64::MAX), Turn::Do(CHORE)));
+        assert_eq!(desk.take_chore(), None);
+        assert_eq!(desk.leave_chore(CHORE), Ok(()));
+        assert_eq!(desk.close(), [CHORE]);
+        assert_eq!(desk.leave_chore(CHORE), Err(CHORE));
+    }
+
+    #[test]
+    fn the_earliest_alarm_rings_once() {
+        let desk = Desk::new();
+        desk.set_alarm(5);
+        desk.set_alarm(u64::MAX - 1);
+        let seat = desk.sit();
+        assert!(matches!(seat.next(u64::MAX), Turn::Alarm));
+        desk.wake(seat.token(), WakeOutcome::Closed);
+        assert!(matches!(seat.next(u64::MAX), Turn::Ended(_)));
+    }
+
+    /// Of two sleepers one is nudged for a chore; when that one leaves with a wake instead, the other gets it.
+    #[test]
+    fn who_leaves_passes_the_nudge_on() {
+        let desk = Desk::new();
+        let sleepers = |wanted: usize| {
+            while desk.lock().places.iter().filter(|place| place.asleep).count() < wanted {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            let first = desk.sit();
+            let token = first.token();
+            let second = desk.sit();
+            let first = scope.spawn(move || assert!(matches!(first.next(u64::MAX), Turn::Ended(_))));
+            sleepers(1);
+            let second = scope.spawn(move || assert!(matches!(second.next(u64::MAX), Turn::Do(CHORE))));
+            sleepers(2);
+            {
+                // Both at once, as two threads could: the first sleeper finds its wake and must not take the nudge
+                // with it.
+                let mut state = desk.lock();
+                state.chores.push_back(CHORE);
+                state.nudge();
+                state.places[token as u32 as usize].note = Some(WakeOutcome::Closed);
+            }
+            first.join().expect("the first sleeper was woken");
+            second.join().expect("the second sleeper got the chore");
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! A check-out for programs that cannot sleep through: an interpreter that must run its signal handlers now and
+//! then, an event loop with a thread to spare.
+//!
+//! Giving up and asking again would cost the caller its place in the queue, so the place is an object of
+//! its own: begin, wait in slices of any length, free.
+
+use std::ffi::c_void;
+use std::ops::Deref;
+use std::sync::{Mutex, TryLockError};
+
+use super::desk::Desk;
+use super::edge::{Asked, Edge, NoConnection, Place};
+use super::fork::Generation;
+use super::{at_home, escope_lease, escope_pool, foreign, lend, no_connection};
+use crate::capi::boundary::{Out, guarded, input, invalid};
+use crate::capi::handle;
+use crate::capi::status::escope_status;
+use crate::status::Status;
+use crate::sync::monotonic_ns;
+
+/// A place in the queue of a pool. Opaque; belongs to one caller.
+pub struct escope_waiter {
+    // Beside the pool, whose memory a forked child may have dropped.
+    home: Generation,
+    /// `None` once the wait has ended.
+    place: Mutex<Option<Place<Kept>>>,
+    pool: Kept,
+}
+
+/// A reference to the memory of a pool, and through it a hold on the pool's desk.
+struct Kept(*mut escope_pool);
+
+// SAFETY: a pool may be used and given up by any thread.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    /// # Safety
+    /// `pool` is a live handle.
+    unsafe fn new(pool: *mut escope_pool) -> Self {
+        // SAFETY: the caller's contract.
+        Self(unsafe { handle::share(pool) })
+    }
+
+    fn edge(&self) -> &Edge {
+        // SAFETY: this reference keeps the memory alive.
+        unsafe { &(*self.0).edge }
+    }
+}
+
+impl Deref for Kept {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.edge().desk
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: the reference of `new`.
+        unsafe { handle::release(self.0) };
+    }
+}
+
+/// Lends a free connection, or gives a place in the queue at once.
+///
+/// It neither waits nor calls `create`. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
+/// the calls of this function and of escope_pool_checkout; go on with escope_waiter_wait. With any other status
+/// `waiter` is not written.
+///
+/// Ownership: the connection is the caller's until escope_pool_checkin. The place is the caller's; give it back with
+/// escope_waiter_free. It keeps the memory of the pool, not the pool: the last escope_pool_free ends the wait.
+///
+/// @param pool       the pool.
+/// @param timeout_ns longest wait from now on, over all slices, 1 or more; UINT64_MAX: for ever.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @param waiter     receives the place, if POOL_EXHAUSTED.
+/// @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
+///
+/// Thread safety: any thread, concurrently; not in a signal handler. Never blocks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_pool_checkout_begin(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    waiter: *mut *mut escope_waiter,
+) -> escope_status {
+    guarded(|| {
+        // SAFETY: the caller gives a live handle and writable places, or NULL.
+        let (this, lease, connection, waiter) = unsafe {
+            (
+                at_home(pool)?,
+                Out::required(lease, "lease")?,
+                Out::required(connection, "connection")?,
+                Out::required(waiter, "waiter")?,
+            )
+        };
+        if timeout_ns == 0 {
+            return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
+        }
+        match this.edge.begin(timeout_ns) {
+            Asked::Lent(granted) => {
+                // SAFETY: the handle is alive.
+                unsafe { lend(pool, granted, this.edge.lent(granted).1, &lease, &connection) };
+                Ok(Status::Ok)
+            }
+            Asked::Queued(place) => {
+                // SAFETY: the handle is alive.
+                let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
+                let place = Mutex::new(Some(place.held_by(desk)));
+                waiter.set(handle::give(escope_waiter { home: this.home, place, pool }));
+                Ok(Status::PoolExhausted)
+            }
+            Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
+        }
+    })
+}
+
+/// Waits for a connection for a while.
+///
+/// The thread that waits also runs `create` for connections that are to be made, which can make the slice longer.
+///
+/// Ownership: the place stays the caller's, to be freed, whatever the status.
+///
+/// @param waiter     the place.
+/// @param slice_ns   longest wait of this call; UINT64_MAX: until the time of the check-out is up.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @return OK; POOL_EXHAUSTED: the slice is over and the place is kept; POOL_TIMEOUT: the time of the check-out is up;
+///         POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT: NULL, or
+///         the wait has ended before, or another thread is in this call.
+///
+/// Thread safety: any thread, one at a time; not in a signal handler. May block. A signal does not end the slice.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_waiter_wait(
+    waiter: *mut escope_waiter,
+    slice_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+) -> escope_status {
+    guarded(|| {
+        // SAFETY: the caller gives a live place and writable places, or NULL.
+        let (this, lease, connection): (&escope_waiter, _, _) = unsafe {
+            (
+                input(waiter, "waiter")?,
+                Out::required(lease, "lease")?,
+                Out::required(connection, "connection")?,
+            )
+        };
+        if !this.home.is_current() {
+            return Err(foreign());
+        }
+        let mut place = match this.place.try_lock() {
+            Ok(place) => place,
+            // A panic left the place as it was.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(invalid("waiter", "one that another thread waits at", "one thread at a time"));
+            }
+        };
+        let Some(waiting) = place.as_ref() else {
+            return Err(invalid("waiter", "one whose wait has ended", "one that waits"));
+        };
+        let Some(ended) = this.pool.edge().resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
+            return Ok(Status::PoolExhausted);
+        };
+        *place = None;
+        let (granted, made) = match ended {
+            Ok(lent) => lent,
+            Err(reason) => return no_connection(reason),
+        };
+        // SAFETY: the waiter keeps the pool alive.
+        unsafe { lend(this.pool.0, granted, made, &lease, &connection) };
+        Ok(Status::Ok)
+    })
+}
+
+/// Gives a place back. A wait that has not ended is given up, and what it was granted meanwhile goes to the next.
+///
+/// In a forked child the place is the parent's: the child's copy stays as it is.
+///
+/// @param waiter the place; NULL does nothing.
+///
+/// Thread safety: any thread, once no other uses the place; not in a signal handler. Never blocks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
+    guarded(|| {
+        if waiter.is_null() {
+            return Ok(Status::Ok);
+        }
+        // SAFETY: the caller gives a live place.
+        let this: &escope_waiter = unsafe { input(waiter, "waiter") }?;
+        if !this.home.is_current() {
+            return Ok(Status::Ok);
+        }
+        let place = this.place.lock().map_or_else(|poisoned| poisoned.into_inner().take(), |mut p| p.take());
+        if let Some(place) = place {
+            this.pool.edge().give_up(&place);
+        }
+        // SAFETY: the reference of `escope_pool_checkout_begin`, which is the caller's to give.
+        unsafe { handle::release(waiter) };
+        Ok(Status::Ok)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::{null, null_mut};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::*;
+    use super::*;
+
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn create(_: *mut c_void, _: u64, connection: *mut *mut c_void) -> i32 {
+        let number = MADE.fetch_add(1, Ordering::Relaxed) + 1;
+        // SAFETY: the library gives a writable place.
+        unsafe { connection.write(number as *mut c_void) };
+        0
+    }
+
+    unsafe extern "C" fn destroy(_: *mut c_void, _: *mut c_void) {}
+
+    fn pool_of_one() -> *mut escope_pool {
+        let options = escope_pool_options {
+            create: Some(create),
+            destroy: Some(destroy),
+            size: 1,
+            max_overflow: 0,
+            ..Default::default()
+        };
+        let mut pool = null_mut();
+        // SAFETY: valid options and a writable place.
+        assert_eq!(unsafe { escope_pool_new(&options, &mut pool) }, 0);
+        pool
+    }
+
+    fn no_lease() -> escope_lease {
+        Lease { pool: 0, slot: 0, epoch: 0 }.into()
+    }
+
+    fn waiting(pool: *const escope_pool) -> u32 {
+        // SAFETY: a live handle.
+        unsafe { &*pool }.edge.snapshot().waiting
+    }
+
+    const EXHAUSTED: i32 = Status::PoolExhausted as i32;
+    const INVALID: i32 = Status::InvalidArgument as i32;
+
+    #[test]
+    fn a_place_is_kept_between_slices_and_given_up_by_free() {
+        let pool = pool_of_one();
+        let (mut lease, mut second, mut connection) = (no_lease(), no_lease(), null_mut());
+        let (mut maker, mut first, mut late) = (null_mut(), null_mut(), null_mut());
+        // SAFETY: live handles and writable places throughout; each place is freed once.
+        unsafe {
+            let begin = |lease, connection, waiter| {
+                escope_pool_checkout_begin(pool, u64::MAX, lease, connection, waiter)
+            };
+            assert_eq!(begin(&mut lease, &mut connection, &mut maker), EXHAUSTED);
+            assert_eq!(escope_waiter_wait(maker, u64::MAX, &mut lease, &mut connection), 0);
+            assert!(!connection.is_null());
+            assert_eq!(escope_waiter_wait(maker, 0, &mut lease, &mut connection), INVALID);
+            escope_waiter_free(maker);
+
+            assert_eq!(begin(&mut second, &mut connection, &mut first), EXHAUSTED);
+            assert_eq!(begin(&mut second, &mut connection, &mut late), EXHAUSTED);
+            assert_eq!(escope_waiter_wait(first, 1, &mut second, &mut connection), EXHAUSTED);
+            assert_eq!(waiting(pool), 2);
+            assert_eq!(escope_pool_checkin(pool, &lease, 0), 0);
+            // Granted while nobody looked, then given up: the next in the queue gets it.
+            escope_waiter_free(first);
+            assert_eq!(escope_waiter_wait(late, 0, &mut second, &mut connection), 0);
+            escope_waiter_free(late);
+            assert_eq!(escope_pool_checkin(pool, &second, 0), 0);
+            assert_eq!((waiting(pool), (*pool).edge.snapshot().leased), (0, 0));
+            escope_pool_free(pool);
+        }
+    }
+
+    #[test]
+    fn a_wait_outlives_the_pool_and_ends_closed() {
+        let pool = pool_of_one();
+        let (mut lease, mut connection, mut waiter) = (no_lease(), null_mut(), null_mut());
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(
+                escope_pool_checkout_begin(pool, u64::MAX, &mut lease, &mut connection, &mut waiter),
+                EXHAUSTED
+            );
+            escope_pool_free(pool);
+            assert_eq!(
+                escope_waiter_wait(waiter, u64::MAX, &mut lease, &mut connection),
+                Status::PoolClosed as i32
+            );
+            escope_waiter_free(waiter);
+        }
+    }
+
+    #[test]
+    fn nonsense_gets_an_error() {
+        let pool = pool_of_one();
+        let (mut lease, mut connection, mut waiter) = (no_lease(), null_mut(), null_mut());
+        // SAFETY: NULL is what is tried; the rest is valid.
+        unsafe {
+            let zero = escope_pool_checkout_begin(pool, 0, &mut lease, &mut connection, &mut waiter);
+            assert_eq!(zero, INVALID);
+            let no_place = escope_pool_checkout_begin(pool, 1, &mut lease, &mut connection, null_mut());
+            assert_eq!(no_place, INVALID);
+            assert_eq!(
+                escope_waiter_wait(null::<escope_waiter>().cast_mut(), 1, &mut lease, &mut connection),
+                INVALID
+            );
+            escope_waiter_free(null_mut());
+            escope_pool_free(pool);
+        }
+    }
+}
