@@ -155,6 +155,38 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert [%{sequence: 1, to: :open}] = changes(namespace)
   end
 
+  test "changes that many callers cause come in one unbroken chain", %{namespace: namespace} do
+    :ok =
+      CircuitBreakerRegistry.register(namespace, :busy,
+        failure_threshold: 1,
+        reset_timeout: 0,
+        call_timeout: :infinity
+      )
+
+    1..8
+    |> Enum.map(fn number ->
+      Task.async(fn ->
+        for call <- 1..200 do
+          CircuitBreaker.execute(namespace, :busy, fn ->
+            if rem(call + number, 2) == 0, do: :error, else: :ok
+          end)
+        end
+      end)
+    end)
+    |> Task.await_many()
+
+    changes = changes(namespace)
+    assert length(changes) > 10
+    assert Enum.map(changes, & &1.sequence) == Enum.to_list(1..length(changes))
+
+    assert changes
+           |> Enum.zip(tl(changes))
+           |> Enum.all?(fn {one, next} -> one.to == next.from end)
+
+    assert {:ok, List.last(changes).to} == CircuitBreaker.state(namespace, :busy)
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
   test "order is restored", %{namespace: namespace} do
     CircuitBreakerTelemetry.announce(publisher(namespace), -1, namespace, :order)
     for sequence <- [3, 1, 2, 5, 4], do: send(publisher(namespace), native(-1, sequence))
