@@ -28,6 +28,7 @@ LIST
         cat <<'LIST'
 erlang-dialyzer
 erlang-eunit
+erlang-jiffy
 erlang-poolboy
 erlang-proper
 g++                 command -v g++
