@@ -37,12 +37,13 @@ Listener: TypeAlias = Callable[[Event], object]
 class _Call:
     """What both kinds have. ``owner`` is the identity of the breaker, which a call must not keep alive."""
 
-    __slots__ = ("handle", "owner", "permit_ref", "retry_after", "retry_ref", "token")
+    __slots__ = ("handle", "owner", "permit", "permit_ref", "retry_after", "retry_ref", "token")
 
     def __init__(self, handle: _ffi.BreakerHandle, owner: object) -> None:
         self.handle = handle
         self.owner = owner
-        self.permit_ref = byref(_ffi.Permit())
+        self.permit = _ffi.Permit()
+        self.permit_ref = byref(self.permit)
         self.retry_after = c_uint64()
         self.retry_ref = byref(self.retry_after)
         self.token: Token[Call | None]

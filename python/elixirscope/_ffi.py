@@ -210,8 +210,10 @@ class _Handle(c_void_p):
     _give_back: ClassVar[Any]
 
     def __del__(self) -> None:
-        if self.value:
-            self._give_back(self)
+        # The garbage collector finalizes a cycle's objects in any order: whoever finds this one later finds NULL.
+        address, self.value = self.value, None
+        if address:
+            self._give_back(address)
 
 
 class BreakerHandle(_Handle):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from numbers import Real
 from typing import Final
 
 from .errors import invalid, wrong_type
@@ -38,7 +39,7 @@ def unsigned(argument: str, value: object, bits: int) -> int:
 
 
 def nanoseconds(argument: str, seconds: object) -> int:
-    """Seconds as a whole number of nanoseconds.
+    """Seconds as a whole number of nanoseconds. An integer or a fraction is exact where a float would be rounded.
 
     >>> nanoseconds("open_for", 0.25)
     250000000
@@ -46,11 +47,12 @@ def nanoseconds(argument: str, seconds: object) -> int:
     Traceback (most recent call last):
     elixirscope.errors.InvalidArgument: `open_for` is nan, allowed is a number of seconds from 0 to 18446744073
     """
-    if not isinstance(seconds, (int, float)):
+    if not isinstance(seconds, Real):
         raise wrong_type(argument, seconds, _SECONDS)
-    if not math.isfinite(seconds):
-        raise invalid(argument, seconds, _SECONDS)
-    number = seconds * NS_PER_S if isinstance(seconds, int) else round(seconds * NS_PER_S)
+    try:
+        number = round(seconds * NS_PER_S)
+    except (ValueError, OverflowError):
+        raise invalid(argument, seconds, _SECONDS) from None
     if not 0 <= number <= _LARGEST_NS:
         raise invalid(argument, seconds, _SECONDS)
     return number

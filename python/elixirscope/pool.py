@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from ctypes import byref, c_int32, c_uint64, c_void_p, sizeof
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from . import _ffi
 from ._pool_callbacks import Callbacks
@@ -78,19 +78,20 @@ class PoolSnapshot(NamedTuple):
 class _Loan:
     """The memory of one loan. It is used again, so nothing outside this module may keep it.
 
-    One that is not used again was cut off somewhere; it gives back what it may have been granted.
+    One that is not used again was cut off somewhere, or its pool is going; it gives back what it may have been
+    granted. It owns a native reference for that, since the garbage collector may finalize the pool's handle first.
     """
 
     # Of the class, so that one which an interrupt left half made can go.
-    handle: _ffi.PoolHandle | None = None
-    lease_ref: Any = None
+    address: int | None = None
 
     def __init__(self, handle: _ffi.PoolHandle) -> None:
-        self.handle = handle
+        self.callbacks = handle.callbacks
         self.lease_ref = byref(_ffi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
         self.leave_queue()
+        self.address = _ffi.api.escope_pool_ref(handle)
 
     def leave_queue(self) -> None:
         """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
@@ -98,8 +99,10 @@ class _Loan:
         self.waiter_ref = byref(self.waiter)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():
-            _checkin(self.handle, self.lease_ref, _BROKEN)
+        address, self.address = self.address, None
+        if address is not None and not finalizing():
+            _checkin(c_void_p(address), self.lease_ref, _BROKEN)
+            _ffi.api.escope_pool_free(address)
 
 
 class Pool(Generic[T]):
