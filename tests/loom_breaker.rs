@@ -2,6 +2,8 @@
 //!
 //! `RUSTFLAGS="--cfg escope_loom" cargo test --release --test loom_breaker`. Under
 //! `--cfg escope_sabotage="..."` the shipped code lacks one of its precautions and a model must fail.
+// sabotage: breaker_no_second_look a_late_result_takes_nothing_from_the_next_round
+// sabotage: breaker_no_third_look a_probes_result_races_its_expiry
 #![cfg(escope_loom)]
 
 use elixirscope::breaker::{

@@ -79,10 +79,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
     test "a time-out carries the reason why no connection could be made" do
       pool = start_pool(create: fn -> {:error, :refused} end)
 
-      assert {:error, %Error{error_type: :pool_timeout} = error} =
-               ConnectionPool.checkout(pool, 50)
+      assert {:error, %Error{error_type: :create_failed}} = ConnectionPool.checkout(pool, 0)
 
-      assert error.context == %{pool: pool, timeout: 50, last_error: :refused}
+      assert {:error, %Error{error_type: :pool_timeout} = error} =
+               ConnectionPool.checkout(pool, 1)
+
+      assert error.context == %{pool: pool, timeout: 1, last_error: :refused}
       assert error.message =~ "the last attempt to make one failed: :refused"
     end
 

@@ -315,8 +315,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
           ] do
         pool = start_database(bad)
 
-        assert {:error, %Error{error_type: :pool_timeout} = error} =
-                 with_database(pool, & &1, timeout: 100)
+        assert {:error, %Error{error_type: :create_failed} = error} =
+                 with_database(pool, & &1, timeout: 0)
 
         assert %Error{message: message} = error.context.last_error
         assert message =~ why

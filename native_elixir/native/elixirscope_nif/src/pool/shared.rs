@@ -2,8 +2,8 @@
 //!
 //! # Who may write what
 //!
-//! * A slot's connection is written by the pool process alone (`put` before it reports `created`, `clear` before
-//!   it reports `destroyed`) and read by whoever holds the slot's lease.
+//! * A slot's connection is written by the pool process alone, before the core hears that it was created or
+//!   destroyed, and read by whoever holds the slot's lease.
 //! * Leases and waits of a process are noted by its own calls, and by whoever ends its wait.
 //! * What has to be done about connections goes to the pool process as messages, how a wait ended to the waiter,
 //!   both after every lock is released.
@@ -14,19 +14,20 @@
 //! watches each process that used it: its death gives back what it held or waited for. It watches the pool
 //! process as well, and closes when that dies: then nobody is left to make connections, so nobody may wait.
 
+mod messages;
+
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use elixirscope::pool::{
-    Action, Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot,
-    StaleLease, StaleReport, Wait, WakeOutcome,
+    Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot, StaleLease,
+    StaleReport, Wait,
 };
 use elixirscope::sync::Mutex;
-use rustler::{Atom, Encoder, Env, LocalPid, Monitor, ResourceArc, Term};
+use rustler::{Env, LocalPid, Monitor, ResourceArc, Term};
 
 use super::connection::Kept;
 use super::processes::{self, Pending, Process, Processes};
-use crate::atoms;
 use crate::clock::ObjectClock;
 
 static LIVE: AtomicI64 = AtomicI64::new(0);
@@ -224,20 +225,19 @@ impl SharedPool {
     ) -> Result<(), StaleReport> {
         let mut actions = Actions::new();
         let cell = self.connections.get(slot as usize).ok_or(StaleReport)?;
-        let report = match result {
+        let (report, before) = match result {
             Ok(connection) => {
-                *cell.lock() = Some(Kept::new(connection));
                 *self.last_error.lock() = None;
-                Ok(())
+                (Ok(()), cell.lock().replace(Kept::new(connection)))
             }
             Err(reason) => {
                 *self.last_error.lock() = Some(Kept::new(reason));
-                Err(0)
+                (Err(0), None)
             }
         };
         let known = self.core.created(slot, epoch, report, || self.now_ns(), &mut actions);
         if known.is_err() && report.is_ok() {
-            *cell.lock() = None;
+            *cell.lock() = before;
         }
         self.carry_out(env, &mut actions);
         known
@@ -247,8 +247,11 @@ impl SharedPool {
     pub fn destroyed(&self, env: Env<'_>, slot: u32, epoch: u64) -> Result<(), StaleReport> {
         let mut actions = Actions::new();
         let cell = self.connections.get(slot as usize).ok_or(StaleReport)?;
-        *cell.lock() = None;
+        let before = cell.lock().take();
         let known = self.core.destroyed(slot, epoch, || self.now_ns(), &mut actions);
+        if known.is_err() {
+            *cell.lock() = before;
+        }
         self.carry_out(env, &mut actions);
         known
     }
@@ -285,73 +288,6 @@ impl SharedPool {
         let snapshot = self.core.snapshot(|| self.now_ns(), &mut actions);
         self.carry_out(env, &mut actions);
         snapshot
-    }
-
-    // Messages.
-
-    #[inline]
-    fn carry_out(&self, env: Env<'_>, actions: &mut Actions) {
-        if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
-            self.send_all(env, actions);
-        }
-    }
-
-    #[cold]
-    fn send_all(&self, env: Env<'_>, actions: &mut Actions) {
-        let mut alarm = false;
-        loop {
-            for action in actions.iter() {
-                match action {
-                    Action::Create { slot, epoch } => self.tell_server(env, atoms::create(), slot, epoch),
-                    Action::Destroy { slot, epoch, .. } => {
-                        self.tell_server(env, atoms::destroy(), slot, epoch)
-                    }
-                    Action::Wake { waiter_token, outcome } => self.wake(env, waiter_token, outcome),
-                }
-            }
-            alarm |= actions.alarm_ns().is_some();
-            let more = actions.more();
-            actions.clear();
-            if !more {
-                break;
-            }
-            alarm |= self.core.maintain(|| self.now_ns(), actions).is_some();
-        }
-        if alarm {
-            let _ = env.send(&self.server, (atoms::escope_pool(), atoms::maintain()));
-        }
-    }
-
-    fn tell_server(&self, env: Env<'_>, what: Atom, slot: u32, epoch: u64) {
-        // A dead pool process: the pool is closed or about to be, and its connections died with it.
-        let _ = env.send(&self.server, (atoms::escope_pool(), what, slot, epoch));
-    }
-
-    fn wake(&self, env: Env<'_>, word: u64, outcome: WakeOutcome) {
-        let (pid, reference) = {
-            let mut shard = self.processes.shard(word);
-            // Without an entry the waiter has died; the core has been or will be told and takes the slot back.
-            let Some(process) = shard.get_mut(&word) else { return };
-            if let WakeOutcome::Granted(lease) = outcome {
-                process.granted(lease);
-            }
-            let Some(wait) = process.wait.take() else { return };
-            (process.pid, wait.reference)
-        };
-        let outcome = match outcome {
-            WakeOutcome::Granted(lease) => self.granted(env, lease),
-            WakeOutcome::TimedOut => atoms::pool_timeout().encode(env),
-            WakeOutcome::Closed => atoms::pool_closed().encode(env),
-            WakeOutcome::CreateFailed(_) => atoms::create_failed().encode(env),
-        };
-        let _ = env.send(&pid, (reference.get(env), outcome));
-    }
-
-    /// `{connection, slot, epoch}`.
-    pub fn granted<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
-        // The slot is empty if its connection died in this instant: the lease is over, as its holder will see.
-        let connection = self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env));
-        (connection, lease.slot, lease.epoch).encode(env)
     }
 }
 

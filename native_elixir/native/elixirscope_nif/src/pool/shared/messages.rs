@@ -1,0 +1,77 @@
+//! What the core decided, on its way to the processes that it concerns.
+//!
+//! The NIF or callback that caused a decision sends its messages itself, after every lock is released and before it
+//! returns; a kill of the calling process takes effect only then.
+
+use elixirscope::pool::{Action, Actions, Lease, WakeOutcome};
+use rustler::{Atom, Encoder, Env, Term};
+
+use super::SharedPool;
+use crate::atoms;
+
+impl SharedPool {
+    #[inline]
+    pub(super) fn carry_out(&self, env: Env<'_>, actions: &mut Actions) {
+        if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
+            self.send_all(env, actions);
+        }
+    }
+
+    #[cold]
+    fn send_all(&self, env: Env<'_>, actions: &mut Actions) {
+        let mut alarm = false;
+        loop {
+            for action in actions.iter() {
+                match action {
+                    Action::Create { slot, epoch } => self.tell_server(env, atoms::create(), slot, epoch),
+                    Action::Destroy { slot, epoch, .. } => {
+                        self.tell_server(env, atoms::destroy(), slot, epoch)
+                    }
+                    Action::Wake { waiter_token, outcome } => self.wake(env, waiter_token, outcome),
+                }
+            }
+            alarm |= actions.alarm_ns().is_some();
+            let more = actions.more();
+            actions.clear();
+            if !more {
+                break;
+            }
+            alarm |= self.core.maintain(|| self.now_ns(), actions).is_some();
+        }
+        if alarm {
+            let _ = env.send(&self.server, (atoms::escope_pool(), atoms::maintain()));
+        }
+    }
+
+    fn tell_server(&self, env: Env<'_>, what: Atom, slot: u32, epoch: u64) {
+        // A dead pool process: the pool is closed or about to be, and its connections died with it.
+        let _ = env.send(&self.server, (atoms::escope_pool(), what, slot, epoch));
+    }
+
+    fn wake(&self, env: Env<'_>, word: u64, outcome: WakeOutcome) {
+        let (pid, reference) = {
+            let mut shard = self.processes.shard(word);
+            // Without an entry the waiter has died; the core has been or will be told and takes the slot back.
+            let Some(process) = shard.get_mut(&word) else { return };
+            if let WakeOutcome::Granted(lease) = outcome {
+                process.granted(lease);
+            }
+            let Some(wait) = process.wait.take() else { return };
+            (process.pid, wait.reference)
+        };
+        let outcome = match outcome {
+            WakeOutcome::Granted(lease) => self.granted(env, lease),
+            WakeOutcome::TimedOut => atoms::pool_timeout().encode(env),
+            WakeOutcome::Closed => atoms::pool_closed().encode(env),
+            WakeOutcome::CreateFailed(_) => atoms::create_failed().encode(env),
+        };
+        let _ = env.send(&pid, (reference.get(env), outcome));
+    }
+
+    /// `{connection, slot, epoch}`.
+    pub fn granted<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
+        // The slot is empty if its connection died in this instant: the lease is over, as its holder will see.
+        let connection = self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env));
+        (connection, lease.slot, lease.epoch).encode(env)
+    }
+}
