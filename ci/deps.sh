@@ -27,10 +27,8 @@ LIST
         packages demo
         cat <<'LIST'
 erlang-dialyzer
-erlang-eunit
 erlang-jiffy
 erlang-poolboy
-erlang-proper
 g++                 command -v g++
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind

@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
 # The BEAM side: formatting, warnings, a second compile that does nothing, the NIF's exports, tests.
+#
+#   ci/elixir.sh           all of it
+#   ci/elixir.sh vectors   only the replay of tests/vectors/*.json
 set -euo pipefail
 cd "$(dirname "$0")/../native_elixir"
 export LC_ALL=C.UTF-8
+
+if [ "${1:-}" = vectors ]; then
+    mix test test/foundation/infrastructure/*_vectors_test.exs
+    exit
+fi
 
 echo "elixir: format"
 mix format --check-formatted

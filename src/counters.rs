@@ -62,8 +62,8 @@ impl<const N: usize> Default for Counters<N> {
 #[cfg(not(escope_loom))]
 mod thread {
     use super::{OWNED, SHARED};
+    use crate::sync::{AtomicU32, Ordering};
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
     static TAKEN: AtomicU32 = AtomicU32::new(0);
