@@ -26,7 +26,9 @@ def build_library() -> Path:
     if sys.platform != "linux":
         sys.exit(f"elixirscope: the platform is {sys.platform}, supported is linux")
     if not (CHECKOUT / "Cargo.toml").is_file():
-        sys.exit(f"elixirscope: no Cargo.toml in {CHECKOUT}; build from a checkout, with `pip install ./python`")
+        sys.exit(
+            f"elixirscope: no Cargo.toml in {CHECKOUT}; build from a checkout, with `pip install ./python`"
+        )
     cargo = os.environ.get("CARGO") or shutil.which("cargo")
     if cargo is None:
         sys.exit(
@@ -65,7 +67,9 @@ class PlatformWheel(bdist_wheel):
 
 class NoSourceDistribution(sdist):
     def run(self) -> None:
-        sys.exit("elixirscope: no source distribution; the native sources stand beside this directory, build a wheel")
+        sys.exit(
+            "elixirscope: no source distribution; the native sources stand beside this directory, build a wheel"
+        )
 
 
 class NativeDistribution(Distribution):

@@ -29,7 +29,16 @@ from ._breaker_call import (
 from ._breaker_types import BreakerSnapshot, Outcome, Phase
 from ._units import nanoseconds, seconds, unsigned
 from .clock import Clock
-from .errors import CircuitOpen, Error, HalfOpenFull, HandleClosed, Status, exception_types, invalid, wrong_type
+from .errors import (
+    CircuitOpen,
+    Error,
+    HalfOpenFull,
+    HandleClosed,
+    Status,
+    exception_types,
+    invalid,
+    wrong_type,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -24,7 +24,16 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from . import _ffi
 from ._pool_callbacks import Callbacks
 from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
-from .errors import EXCEPTIONS, Error, InvalidArgument, StaleLease, Status, exception_types, invalid, wrong_type
+from .errors import (
+    EXCEPTIONS,
+    Error,
+    InvalidArgument,
+    StaleLease,
+    Status,
+    exception_types,
+    invalid,
+    wrong_type,
+)
 
 T = TypeVar("T")
 
@@ -274,7 +283,9 @@ class Checkout(Generic[T]):
 
     def __enter__(self) -> T:
         if self._loan is not None:
-            raise InvalidArgument("this check-out is entered already; call Pool.checkout() for another connection")
+            raise InvalidArgument(
+                "this check-out is entered already; call Pool.checkout() for another connection"
+            )
         pool = self._pool
         idle = pool._idle
         loan = idle.pop() if idle else _Loan(pool._handle)

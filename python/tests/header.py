@@ -33,7 +33,10 @@ def read(path: Path = HEADER) -> Header:
         for name, body in re.findall(r"typedef struct (escope_\w+)\s*\{(.*?)\}", text, flags=re.S)
     }
     functions = {
-        name: (_type_of(result + " "), [_type_of(a) for a in arguments.split(",") if a.strip() not in ("", "void")])
+        name: (
+            _type_of(result + " "),
+            [_type_of(a) for a in arguments.split(",") if a.strip() not in ("", "void")],
+        )
         for result, name, arguments in re.findall(
             r"^((?:const )?(?:struct )?\w+[ *]+)(escope_\w+)\(([^;{]*)\);", text, flags=re.M
         )

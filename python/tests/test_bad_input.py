@@ -51,7 +51,12 @@ def test_counts_of_a_breaker(argument: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("failure_threshold", 0), ("half_open_permits", 0), ("half_open_permits", 65), ("successes_to_close", 2)],
+    [
+        ("failure_threshold", 0),
+        ("half_open_permits", 0),
+        ("half_open_permits", 65),
+        ("successes_to_close", 2),
+    ],
 )
 def test_what_the_rules_of_a_breaker_forbid(argument: str, value: int) -> None:
     refused(argument, value, lambda: Breaker(**{argument: value}))  # type: ignore[arg-type]
@@ -238,7 +243,11 @@ def test_a_check_out_is_entered_and_left_in_turn() -> None:
 
 
 def test_a_failed_constructor_is_quiet_when_it_goes(recwarn: pytest.WarningsRecorder) -> None:
-    for make in (lambda: Breaker(failure_threshold=0), lambda: RateLimiter(max_keys=0), lambda: Pool(object, size=-1)):
+    for make in (
+        lambda: Breaker(failure_threshold=0),
+        lambda: RateLimiter(max_keys=0),
+        lambda: Pool(object, size=-1),
+    ):
         with pytest.raises(InvalidArgument):
             make()
     assert not recwarn.list

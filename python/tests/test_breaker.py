@@ -196,9 +196,7 @@ def test_a_permit_is_recorded_once() -> None:
 
 def test_a_probe_that_comes_back_too_late_is_expired() -> None:
     clock = ManualClock()
-    breaker = Breaker(
-        failure_threshold=1, open_for=10.0, probe_lease=5.0, half_open_permits=3, clock=clock
-    )
+    breaker = Breaker(failure_threshold=1, open_for=10.0, probe_lease=5.0, half_open_permits=3, clock=clock)
     fail(breaker)
     clock.advance(10.0)
     probe = breaker.acquire()

@@ -21,7 +21,9 @@ def test_one_version_everywhere() -> None:
 
 
 def test_the_tests_run_against_the_installed_package() -> None:
-    assert not Path(elixirscope.__file__).is_relative_to(CHECKOUT / "python"), "install the wheel; see ci/python.sh"
+    assert not Path(elixirscope.__file__).is_relative_to(CHECKOUT / "python"), (
+        "install the wheel; see ci/python.sh"
+    )
 
 
 def test_the_package_is_typed_and_brings_its_library() -> None:
