@@ -55,7 +55,7 @@ pytest -q --doctest-modules "$package"
 
 step "types and style"
 "$python" -m mypy --config-file "$root/python/pyproject.toml" --cache-dir "$root/target/mypy" \
-    "$root/python/elixirscope" "$root/python/tests" "$root/python/setup.py"
+    "$root/python/elixirscope"
 "$python" -m ruff check --no-cache "$root/python"
 "$python" -m ruff format --no-cache --check "$root/python"
 

@@ -4,6 +4,7 @@
 #   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
+#   interrupts  KeyboardInterrupt at random instructions of a Python check-out; some runs lose a lease
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -34,6 +35,12 @@ case ${1:-} in
 sabotage) sabotage ;;
 loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
 prop) prop ;;
+interrupts)
+    ci/python.sh install
+    root=$PWD
+    (cd target && venv/bin/python -m pytest -q -p no:cacheprovider -c "$root/python/pyproject.toml" \
+        --rootdir "$root/python" "$root/python/tests/soak_interrupts.py")
+    ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)
     echo "soak: \"$1\" is none of:" >&2

@@ -353,7 +353,7 @@ def shielded(function: Callable[..., object], *arguments: object) -> None:
     try:
         function(*arguments)
     except Exception as problem:
-        sys.unraisablehook(_Unraisable(problem, function))
+        sys.unraisablehook(_Unraisable(problem, function))  # type: ignore[arg-type]
 
 
 class _Unraisable:

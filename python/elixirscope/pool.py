@@ -139,6 +139,9 @@ class Pool(Generic[T]):
 
     Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its use
     raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+
+    A signal handler that raises, as Ctrl-C does, may strike between the native grant and the assignment of its
+    result; the connection can then stay on loan until the pool goes.
     """
 
     __slots__ = ("__weakref__", "_broken_on", "_callbacks", "_handle", "_idle", "_timeouts")
