@@ -9,7 +9,7 @@ no signal.
 """
 
 from ._breaker_types import BreakerSnapshot, Cause, Event, Outcome, Phase
-from ._ffi import VERSION as __version__
+from ._ffi import VERSION as __version__  # noqa: N811
 from .breaker import Breaker, Permit
 from .clock import Clock, ManualClock
 from .errors import (

@@ -50,7 +50,7 @@ def nanoseconds(argument: str, seconds: object) -> int:
     if not isinstance(seconds, Real):
         raise wrong_type(argument, seconds, _SECONDS)
     try:
-        number = int(round(cast(Any, seconds) * NS_PER_S))
+        number: int = round(cast(Any, seconds) * NS_PER_S)
     except (ValueError, OverflowError):
         raise invalid(argument, seconds, _SECONDS) from None
     if not 0 <= number <= _LARGEST_NS:

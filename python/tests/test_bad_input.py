@@ -114,7 +114,7 @@ def test_the_end_of_time_is_a_time() -> None:
     assert not limiter.check("a", 1, 1)
 
 
-@pytest.mark.parametrize("value", BAD_TIMES + [math.inf])
+@pytest.mark.parametrize("value", [*BAD_TIMES, math.inf])
 def test_windows(value: Any) -> None:
     refused("window", value, lambda: RateLimiter().check("a", 1, value))
     refused("window", value, lambda: RateLimiter().peek("a", 1, value))

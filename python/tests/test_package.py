@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
-import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 
+import tomllib
 from header import CHECKOUT
 
 import elixirscope
@@ -54,10 +55,8 @@ def test_native_objects_end_with_their_owners() -> None:
         breaker, limiter, pool = Breaker(), RateLimiter(max_keys=10_000), Pool(object, size=1, max_overflow=0)
         with breaker, pool.checkout():
             limiter.check("a", 1, 60)
-            try:
+            with contextlib.suppress(elixirscope.PoolTimeout):
                 pool.checkout(timeout=0.0001).__enter__()
-            except elixirscope.PoolTimeout:
-                pass
 
     once()
     before, resident = live_handles(), resident_bytes()

@@ -6,7 +6,6 @@ import gc
 import itertools
 import math
 import queue
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -266,7 +265,7 @@ def test_an_interrupt_in_create_comes_out_as_itself() -> None:
 
 
 def test_an_interrupt_in_destroy_comes_out_as_itself(ledger: Ledger) -> None:
-    def destroy(connection: Connection) -> None:
+    def destroy(_: Connection) -> None:
         raise KeyboardInterrupt
 
     pool = Pool(ledger.create, destroy, size=0, max_overflow=1)
