@@ -152,6 +152,28 @@ fn r08_live_and_decided_probes_never_exceed_the_permits() {
     assert_eq!(rejection(&breaker, 74), full);
 }
 
+/// A snapshot tells the wait that an acquire at the same time would be told.
+#[test]
+fn r08_a_snapshot_waits_for_the_first_lease_when_no_slot_is_free() {
+    let breaker = opened();
+    let (first, _second) = (admitted(&breaker, 70), admitted(&breaker, 71));
+    assert_eq!(breaker.snapshot(|| 72).retry_after_ns, 28);
+    breaker.record(first, Outcome::Success, || 73);
+    assert_eq!(breaker.snapshot(|| 74).retry_after_ns, 27);
+    assert_eq!(rejection(&breaker, 74).retry_after_ns, 27);
+    // A lease that is over may let the next acquire in.
+    assert_eq!(breaker.snapshot(|| 101).retry_after_ns, 0);
+}
+
+#[test]
+fn r08_a_snapshot_with_a_free_slot_tells_no_wait() {
+    let breaker = opened();
+    let (first, _second) = (admitted(&breaker, 70), admitted(&breaker, 71));
+    breaker.record(first, Outcome::Ignored, || 73);
+    assert_eq!(breaker.snapshot(|| 74).retry_after_ns, 0);
+    assert!(admitted(&breaker, 74).is_probe());
+}
+
 #[test]
 fn r09_the_last_needed_success_closes() {
     let breaker = opened();
@@ -287,6 +309,24 @@ fn r14_ignored_probes_return_their_slot_and_decide_nothing() {
     assert_eq!(phase(&breaker), Phase::Closed);
 }
 
+/// The cell keeps no history: what comes while it is open leaves the word and the counters' size as they are.
+#[test]
+fn r19_failures_of_an_open_breaker_are_counted_and_change_nothing() {
+    const LATE: u64 = 100_000;
+    let breaker = breaker(CONFIG);
+    let raw = admitted(&breaker, 0).into_raw();
+    [0, 10, 20].into_iter().for_each(|now| fail(&breaker, now));
+    let before = breaker.snapshot(|| 30);
+    for _ in 0..LATE {
+        let late = breaker.record(Permit::from_raw(raw), Outcome::Failure, || 30);
+        assert_eq!(late.verdict, RecordVerdict::Stale);
+        assert_eq!(rejection(&breaker, 30).reason, RejectReason::Open);
+    }
+    let after = breaker.snapshot(|| 30);
+    assert_eq!((after.stale, after.rejected_open), (LATE, LATE));
+    assert_eq!(after, elixirscope::breaker::Snapshot { stale: LATE, rejected_open: LATE, ..before });
+}
+
 #[test]
 fn r20_no_time_is_too_late_and_an_older_one_is_only_stricter() {
     let breaker = opened();
@@ -311,6 +351,27 @@ fn r20_a_closed_breaker_reads_no_clock() {
     let permit = breaker.acquire(never).verdict.unwrap();
     breaker.record(permit, Outcome::Failure, never);
     assert_eq!(breaker.snapshot(|| 0).admitted, 2);
+}
+
+/// The clock is the only code of a caller that runs within a call; whatever it does to the breaker goes through.
+#[test]
+fn r21_nothing_is_held_while_the_clock_is_read() {
+    let breaker = breaker(BreakerConfig { failure_threshold: 1, ..CONFIG });
+    let permit = admitted(&breaker, 0);
+    let meddling = || {
+        breaker.reset(|| 1);
+        fail(&breaker, 1);
+        assert_eq!(breaker.snapshot(|| 1).phase, Phase::Open);
+        1
+    };
+    // The generation that the permit belongs to ended while the clock was read.
+    let recorded = breaker.record(permit, Outcome::Failure, meddling);
+    assert_eq!((recorded.verdict, recorded.events.len()), (RecordVerdict::Stale, 0));
+    let meddling = || {
+        breaker.reset(|| 60);
+        60
+    };
+    assert!(!breaker.acquire(meddling).verdict.unwrap().is_probe());
 }
 
 #[test]
@@ -367,11 +428,23 @@ fn r25_the_books_balance() {
             });
         }
     });
-    let now = clock.into_inner() + 10;
-    breaker.reset(|| now);
-    let books = breaker.snapshot(|| now);
-    let recorded = books.succeeded + books.failed + books.ignored + books.stale;
+    // Every permit was recorded once, so it stands in exactly one of the books.
+    let books = breaker.snapshot(|| clock.into_inner());
+    let recorded = books.succeeded + books.failed + books.ignored + books.stale + books.expired;
     assert_eq!(attempts, books.admitted + books.rejected_open + books.rejected_half_open);
-    // A probe that comes back after its round has ended is stale, whether its lease had run out before or not.
-    assert!(recorded <= books.admitted && books.admitted <= recorded + books.expired);
+    assert_eq!(recorded, books.admitted);
+}
+
+#[test]
+fn r25_a_permit_that_comes_back_stands_in_one_book() {
+    let breaker = breaker(BreakerConfig { failure_threshold: 1, ..CONFIG });
+    fail(&breaker, 0);
+    let (late, lost) = (admitted(&breaker, 50), admitted(&breaker, 50));
+    // The lease of the first runs out and opens the breaker again; then both come back.
+    assert_eq!(rejection(&breaker, 80).reason, RejectReason::Open);
+    for permit in [late, lost] {
+        assert_eq!(breaker.record(permit, Outcome::Success, || 81).verdict, RecordVerdict::Stale);
+    }
+    let books = breaker.snapshot(|| 81);
+    assert_eq!((books.admitted, books.failed, books.stale, books.expired), (3, 1, 2, 0));
 }

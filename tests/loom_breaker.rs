@@ -90,9 +90,10 @@ fn a_probes_result_races_its_expiry() {
         let (rejection, others_events) = thread.join().unwrap();
         assert_eq!(events.len() + others_events, 1);
         match rejection {
-            // The expiry came first and opened the breaker again.
+            // The expiry came first and opened the breaker again, before the record looked or while it did.
             Some(RejectReason::Open) => {
-                assert_eq!((verdict, phase(&breaker)), (RecordVerdict::Stale, Phase::Open));
+                assert!(matches!(verdict, RecordVerdict::Stale | RecordVerdict::Expired), "{verdict:?}");
+                assert_eq!(phase(&breaker), Phase::Open);
             }
             // The result came first and closed it.
             None => assert_eq!((verdict, phase(&breaker)), (RecordVerdict::Applied, Phase::Closed)),
@@ -138,6 +139,28 @@ fn copies_of_a_probe_count_once() {
         let verdicts = [record(&breaker, probe, Outcome::Success, 51).0, thread.join().unwrap()];
         assert_eq!(verdicts.iter().filter(|verdict| **verdict == RecordVerdict::Applied).count(), 1);
         assert_eq!(phase(&breaker), Phase::HalfOpen);
+    });
+}
+
+/// An ignored probe's slot is handed on before the record returns: then the record was not stale.
+#[test]
+fn an_ignored_result_races_the_probe_that_gets_its_slot() {
+    loom::model(|| {
+        let breaker = opened(CONFIG);
+        let ignored = admitted(&breaker, 50);
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || {
+            let next = other.acquire(|| 51).verdict.ok().map(Permit::into_raw);
+            next.map(|next| record(&other, next, Outcome::Success, 52).0)
+        });
+        let verdict = record(&breaker, ignored, Outcome::Ignored, 51).0;
+        match thread.join().unwrap() {
+            Some(next) => {
+                assert_eq!((verdict, next), (RecordVerdict::Applied, RecordVerdict::Applied));
+                assert_eq!(phase(&breaker), Phase::Closed);
+            }
+            None => assert_eq!((verdict, phase(&breaker)), (RecordVerdict::Applied, Phase::HalfOpen)),
+        }
     });
 }
 

@@ -10,6 +10,7 @@
 #![cfg(escope_loom)]
 
 use elixirscope::limiter::{Decision, Key, KeyedRule, Line, Rule, Table, Verdict};
+use elixirscope::sync::search_like_loom;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -65,6 +66,7 @@ fn two_first_touches_of_one_key_admit_one_burst() {
 
 #[test]
 fn three_first_touches_of_one_key_admit_one_burst() {
+    search_like_loom();
     loom::model(|| race(&[OVER - 1, OVER, OVER]));
 }
 
@@ -72,6 +74,7 @@ fn three_first_touches_of_one_key_admit_one_burst() {
 /// preemptions are the fewest that show what goes wrong without a nonce.
 #[test]
 fn a_taken_over_first_touch_is_not_committed() {
+    search_like_loom();
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| race(&[OVER - 1, OVER - 1, OVER]));

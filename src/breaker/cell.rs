@@ -50,14 +50,6 @@ pub(super) struct Cell<'a> {
     pub(super) slots: &'a [AtomicWide],
 }
 
-/// What a call caused besides its verdict.
-#[derive(Debug)]
-pub(super) struct Effects {
-    pub(super) events: Events,
-    /// Leases that this call settled as expired.
-    pub(super) expired: u32,
-}
-
 /// Where [`Cell::advance`] left a round.
 enum Round {
     /// Something was changed, by this call or by another one: look again.
@@ -71,21 +63,11 @@ enum Round {
     },
 }
 
-impl Effects {
-    pub(super) fn new() -> Self {
-        Self { events: Events::NONE, expired: 0 }
-    }
-}
-
 impl Cell<'_> {
-    pub(super) fn acquire(
-        self,
-        now: impl FnOnce() -> u64,
-        effects: &mut Effects,
-    ) -> Result<Permit, Rejection> {
+    pub(super) fn acquire(self, now: impl FnOnce() -> u64, events: &mut Events) -> Result<Permit, Rejection> {
         let mut now = Lazy::new(now);
         loop {
-            if effects.events.is_full() {
+            if events.is_full() {
                 // Only callers whose clocks are far behind this one's can keep a round moving for so long. The
                 // next call goes on from here.
                 return Err(Rejection { reason: RejectReason::HalfOpenFull, retry_after_ns: 1 });
@@ -99,11 +81,11 @@ impl Cell<'_> {
                 }
                 Phase::Open => {
                     let next = control.half_open(now.get());
-                    if self.transition(control, next, Cause::OpenElapsed, now.get(), effects) {
+                    if self.transition(control, next, Cause::OpenElapsed, now.get(), events) {
                         return Ok(Permit { generation: next.generation(), slot: 0, epoch: FIRST_EPOCH });
                     }
                 }
-                Phase::HalfOpen => match self.advance(control, now.get(), effects) {
+                Phase::HalfOpen => match self.advance(control, now.get(), events) {
                     Round::Moved => {}
                     Round::Settled { free: Some((slot, word, probe)), .. } => {
                         let claimed = probe.claim(now.get().saturating_add(self.head.config.probe_lease_ns));
@@ -132,39 +114,44 @@ impl Cell<'_> {
         permit: Permit,
         outcome: Outcome,
         now: impl FnOnce() -> u64,
-        effects: &mut Effects,
+        events: &mut Events,
     ) -> RecordVerdict {
         if permit.slot == NO_SLOT {
-            self.record_closed(permit.generation, outcome, now, effects)
+            self.record_closed(permit.generation, outcome, now, events)
         } else {
-            self.record_probe(permit, outcome, now, effects)
+            self.record_probe(permit, outcome, now, events)
         }
     }
 
     /// Closes the breaker in a new generation, whatever it was.
-    pub(super) fn reset(self, now: impl FnOnce() -> u64, effects: &mut Effects) {
+    pub(super) fn reset(self, now: impl FnOnce() -> u64, events: &mut Events) {
         let now = now();
         loop {
             let control = self.head.control();
             if control.phase() == Phase::HalfOpen
-                && effects.events.len() < 2
-                && matches!(self.advance(control, now, effects), Round::Moved)
+                && events.len() < 2
+                && matches!(self.advance(control, now, events), Round::Moved)
             {
                 continue;
             }
-            if self.transition(control, control.close(), Cause::Reset, now, effects) {
+            if self.transition(control, control.close(), Cause::Reset, now, events) {
                 return;
             }
         }
     }
 
-    /// Probes that hold a live lease at `now`, and the end of the first of these leases.
-    pub(super) fn live_probes(self, control: Control, now: u64) -> (u32, Option<u64>) {
+    /// Probes that hold a live lease at `now`, and nanoseconds until an acquire may be admitted: until the
+    /// first lease ends, if no slot is free.
+    pub(super) fn live_probes(self, control: Control, now: u64) -> (u32, u64) {
         let probes = (0..self.slots.len()).filter_map(|slot| self.probe(slot, control));
-        let live = probes.map(|(_, probe)| probe).filter(|p| p.state == State::Live && p.instant > now);
-        live.fold((0, None), |(count, first), probe| {
-            (count + 1, Some(first.map_or(probe.instant, |first: u64| first.min(probe.instant))))
-        })
+        let (mut live, mut wait_ns) = (0, u64::MAX);
+        for (_, probe) in probes.filter(|(_, probe)| matches!(probe.state, State::Live | State::Free)) {
+            let left = if probe.state == State::Live { probe.instant.saturating_sub(now) } else { 0 };
+            live += u32::from(left > 0);
+            wait_ns = wait_ns.min(left);
+        }
+        // Without either, the round's verdict is due.
+        (live, if wait_ns == u64::MAX { 0 } else { wait_ns })
     }
 
     fn record_closed(
@@ -172,7 +159,7 @@ impl Cell<'_> {
         generation: u32,
         outcome: Outcome,
         now: impl FnOnce() -> u64,
-        effects: &mut Effects,
+        events: &mut Events,
     ) -> RecordVerdict {
         let mut now = Lazy::new(now);
         loop {
@@ -191,7 +178,7 @@ impl Cell<'_> {
                 }
                 Outcome::Failure => {
                     let next = control.open(now.get().saturating_add(self.head.config.open_for_ns));
-                    self.transition(control, next, Cause::FailureThreshold, now.get(), effects)
+                    self.transition(control, next, Cause::FailureThreshold, now.get(), events)
                 }
             };
             if done {
@@ -205,7 +192,7 @@ impl Cell<'_> {
         permit: Permit,
         outcome: Outcome,
         now: impl FnOnce() -> u64,
-        effects: &mut Effects,
+        events: &mut Events,
     ) -> RecordVerdict {
         let slot = permit.slot as usize;
         if slot >= self.slots.len() {
@@ -218,7 +205,7 @@ impl Cell<'_> {
                 return RecordVerdict::Stale;
             }
             // Leases that are over count before this result does, this permit's own among them.
-            if matches!(self.advance(control, now.get(), effects), Round::Moved) {
+            if matches!(self.advance(control, now.get(), events), Round::Moved) {
                 continue;
             }
             let Some((word, probe)) = self.probe(slot, control) else { continue };
@@ -233,13 +220,17 @@ impl Cell<'_> {
                 Outcome::Ignored => State::Free,
             };
             if self.write(slot, word, Probe { state, instant: now.get(), ..probe }) {
-                return self.complete(permit, now.get(), effects);
+                return match outcome {
+                    // The slot may be another caller's by now, so this result has had its effect.
+                    Outcome::Ignored => RecordVerdict::Applied,
+                    Outcome::Success | Outcome::Failure => self.complete(permit, now.get(), events),
+                };
             }
         }
     }
 
     /// Brings the result that was just written to the permit's slot into the tally.
-    fn complete(self, permit: Permit, now: u64, effects: &mut Effects) -> RecordVerdict {
+    fn complete(self, permit: Permit, now: u64, events: &mut Events) -> RecordVerdict {
         let slot = permit.slot as usize;
         loop {
             let control = self.head.control();
@@ -249,7 +240,7 @@ impl Cell<'_> {
                 // The round has ended. A result is marked as counted before the round that it decides ends.
                 return if mine && probe.counted { RecordVerdict::Applied } else { RecordVerdict::Stale };
             }
-            match self.advance(control, now, effects) {
+            match self.advance(control, now, events) {
                 Round::Moved => {}
                 Round::Settled { .. } => return RecordVerdict::Applied,
             }
@@ -257,14 +248,14 @@ impl Cell<'_> {
     }
 
     /// Makes the next step that is due in the round of `control`, if one is.
-    fn advance(self, control: Control, now: u64, effects: &mut Effects) -> Round {
+    fn advance(self, control: Control, now: u64, events: &mut Events) -> Round {
         if let Some(slot) = control.pending() {
             let Some((word, probe)) = self.probe(slot, control) else { return Round::Moved };
             if probe.uncounted_result() {
                 self.write(slot, word, Probe { counted: true, ..probe });
                 return Round::Moved;
             }
-            if self.decide(control, probe, effects) {
+            if self.decide(control, probe, events) {
                 return Round::Moved;
             }
         }
@@ -286,9 +277,7 @@ impl Cell<'_> {
         }
         match first {
             Some((slot, word, probe)) if probe.instant <= now => {
-                if self.write(slot, word, Probe { state: State::Expired, ..probe }) {
-                    effects.expired += 1;
-                }
+                self.write(slot, word, Probe { state: State::Expired, ..probe });
                 Round::Moved
             }
             // A result that was counted during the scan is neither in this tally nor uncounted any more.
@@ -300,25 +289,25 @@ impl Cell<'_> {
     }
 
     /// Turns a tally that has reached its verdict into a transition, dated at the result that decided it.
-    fn decide(self, control: Control, last: Probe, effects: &mut Effects) -> bool {
+    fn decide(self, control: Control, last: Probe, events: &mut Events) -> bool {
         let config = &self.head.config;
         if control.successes() >= config.successes_to_close {
-            self.transition(control, control.close(), Cause::ProbesSucceeded, last.instant, effects);
+            self.transition(control, control.close(), Cause::ProbesSucceeded, last.instant, events);
         } else if control.failures() >= config.failures_to_open() {
             let expired = last.state == State::Expired;
             let cause = if expired { Cause::ProbeExpired } else { Cause::ProbesFailed };
             let next = control.open(last.instant.saturating_add(config.open_for_ns));
-            self.transition(control, next, cause, last.instant, effects);
+            self.transition(control, next, cause, last.instant, events);
         } else {
             return false;
         }
         true
     }
 
-    fn transition(self, from: Control, to: Control, cause: Cause, at_ns: u64, effects: &mut Effects) -> bool {
+    fn transition(self, from: Control, to: Control, cause: Cause, at_ns: u64, events: &mut Events) -> bool {
         let done = self.head.swap(from, to);
         if done {
-            effects.events.push(Event::new(from, to, cause, at_ns));
+            events.push(Event::new(from, to, cause, at_ns));
         }
         done
     }

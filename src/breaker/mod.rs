@@ -27,7 +27,7 @@ pub use permit::{Outcome, Permit, RawPermit, RecordVerdict, RejectReason, Reject
 use crate::counters::Counters;
 use crate::error::ConfigError;
 use crate::sync::AtomicWide;
-use cell::{Cell, Effects, Head};
+use cell::{Cell, Head};
 
 /// A circuit breaker. Any thread may call anything at any time; nothing blocks.
 ///
@@ -72,8 +72,8 @@ pub struct Recorded {
 /// A breaker as seen at one moment. Taking it changes nothing: an open time that has passed reads as open with
 /// `retry_after_ns` 0.
 ///
-/// While no call is under way, `admitted = succeeded + failed + ignored + stale + expired + live_probes` plus the
-/// permits that are not recorded yet. A probe that comes back after its lease counts as expired only.
+/// While no call is under way, `admitted - (succeeded + failed + ignored + stale + expired)` is the number of permits
+/// that were not recorded: those of calls that still run, and those that were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// Phase now.
@@ -102,7 +102,7 @@ pub struct Snapshot {
     pub rejected_half_open: u64,
     /// Results that came in a later generation.
     pub stale: u64,
-    /// Probes whose lease ran out.
+    /// Results of probes whose lease had run out.
     pub expired: u64,
 }
 
@@ -149,10 +149,9 @@ impl Breaker {
 
     /// Closes the breaker and forgets its failures. Permits granted before change nothing any more.
     pub fn reset(&self, now: impl FnOnce() -> u64) -> Events {
-        let mut effects = Effects::new();
-        self.cell().reset(now, &mut effects);
-        self.count_expired(&effects);
-        effects.events
+        let mut events = Events::NONE;
+        self.cell().reset(now, &mut events);
+        events
     }
 
     /// The breaker as it is now, without changing it.
@@ -162,10 +161,7 @@ impl Breaker {
         let (live_probes, retry_after_ns) = match control.phase() {
             Phase::Closed => (0, 0),
             Phase::Open => (0, control.instant().saturating_sub(now)),
-            Phase::HalfOpen => match self.cell().live_probes(control, now) {
-                (live, Some(deadline)) if live as usize == self.slots.len() => (live, deadline - now),
-                (live, _) => (live, 0),
-            },
+            Phase::HalfOpen => self.cell().live_probes(control, now),
         };
         let consecutive_failures = match control.phase() {
             Phase::Closed => control.consecutive_failures(),
@@ -192,37 +188,30 @@ impl Breaker {
 
     #[cold]
     fn acquire_slow(&self, now: impl FnOnce() -> u64) -> Acquired {
-        let mut effects = Effects::new();
-        let verdict = self.cell().acquire(now, &mut effects);
+        let mut events = Events::NONE;
+        let verdict = self.cell().acquire(now, &mut events);
         self.counters.increment(match &verdict {
             Ok(_) => ADMITTED,
             Err(Rejection { reason: RejectReason::Open, .. }) => REJECTED_OPEN,
             Err(Rejection { reason: RejectReason::HalfOpenFull, .. }) => REJECTED_HALF_OPEN,
         });
-        self.count_expired(&effects);
-        Acquired { verdict, events: effects.events }
+        Acquired { verdict, events }
     }
 
     #[cold]
     fn record_slow(&self, permit: Permit, outcome: Outcome, now: impl FnOnce() -> u64) -> Recorded {
-        let mut effects = Effects::new();
-        let verdict = self.cell().record(permit, outcome, now, &mut effects);
+        let mut events = Events::NONE;
+        let verdict = self.cell().record(permit, outcome, now, &mut events);
         match (verdict, outcome) {
             (RecordVerdict::Applied, Outcome::Success) => self.counters.increment(SUCCEEDED),
             (RecordVerdict::Applied, Outcome::Failure) => self.counters.increment(FAILED),
             (RecordVerdict::Applied, Outcome::Ignored) => self.counters.increment(IGNORED),
             (RecordVerdict::Stale, _) => self.counters.increment(STALE),
-            // An expired probe was counted when its lease was settled; a second record is no call.
-            (RecordVerdict::Expired | RecordVerdict::AlreadyDone, _) => {}
+            (RecordVerdict::Expired, _) => self.counters.increment(EXPIRED),
+            // A second record is no call.
+            (RecordVerdict::AlreadyDone, _) => {}
         }
-        self.count_expired(&effects);
-        Recorded { verdict, events: effects.events }
-    }
-
-    fn count_expired(&self, effects: &Effects) {
-        for _ in 0..effects.expired {
-            self.counters.increment(EXPIRED);
-        }
+        Recorded { verdict, events }
     }
 
     fn cell(&self) -> Cell<'_> {

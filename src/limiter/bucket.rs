@@ -48,19 +48,16 @@ impl Word<u64> for AtomicU64 {
     }
 }
 
-/// [`AtomicWide`] under a name of its own: under loom it is the same type as the narrow word.
-struct WideWord<'a>(&'a AtomicWide);
-
-impl Word<u128> for WideWord<'_> {
+impl Word<u128> for AtomicWide {
     #[inline]
     fn load(&self) -> u128 {
-        u128::from(self.0.load(Ordering::Relaxed))
+        u128::from(self.load(Ordering::Relaxed))
     }
 
     #[inline]
     fn replace(&self, old: u128, new: u128) -> Result<u128, u128> {
-        let result =
-            self.0.compare_exchange_weak(old as Wide, new as Wide, Ordering::Relaxed, Ordering::Relaxed);
+        let (old, new) = (old as Wide, new as Wide);
+        let result = self.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed);
         result.map(u128::from).map_err(u128::from)
     }
 }
@@ -94,7 +91,7 @@ impl Bucket {
     pub fn peek(&self, now: impl FnOnce() -> u64) -> Decision {
         let tat = match &self.tat {
             Tat::Narrow(word) => u128::from(Word::load(word)),
-            Tat::Wide(word) => WideWord(word).load(),
+            Tat::Wide(word) => Word::load(word),
         };
         Decision::peek(&self.rule, self.rule.ticks().debt(tat, now().min(MAX_VALUE)))
     }
@@ -116,7 +113,7 @@ impl Bucket {
     #[inline(never)]
     fn check_wide(&self, cost: u64, now: u64) -> Decision {
         let Tat::Wide(word) = &self.tat else { return self.check(cost, || now) };
-        self.decide(self.debit(&WideWord(word), cost, now), cost)
+        self.decide(self.debit(word, cost, now), cost)
     }
 
     /// Counts, and answers with the debt after a debit or without one. A caller who ignores what is left pays no
