@@ -6,7 +6,7 @@
 
 use crate::sync::{AtomicU64, Ordering, monotonic_ns};
 
-/// Source of monotonic nanoseconds. Two readings of one clock never go backwards within a thread.
+/// Source of monotonic nanoseconds. Only [`Manual::set`] makes one go backwards.
 pub trait Clock {
     /// Nanoseconds since an origin that all handles of one state share.
     fn now_ns(&self) -> u64;

@@ -193,12 +193,40 @@ fn l09_zeroes() {
     assert_eq!(limiter.peek(key, &blocked, || 5).verdict, Verdict::Never);
 }
 
+/// To an older clock, or under a rule with a smaller burst, a key can owe more than a full bucket.
+#[test]
+fn l09_a_cost_of_zero_passes_whatever_is_owed() {
+    let (limiter, wide, narrow) = (limiter(8), rule(1, 10, 4), rule(1, 10, 1));
+    let (key, bucket) = (limiter.key(b"key"), Bucket::new(*wide.effective()));
+    assert!(limiter.check(key, &wide, 4, || 1000).is_allowed());
+    assert!(bucket.check(4, || 1000).is_allowed());
+    for nothing in
+        [limiter.check(key, &wide, 0, || 0), limiter.check(key, &narrow, 0, || 1000), bucket.check(0, || 0)]
+    {
+        assert_eq!((nothing.verdict, nothing.remaining, nothing.retry_after_ns), (Verdict::Allowed, 0, 0));
+    }
+    assert_eq!(limiter.peek(key, &wide, || 1000).reset_after_ns, 40, "nothing was written");
+}
+
 #[test]
 fn l10_a_peek_of_an_absent_key_is_full_and_makes_no_entry() {
     let limiter = limiter(8);
     let peeked = limiter.peek(limiter.key(b"nobody"), &rule(1, 10, 4), || 5);
     assert_eq!((peeked.verdict, peeked.remaining, peeked.reset_after_ns), (Verdict::Allowed, 4, 0));
     assert!(!limiter.reset(limiter.key(b"nobody")));
+}
+
+/// Two rules on one key: who is denied by the one with the short memory has not paid what the other one asks.
+#[test]
+fn l20_a_denied_call_with_another_rule_forgives_nothing() {
+    let (limiter, daily, quick) = (limiter(8), rule(24, 86_400 * SECOND_NS, 24), rule(1, 10, 1));
+    let (key, day) = (limiter.key(b"key"), 86_400 * SECOND_NS);
+    assert!(limiter.check(key, &daily, 24, || 0).is_allowed());
+    let refused = limiter.check(key, &quick, 1, || 0);
+    assert_eq!((refused.verdict, refused.retry_after_ns), (Verdict::Limited, day));
+    assert_eq!(limiter.check(key, &daily, 1, || 0).retry_after_ns, day / 24);
+    assert!(!limiter.check(key, &quick, 1, || day - 1).is_allowed());
+    assert!(limiter.check(key, &quick, 1, || day).is_allowed());
 }
 
 #[test]
@@ -284,6 +312,10 @@ fn l22_a_table_refuses_what_it_cannot_keep_exactly_enough() {
     assert_eq!((error.argument, error.value), ("tokens", 59));
     let error = keyed(58, 59, MAX / 2).unwrap_err();
     assert_eq!((error.argument, error.value), ("burst", MAX / 2));
+    // What the message allows is allowed at every rate: a bucket that 58 tokens a nanosecond fill in 330 days.
+    assert_eq!(error.allowed, "a burst that is refilled within 330 days");
+    assert!(keyed(58, 1, 58 * 330 * 86_400 * SECOND_NS).is_ok());
+    assert!(keyed(58, 1, 58 * 331 * 86_400 * SECOND_NS).is_err());
 
     for max_keys in [0, (1 << 28) + 1, u64::MAX] {
         let error = Limiter::new(&LimiterConfig { max_keys, secret: None }).unwrap_err();

@@ -74,14 +74,15 @@ impl Ticks {
         if tat > instant { tat - instant } else { T::from(0) }
     }
 
-    /// The debt after `cost` more, if that is admitted. Debt and cost may be any number.
+    /// The debt after `cost` more, if that is admitted; a cost of zero always is. Debt and cost may be any number.
     #[inline]
     pub fn after<T: Tick>(&self, debt: T, cost: u64) -> Option<T> {
         if cost > self.burst {
             return None;
         }
         let price = self.price::<T>(cost);
-        (debt <= T::narrow(self.full) - price).then(|| debt + price)
+        // Under another rule, or to an older clock, more than a full bucket may be owed.
+        (debt <= T::narrow(self.full) - price || cost == 0).then(|| debt + price)
     }
 
     /// Nanoseconds until `cost`, which is not above the burst, is admitted: at that instant it is, and one

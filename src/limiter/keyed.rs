@@ -9,7 +9,7 @@ use crate::counters::{Counters, STRIPES};
 use crate::error::ConfigError;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Largest `max_keys`: a table of 6.6 GB.
+/// Largest `max_keys`: a table of 7.2 GB.
 const MAX_KEYS: u64 = 1 << 28;
 
 /// How a [`Limiter`] is made.

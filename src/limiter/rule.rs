@@ -70,10 +70,10 @@ impl KeyedRule {
     /// The rule as the table applies it.
     pub fn new(rule: Rule) -> Result<Self, ConfigError> {
         let rule = if rule.ticks.n.get() <= MAX_N { rule } else { slower(&rule)? };
-        // Times the burst is refilled from are capped so that no stored instant reaches the tentative range.
+        // So that no stored instant reaches the tentative range. Slower rates have room for far more than this.
         let room = u128::from(MAX_TAT) - rule.ticks.instant::<u128>(MAX_NOW_NS);
         if rule.ticks.full > room {
-            const BURST: &str = "a burst that is refilled within 331 days";
+            const BURST: &str = "a burst that is refilled within 330 days";
             return Err(ConfigError { argument: "burst", value: rule.burst(), allowed: BURST });
         }
         Ok(Self { rule })
@@ -86,7 +86,7 @@ impl KeyedRule {
     }
 }
 
-/// The slowest-by-least replacement of `rule` with at most [`MAX_N`] ticks a nanosecond.
+/// The nearest rule that is no faster than `rule` and has at most [`MAX_N`] ticks a nanosecond.
 fn slower(rule: &Rule) -> Result<Rule, ConfigError> {
     let Ticks { n, w, .. } = rule.ticks;
     let interval_up = |m: u64| divide_up(u128::from(w.get()) * u128::from(m), n);
