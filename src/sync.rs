@@ -65,8 +65,8 @@ mod origin {
     /// To find the orders worth trying, loom keeps one last access of each location. A thread that loads and
     /// then replaces hides the earlier loads of other threads behind its own, so loom never tries that
     /// replacement between such a load and what its thread does next. `turn` is replaced before every access,
-    /// relaxed, so that it orders no memory. That squares the number of orders: a model with three threads
-    /// does without it, by [`search_like_loom`].
+    /// relaxed, so that it orders no memory. That multiplies the orders: a model with three threads does
+    /// without it, by [`search_like_loom`].
     #[derive(Debug)]
     pub struct AtomicWide {
         turn: AtomicBool,

@@ -128,7 +128,7 @@ fn l03_the_bound_is_reached() {
 #[test]
 fn l04_a_greedy_caller_sees_no_drift() {
     const BURST: u64 = 10;
-    const ADMISSIONS: u64 = 300_000;
+    const ADMISSIONS: u64 = 10_000_000;
     for tokens in [3, 7919, 600_000_001] {
         let bucket = Bucket::new(Rule::new(tokens, SECOND_NS, BURST).unwrap());
         assert!(bucket.check(BURST, || 0).is_allowed());
@@ -366,6 +366,23 @@ fn l23_a_flood_of_keys_takes_no_more_memory_and_passes() {
     assert_eq!((stats.bytes, stats.table_full), (bytes, full));
     // The refused keys' retry time holds: then the flood owes nothing.
     assert!(limiter.check(limiter.key(b"late"), &rule, 1, || 105).is_allowed());
+}
+
+/// Millions of keys pass through a table for a hundred, each owing for as long as a hundred others take.
+#[test]
+fn l23_a_flood_that_goes_by_leaves_nothing_behind() {
+    const KEYS: u64 = 4_000_000;
+    let (limiter, rule) = (limiter(100), rule(1, 100, 1));
+    let bytes = limiter.stats().bytes;
+    for number in 0..KEYS {
+        limiter.check(limiter.key(&key(number)), &rule, 1, || number);
+    }
+    let stats = limiter.stats();
+    assert_eq!(stats.bytes, bytes);
+    assert_eq!(stats.allowed + stats.table_full, KEYS);
+    assert!(stats.table_full < KEYS / 10_000, "{} refused", stats.table_full);
+    assert!(limiter.live_keys(|| KEYS) <= 100);
+    assert_eq!(limiter.live_keys(|| KEYS + 100), 0);
 }
 
 #[test]

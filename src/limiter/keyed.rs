@@ -112,7 +112,8 @@ impl Limiter {
     /// Debits `cost` from `key` if `rule` admits it. `now` is read once.
     ///
     /// The rule comes with the call. A key that was last checked under another rule keeps its debt as time: who
-    /// had to wait ten seconds for a full bucket still has to.
+    /// had to wait ten seconds for a full bucket still has to, even where the new rule fills one in less.
+    /// [`Limiter::reset`] forgives it.
     #[inline]
     pub fn check(&self, key: Key, rule: &KeyedRule, cost: u64, now: impl FnOnce() -> u64) -> Decision {
         // Relaxed: a nonce only has to differ from others, and orders nothing.

@@ -13,7 +13,11 @@
 //! up to twice `tokens`: the burst and the refill. Who means "never more than L in any period" chooses
 //! `burst + tokens <= L`.
 //!
-//! A denial writes nothing. An older `now` is compared with the stored instant only, so it makes a check
+//! A denial writes nothing, not even under another rule than the key was last checked with. So the debt is not cut
+//! to the new rule's full bucket: without a write the cut would start anew at each check and break the retry time that
+//! the last one told, and with one a denied call would forgive what the old rule is owed.
+//!
+//! An older `now` is compared with the stored instant only, so it makes a check
 //! stricter and never more generous; nothing remembers the highest `now` of all keys.
 
 // A half of a wide word is `u64` in the product and `u32` under loom: what is useless here is needed there.
