@@ -92,6 +92,14 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
                    DatabasePool.query(conn, sql, params, opts)
         end
 
+        for bad <- [nil, :no_connection, "path", self()] do
+          assert {:error, %Error{context: %{argument: :connection, value: ^bad}}} =
+                   DatabasePool.exec(bad, "SELECT 1")
+        end
+
+        assert {:error, %Error{context: %{argument: :fun, value: :none}}} =
+                 DatabasePool.transaction(conn, :none)
+
         assert {:error, %Error{error_type: :external_service_error} = error} =
                  DatabasePool.query(conn, "SELEC")
 

@@ -137,7 +137,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @spec transaction(connection(), (() -> result), keyword()) ::
           {:ok, result} | {:error, Error.t()} | result
         when result: term()
-  def transaction(connection, fun, opts \\ []) when is_function(fun, 0) do
+  def transaction(connection, fun, opts \\ [])
+
+  def transaction(connection, fun, opts) when is_function(fun, 0) do
     with {:ok, _} <- exec(connection, "BEGIN IMMEDIATE", [], opts) do
       try do
         fun.()
@@ -153,6 +155,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
       end
     end
   end
+
+  def transaction(_connection, fun, _opts),
+    do: {:error, Error.refused(:fun, fun, "a function without arguments")}
 
   defp commit(connection, result, opts) do
     case exec(connection, "COMMIT", [], opts) do
