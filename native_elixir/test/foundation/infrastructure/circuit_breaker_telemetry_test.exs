@@ -249,6 +249,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert {:ok, %{admitted: 2}} = CircuitBreaker.stats(namespace, :again)
   end
 
+  test "a breaker that is registered twice before the publisher looks is heard", %{
+    namespace: namespace
+  } do
+    :ok = :sys.suspend(publisher(namespace))
+
+    for threshold <- [2, 1],
+        do: :ok = CircuitBreakerRegistry.register(namespace, :twice, failure_threshold: threshold)
+
+    :ok = :sys.resume(publisher(namespace))
+    fail(namespace, :twice)
+    assert [%{sequence: 1, to: :open}] = changes(namespace)
+  end
+
   test "a stray message does no harm", %{namespace: namespace} do
     send(publisher(namespace), :stray)
     assert :ok = CircuitBreakerTelemetry.sync(namespace)

@@ -118,12 +118,14 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     :ok
   end
 
-  # A new breaker; whatever had its name before is not told about any more.
+  # A new breaker; whatever had its name before is not told about any more. Which those are is found out here, in
+  # the one process that makes breakers: the publisher may look only after the next one has been made.
   @doc false
-  @spec announce(pid(), pos_integer(), Names.namespace(), atom()) :: :ok
+  @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
+    predecessors = List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_}))
     :ets.insert(__MODULE__, {id, namespace, service, 0})
-    GenServer.cast(publisher, {:retire, namespace, service, id})
+    GenServer.cast(publisher, {:retire, predecessors})
   end
 
   @doc false
@@ -180,14 +182,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     do: {:reply, %{published_events: state.published, dropped_events: state.dropped}, state}
 
   @impl true
-  def handle_cast({:retire, namespace, service, successor}, state) do
-    old =
-      :ets.match(__MODULE__, {:"$1", namespace, service, :_})
-      |> List.flatten()
-      |> List.delete(successor)
-
-    Enum.each(old, &:ets.delete(__MODULE__, &1))
-    {:noreply, %{state | held: Map.drop(state.held, old)}}
+  def handle_cast({:retire, ids}, state) do
+    Enum.each(ids, &:ets.delete(__MODULE__, &1))
+    {:noreply, %{state | held: Map.drop(state.held, ids)}}
   end
 
   @impl true
