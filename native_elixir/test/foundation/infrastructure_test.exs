@@ -292,6 +292,7 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
             {%{breaker: %{}}, "`protection` is :breaker"},
             {:all, "`config` is :all"},
             {%{circuit_breaker: 5}, "`circuit_breaker` is 5"},
+            {%{circuit_breaker: [1 | 2]}, "`circuit_breaker` is [1 | 2]"},
             {%{circuit_breaker: %{failure_threshold: 0}}, "`failure_threshold` is 0"},
             {%{rate_limiter: %{limit: 0, window_ms: 1}},
              "`rate_limiter` is %{limit: 0, window_ms: 1}"},

@@ -262,6 +262,16 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert [%{sequence: 1, to: :open}] = changes(namespace)
   end
 
+  test "a breaker that was removed is silent and leaves nothing", %{namespace: namespace} do
+    rows = :ets.info(CircuitBreakerTelemetry, :size)
+    :ok = CircuitBreakerRegistry.register(namespace, :gone, failure_threshold: 1)
+    {:ok, permit} = CircuitBreaker.acquire(namespace, :gone)
+    :ok = CircuitBreakerRegistry.remove(namespace, :gone)
+    :ok = CircuitBreaker.record(permit, :failure)
+    assert changes(namespace) == []
+    assert :ets.info(CircuitBreakerTelemetry, :size) == rows
+  end
+
   test "a stray message does no harm", %{namespace: namespace} do
     send(publisher(namespace), :stray)
     assert :ok = CircuitBreakerTelemetry.sync(namespace)

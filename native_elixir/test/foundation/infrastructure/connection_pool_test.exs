@@ -209,6 +209,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
       assert_settled(pool)
     end
 
+    test "a lease that somebody has changed is refused" do
+      pool = start_pool()
+      {:ok, lease} = ConnectionPool.checkout_lease(pool)
+
+      for forged <- [%{lease | slot: -1}, %{lease | slot: nil}, %{lease | epoch: 2 ** 64}] do
+        assert {:error, %Error{context: %{argument: :lease, value: ^forged}}} =
+                 ConnectionPool.checkin(pool, forged)
+      end
+
+      for stale <- [%{lease | slot: 7}, %{lease | epoch: 0}, %{lease | handle: make_ref()}],
+          do:
+            assert(
+              {:error, %Error{error_type: :stale_lease}} = ConnectionPool.checkin(pool, stale)
+            )
+
+      assert :ok = ConnectionPool.checkin(pool, lease)
+      assert_settled(pool)
+    end
+
     test "a lease of another pool changes nothing" do
       {pool, other} = {start_pool(), start_pool()}
       {:ok, lease} = ConnectionPool.checkout_lease(pool)

@@ -123,9 +123,26 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @doc false
   @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
-    predecessors = List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_}))
+    predecessors = ids(namespace, service)
     :ets.insert(__MODULE__, {id, namespace, service, 0})
     GenServer.cast(publisher, {:retire, predecessors})
+  end
+
+  # The breakers that have or had this name and are told about.
+  @doc false
+  @spec ids(Names.namespace(), atom()) :: [integer()]
+  def ids(namespace, service) do
+    List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_}))
+  rescue
+    # The application does not run.
+    ArgumentError -> []
+  end
+
+  @doc false
+  @spec retire(Names.namespace(), [integer()]) :: :ok
+  def retire(namespace, ids) do
+    with {:ok, publisher} <- publisher(namespace), do: GenServer.cast(publisher, {:retire, ids})
+    :ok
   end
 
   @doc false

@@ -160,17 +160,23 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
   def checkin(pool, connection, condition \\ :good)
 
-  def checkin(pool, %Lease{} = lease, condition) when condition in [:good, :broken] do
-    with {:ok, {handle, _, _}} <- find(pool) do
-      if handle == lease.handle,
-        do:
-          returned(
-            Native.pool_checkin_lease(handle, lease.slot, lease.epoch, condition == :broken),
-            pool
-          ),
-        else: returned(:stale_lease, pool)
+  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch}, condition)
+      when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
+             epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
+    case find(pool) do
+      {:ok, {^own, _, _}} ->
+        returned(Native.pool_checkin_lease(own, slot, epoch, condition == :broken), pool)
+
+      {:ok, _other} ->
+        returned(:stale_lease, pool)
+
+      error ->
+        error
     end
   end
+
+  def checkin(_pool, %Lease{} = lease, condition) when condition in [:good, :broken],
+    do: Config.invalid(:lease, lease, "a lease of checkout_lease/2, unchanged")
 
   def checkin(pool, connection, condition) when condition in [:good, :broken] do
     case Directory.fetch(pool) do

@@ -129,19 +129,19 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp register_breaker(key, %{circuit_breaker: options})
-       when is_map(options) or is_list(options) do
-    options =
-      Enum.map(options, fn
-        {:recovery_time, ms} -> {:reset_timeout, ms}
-        option -> option
-      end)
+  defp register_breaker(key, %{circuit_breaker: options}) do
+    if is_map(options) or Keyword.keyword?(options) do
+      options =
+        Enum.map(options, fn
+          {:recovery_time, ms} -> {:reset_timeout, ms}
+          option -> option
+        end)
 
-    CircuitBreakerRegistry.register(@namespace, key, options)
+      CircuitBreakerRegistry.register(@namespace, key, options)
+    else
+      {:error, Error.refused(:circuit_breaker, options, "a map or a keyword list")}
+    end
   end
-
-  defp register_breaker(_key, %{circuit_breaker: other}),
-    do: {:error, Error.refused(:circuit_breaker, other, "a map or a keyword list")}
 
   defp register_breaker(_key, _config), do: :ok
 
