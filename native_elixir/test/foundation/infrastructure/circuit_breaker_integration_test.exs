@@ -1,6 +1,7 @@
 defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerIntegrationTest do
   # Limit, breaker and pool together, through the facade, before a real database with real faults.
-  use ElixirScope.Foundation.PoolCase, async: true
+  # Not async: the VM's one thread for SQLite is busy for seconds in another module's test.
+  use ElixirScope.Foundation.PoolCase, async: false
 
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry, SqliteShell}
 
