@@ -375,7 +375,7 @@ def test_an_unused_pool_frees_its_connections(ledger: Ledger) -> None:
     pool = Pool(ledger.create, ledger.destroy, size=2)
     with pool.checkout(), pool.checkout():
         pass
-    gone = weakref.ref(pool._handle.callbacks[0])  # type: ignore[index]
+    gone = weakref.ref(pool._callbacks)
     del pool
     gc.collect()
     assert len(ledger.destroyed) == 2
