@@ -220,9 +220,9 @@ _as_method: Final = PYFUNCTYPE(py_object, py_object)(("PyInstanceMethod_New", py
 class _Handle(c_void_p):
     """A counted reference to a native object; its memory is there, and finalized, before a call writes to it.
 
-    The garbage collector finalizes the objects of a cycle in any order, so one that comes later could use what
-    a handle has freed. Hence it does not see handles: one goes when nothing refers to it any more. No handle that
-    lasts refers to anything, so no cycle needs it to be seen.
+    The garbage collector finalizes the objects of a cycle in any order, so one that comes later could use
+    what a handle has freed. Hence it does not see handles: one goes when nothing refers to it any more. No
+    handle that lasts refers to anything, so no cycle needs it to be seen.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """What a native pool calls back: making and destroying connections.
 
-The native side knows a connection as an integer, its key in a table here. Both callbacks run in the thread whose
-call made them due, a creation also in another thread that waits; the native library holds no lock then.
+The native side knows a connection as an integer, its key in a table here. Both callbacks run in the thread
+whose call made them due, a creation also in another thread that waits; the native library holds no lock then.
 
-No exception can pass through the native frames. One that a creation raises is kept, and becomes the cause of the
-error that the check-out raises. One that a destruction raises has nobody who waits for it and goes to
+No exception can pass through the native frames. One that a creation raises is kept, and becomes the cause of
+the error that the check-out raises. One that a destruction raises has nobody who waits for it and goes to
 ``sys.unraisablehook``. An exception that is no `Exception`, such as KeyboardInterrupt, is raised again in
 its thread as soon as the native call has returned; if that was a finalizer's, at the thread's next use of the
 pool.
@@ -35,12 +35,12 @@ _NO_ARGUMENTS: Final = ((),)
 class _Errand(partial[None]):
     """Calls a function when it is made and once more when it goes, both from native code.
 
-    A function can be struck before its first instruction, where it cannot catch anything; what was to be done is
-    done by the second call then. No frame refers to an errand, so no traceback can put that call off.
+    A function can be struck before its first instruction, where it cannot catch anything; what was to be done
+    is done by the second call then. No frame refers to an errand, so no traceback can put that call off.
     """
 
     # As an initializer it passes on what it was made with, after what it keeps.
-    __init__ = __del__ = partial.__call__  # type: ignore[assignment]
+    __init__ = __del__ = partial.__call__
 
 
 class Callbacks(Generic[T]):
@@ -83,7 +83,7 @@ class Callbacks(Generic[T]):
         self, _userdata: object, key: int, *_: object, finalizing: Callable[[], bool] = sys.is_finalizing
     ) -> None:
         try:
-            # An interpreter that is going away runs nobody's code; the end of the process closes connections too.
+            # An interpreter that goes away runs nobody's code; the end of the process closes connections too.
             if key in self.connections and not finalizing():
                 self._run(map(self._destroy, map(self.connections.pop, (key,))))
         except BaseException as problem:

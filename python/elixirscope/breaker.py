@@ -75,14 +75,14 @@ class Breaker:
     >>> breaker.phase
     <Phase.CLOSED: 0>
 
-    Half-open, ``half_open_permits`` probes pass; ``successes_to_close`` of them close the breaker. A probe that
-    is not recorded within ``probe_lease`` seconds counts as failed.
+    Half-open, ``half_open_permits`` probes pass; ``successes_to_close`` of them close the breaker. A probe
+    that is not recorded within ``probe_lease`` seconds counts as failed.
 
     An exception that leaves the block is a failure if it is one of ``failures`` and none of ``ignored``;
     any other, such as KeyboardInterrupt or a cancelled task, says nothing about what was called.
 
-    ``on_event`` is called with each `Event`, in the thread that caused it and outside any lock. What it raises
-    goes to ``sys.unraisablehook``: it cannot change a verdict.
+    ``on_event`` is called with each `Event`, in the thread that caused it and outside any lock. What it
+    raises goes to ``sys.unraisablehook``: it cannot change a verdict.
 
     Any thread and any task may use one breaker at a time, nothing waits, and blocks may nest. After a fork
     parent and child have a breaker each.

@@ -84,8 +84,9 @@ class RateLimiter:
     The rule comes with the call; a call with another rule on the same key keeps the key's debt. ``burst`` is
     the size of the bucket, ``limit`` unless it is given.
 
-    Memory is fixed: ``max_keys`` keys that owe tokens have a place at the same time; a key whose bucket is full
-    again takes none. ``secret``, 16 bytes, seeds the hash of the keys; without it each limiter draws its own.
+    Memory is fixed: ``max_keys`` keys that owe tokens have a place at the same time; a key whose bucket is
+    full again takes none. ``secret``, 16 bytes, seeds the hash of the keys; without it each limiter draws its
+    own.
 
     Any thread and any task may use one limiter at a time, and nothing waits. After a fork parent and child
     have a limiter each.

@@ -1,17 +1,18 @@
 """Connection pool: lends objects that are expensive to make.
 
-The queue and the fate of every connection are the native library's. This module turns a ``with`` block into one
-check-out and one check-in, whatever happens in between.
+The queue and the fate of every connection are the native library's. This module turns a ``with`` block into
+one check-out and one check-in, whatever happens in between.
 
 Waiting. A check-out that finds nothing free gets a place in the native queue. The main thread waits there in
 short slices and lets Python run its signal handlers in between, the place is kept; other threads, which
 Python gives no signals to, wait in one go. Either way without the interpreter lock.
 
-Interrupts. A signal handler that raises, as Ctrl-C does, can strike between any two instructions. So a lease has
-an owner before it exists: the memory that the native call writes it to belongs to the `Checkout`, whose finalizer
-is the native check-in itself. The finalizer runs no Python that could be struck, and it needs no knowledge of how
-far the check-out got: the native library tells a lease that is live from one that is not. The block's own end
-only comes first: it puts a good connection back as good, where the finalizer has it destroyed.
+Interrupts. A signal handler that raises, as Ctrl-C does, can strike between any two instructions. So a lease
+has an owner before it exists: the memory that the native call writes it to belongs to the `Checkout`, whose
+finalizer is the native check-in itself. The finalizer runs no Python that could be struck, and it needs no
+knowledge of how far the check-out got: the native library tells a lease that is live from one that is not.
+The block's own end only comes first: it puts a good connection back as good, where the finalizer has it
+destroyed.
 """
 
 from __future__ import annotations
@@ -121,23 +122,24 @@ class Pool(Generic[T]):
     1
     >>> pool.close()
 
-    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under a
-    lock: ``create`` in one that waits for a connection, not always in the one that gets it.
+    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under
+    a lock: ``create`` in one that waits for a connection, not always in the one that gets it.
 
-    Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has been
-    idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the pool
-    waits ``create_backoff`` seconds, twice as long after each further one, up to ``create_backoff_cap``.
+    Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has
+    been idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the
+    pool waits ``create_backoff`` seconds, twice as long after each further one, up to ``create_backoff_cap``.
 
-    An exception that leaves the block destroys the connection if it is one of ``broken_on``, or no `Exception`
-    at all: nobody knows what state it was left in. Name the exceptions that say so to keep it after others.
+    An exception that leaves the block destroys the connection if it is one of ``broken_on``, or no
+    `Exception` at all: nobody knows what state it was left in. Name the exceptions that say so to keep it
+    after others.
 
-    Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its use
-    raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+    Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its
+    use raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
 
     A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
-    before its end has begun, leaves the connection on loan for as long as the exception is referred to; then it
-    is destroyed. One that strikes as ``create`` is about to be called is reported to ``sys.unraisablehook``,
-    and that creation has failed.
+    before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
+    it is destroyed. One that strikes as ``create`` is about to be called is reported to
+    ``sys.unraisablehook``, and that creation has failed.
     """
 
     __slots__ = (
@@ -175,7 +177,7 @@ class Pool(Generic[T]):
         self._callbacks: Callbacks[T] = Callbacks(create, destroy)
         self._idle: list[_Loan] = []
         self._timeouts: dict[object, c_uint64] = {}
-        # The native pool calls these for as long as it has connections, which is until this object is finalized.
+        # The native pool may call these until it is closed, at the latest by the finalizer of this object.
         self._native = native = self._callbacks.native()
         options = _ffi.PoolOptions(
             struct_size=sizeof(_ffi.PoolOptions),
@@ -211,8 +213,8 @@ class Pool(Generic[T]):
     def maintain(self) -> float | None:
         """Does what time has made due: destroys idle overflow, tries creations again.
 
-        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants this
-        to be called now and then; threads that wait do it by themselves.
+        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants
+        this to be called now and then; threads that wait do it by themselves.
         """
         deadline_ns = c_uint64()
         self._check(_ffi.api.escope_pool_maintain(self._handle, byref(deadline_ns)))
@@ -251,7 +253,7 @@ class Pool(Generic[T]):
     def _wait(self, loan: _Loan, status: int, limit: c_uint64) -> None:
         """Goes on with a check-out that got nothing at once."""
         if limit.value == 0:
-            # No place in the queue for who does not wait; the library says so, and has another function for it.
+            # Who does not wait gets no place in the queue; the library has another function for that.
             status = _ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref)
         elif status == _EXHAUSTED:
             # Giving up a place whose grant nobody took may destroy a connection.

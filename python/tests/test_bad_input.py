@@ -1,4 +1,4 @@
-"""Nonsense gets an error that names the argument, its value and what is allowed; nothing dies, nothing leaks."""
+"""Nonsense gets an error that names the argument, its value and what is allowed; nothing dies or leaks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A signal handler that raises, as Ctrl-C does, loses nothing wherever it strikes.
 
 The interpreter runs signal handlers between instructions: where a function begins, after a call and as a loop
-comes round. The first test raises before every single instruction of the package, one after the other, which is
-all of those places and many more. The second one has real signals strike where they happen to.
+comes round. The first test raises before every single instruction of the package, one after the other, which
+is all of those places and many more. The second one has real signals strike where they happen to.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Striker:
 
     @staticmethod
     def can_strike(frame: FrameType) -> bool:
-        """Not before what never follows a call: a return, and the interpreter's own steps around an exception."""
+        """Not before a return, nor where the interpreter takes an exception up or lays it down."""
         name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
         return frame.f_lineno is not None and not name.startswith(NEVER_STRUCK)
 
@@ -229,7 +229,7 @@ def test_a_real_signal_at_any_moment_loses_nothing(monkeypatch: pytest.MonkeyPat
                             fail(bench)
                     except CreateFailed:
                         assert reported
-                    # Python 3.11 can overlook a signal that comes as it takes its lock until it takes it again.
+                    # A signal that comes as Python 3.11 takes its lock can be overlooked until the next time.
                     time.sleep(0)
             except KeyboardInterrupt:
                 pass

@@ -302,8 +302,7 @@ def test_an_exception_destroys_the_connection_unless_it_is_known_to_be_harmless(
     lenient = Pool(ledger.create, ledger.destroy, size=1, broken_on=(OSError,))
     with pytest.raises(Harmless), lenient.checkout() as kept:
         raise Harmless
-    with pytest.raises(ConnectionError), lenient.checkout() as connection:
-        assert connection is kept
+    with pytest.raises(ConnectionError), lenient.checkout():
         raise ConnectionError
     assert ledger.destroyed[-1] is kept
     with pytest.raises(KeyboardInterrupt), lenient.checkout() as cut_off:
