@@ -43,6 +43,7 @@ from ctypes import (
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from ._unique import Unique
 from .errors import EXCEPTIONS, Error, Status
 
 ABI_VERSION: Final = 1
@@ -217,7 +218,7 @@ _untrack: Final = PYFUNCTYPE(None, py_object)(("PyObject_GC_UnTrack", pythonapi)
 _as_method: Final = PYFUNCTYPE(py_object, py_object)(("PyInstanceMethod_New", pythonapi))
 
 
-class _Handle(c_void_p):
+class _Handle(Unique, c_void_p):
     """A counted reference to a native object; its memory is there, and finalized, before a call writes to it.
 
     The garbage collector finalizes the objects of a cycle in any order, so one that comes later could use

@@ -11,8 +11,9 @@ from ctypes import byref, c_size_t, c_uint64, sizeof
 from typing import Any, Final, NamedTuple
 
 from . import _ffi
+from ._unique import Unique
 from ._units import NS_PER_S, nanoseconds, seconds, unsigned
-from .clock import Clock
+from .clock import Clock, checked
 from .errors import EXCEPTIONS, HandleClosed, Refused, Status, invalid, wrong_type
 
 
@@ -69,7 +70,7 @@ _ONE: Final = c_uint64(1)
 _MOST_RULES: Final = 1024
 
 
-class RateLimiter:
+class RateLimiter(Unique):
     """For each key a bucket of ``limit`` tokens that refills evenly in ``window`` seconds.
 
     >>> from elixirscope import ManualClock, RateLimiter
@@ -105,7 +106,7 @@ class RateLimiter:
                 raise wrong_type("secret", secret, "16 bytes")
             options.secret = secret
             options.secret_len = len(secret)
-        self._clock = clock
+        self._clock = checked(clock)
         self._idle: list[_Answer] = []
         self._rules: dict[tuple[object, object, object], Any] = {}
         handle = _ffi.LimiterHandle()

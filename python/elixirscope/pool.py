@@ -26,6 +26,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from . import _ffi
 from ._pool_callbacks import Callbacks
+from ._unique import Unique
 from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
 from .errors import (
     EXCEPTIONS,
@@ -109,7 +110,7 @@ class _Loan:
 _nothing: Final = int
 
 
-class Pool(Generic[T]):
+class Pool(Unique, Generic[T]):
     """Keeps up to ``size`` connections, and up to ``max_overflow`` more while there is need.
 
     >>> from elixirscope import Pool
@@ -284,7 +285,7 @@ class Pool(Generic[T]):
         return _BROKEN if broken else _GOOD
 
 
-class Checkout(Generic[T]):
+class Checkout(Unique, Generic[T]):
     """One loan after the other, each from entering to leaving. For one thread at a time."""
 
     __slots__ = ("__del__", "_limit", "_loan", "_pool", "_returned")
