@@ -218,6 +218,15 @@ _untrack: Final = PYFUNCTYPE(None, py_object)(("PyObject_GC_UnTrack", pythonapi)
 _as_method: Final = PYFUNCTYPE(py_object, py_object)(("PyInstanceMethod_New", pythonapi))
 
 
+_current: Final = PYFUNCTYPE(c_void_p)(("PyInterpreterState_Get", pythonapi))
+_main: Final = PYFUNCTYPE(c_void_p)(("PyInterpreterState_Main", pythonapi))
+
+
+def in_main_interpreter() -> bool:
+    """Whether callbacks would run here: ctypes takes the lock of the main interpreter for them."""
+    return bool(_current() == _main())
+
+
 class _Handle(Unique, c_void_p):
     """A counted reference to a native object; its memory is there, and finalized, before a call writes to it.
 

@@ -34,6 +34,7 @@ from .errors import (
     InvalidArgument,
     StaleLease,
     Status,
+    Unsupported,
     exception_types,
     invalid,
     wrong_type,
@@ -136,6 +137,8 @@ class Pool(Unique, Generic[T]):
 
     Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its
     use raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+    Close a pool that daemon threads use before the program ends: Python ends such a thread where it stands,
+    and inside ``create`` or ``destroy`` that ends the process by SIGABRT.
 
     A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
     before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
@@ -174,6 +177,10 @@ class Pool(Unique, Generic[T]):
             raise wrong_type("destroy", destroy, "a function that takes a connection, or None")
         if not isinstance(order, str) or order not in _ORDERS:
             raise invalid("order", order, "'lifo' or 'fifo'")
+        if not _ffi.in_main_interpreter():
+            raise Unsupported(
+                "a pool belongs to the main interpreter: its callbacks cannot run in another one"
+            )
         self._broken_on = exception_types("broken_on", broken_on)
         self._callbacks: Callbacks[T] = Callbacks(create, destroy)
         self._idle: list[_Loan] = []
