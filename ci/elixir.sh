@@ -36,4 +36,4 @@ if [[ "$exports" != $'elixirscope_nif_nif_init\nnif_init' ]]; then
 fi
 
 echo "elixir: tests"
-mix test
+mix test --warnings-as-errors
