@@ -51,7 +51,11 @@ pytest -q "$root/python/tests"
 
 step "examples in the documentation"
 pytest -q --doctest-modules "$package"
-"$python" -m doctest "$root/python/README.md" && echo "README: ok"
+for page in README.md python/README.md; do
+    "$root/ci/snippet.sh" python "$root/$page" >readme.py
+    "$python" readme.py
+    echo "$page: ran"
+done
 
 step "types and style"
 "$python" -m mypy --config-file "$root/python/pyproject.toml" --cache-dir "$root/target/mypy" \
