@@ -60,8 +60,12 @@ done
 step "types and style"
 "$python" -m mypy --config-file "$root/python/pyproject.toml" --cache-dir "$root/target/mypy" \
     "$root/python/elixirscope"
-"$python" -m ruff check --no-cache "$root/python"
-"$python" -m ruff format --no-cache --check "$root/python"
+(cd "$root/demo" && "$python" -m mypy --config-file pyproject.toml --cache-dir "$root/target/mypy" \
+    harness tests python/worker.py)
+for scripts in python demo benches; do
+    "$python" -m ruff check --no-cache "$root/$scripts"
+    "$python" -m ruff format --no-cache --check "$root/$scripts"
+done
 
 step "the wheel in an empty venv, far from the checkout"
 python3 -m venv --without-pip "$outside/empty"
