@@ -318,7 +318,7 @@ typedef struct escope_breaker_stats {
     uint64_t expired;
     /** ESCOPE_PHASE_*. */
     int32_t phase;
-    /** Number of transitions so far, modulo 2^32. */
+    /** 1 at first; grows by one at each change of phase and at each reset, modulo 2^28. */
     uint32_t generation;
     /** Failures in a row. */
     uint32_t consecutive_failures;

@@ -276,7 +276,7 @@ pub struct escope_breaker_stats {
     pub expired: u64,
     /// ESCOPE_PHASE_*.
     pub phase: i32,
-    /// Number of transitions so far, modulo 2^32.
+    /// 1 at first; grows by one at each change of phase and at each reset, modulo 2^28.
     pub generation: u32,
     /// Failures in a row.
     pub consecutive_failures: u32,

@@ -40,7 +40,7 @@ use super::rule::{KeyedRule, Rule};
 use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
 
-/// Times to look again at another thread's first touch of the same key before taking it over.
+/// Times to look again at another thread's first touch before taking it over.
 const PATIENCE: u32 = if cfg!(escope_loom) { 0 } else { 64 };
 
 /// A keyed table over the lines of `S`: a box, or shared memory.
@@ -64,7 +64,7 @@ enum Touch {
 enum Choice<'a> {
     /// Here, in place of this entry.
     Place(Place<'a>, Entry),
-    /// The key has an entry by now.
+    /// An entry that stood in the way is changing, or is there by now.
     Look,
     /// Nowhere for so many nanoseconds.
     Full(u64),
@@ -264,9 +264,12 @@ impl<S: AsRef<[Line]>> Table<S> {
                 best = Some((taken, free));
             }
         }
-        match best.map(|(_, free)| free).or(abandoned) {
-            Some((place, old)) => Choice::Place(place, old),
-            None => Choice::Full(wait_ns),
+        match (best, abandoned) {
+            (Some((_, (place, old))), _) => Choice::Place(place, old),
+            // With patience, or two threads might rob each other for ever.
+            (None, Some((place, old))) if stays_tentative(place, old) => Choice::Place(place, old),
+            (None, Some(_)) => Choice::Look,
+            (None, None) => Choice::Full(wait_ns),
         }
     }
 
@@ -340,7 +343,7 @@ fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: 
     debited.then(|| Decision::allowed(rule, after))
 }
 
-/// Whether another thread's first touch of the same key is still where it was after a moment. Bounded, for
+/// Whether another thread's first touch is still where it was after a moment. Bounded, for
 /// that thread may have died.
 fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
     entry.is_tentative()
