@@ -789,6 +789,15 @@ fn p13_a_caller_may_keep_the_pool_within_its_size() {
 }
 
 #[test]
+fn p06_a_caller_within_the_size_does_not_cost_the_next_its_creation() {
+    let mut bench = Bench::new(1, 1).slow();
+    let within = bench.pool.checkout_within_size(Owner(1), Wait::Forever, 1, || 0, &mut Actions::new());
+    assert!(matches!(within, Checkout::Queued(_)));
+    bench.queue(2, Wait::Forever, 2);
+    assert_eq!((bench.seen().creating, bench.seen().overflow), (2, 1));
+}
+
+#[test]
 fn p24_close_wakes_destroys_and_refuses() {
     let mut bench = Bench::new(2, 0).slow();
     bench.queue(1, Wait::Forever, 1);

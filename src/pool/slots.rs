@@ -111,6 +111,11 @@ impl Slots {
         self.idle.len() + self.leased + self.creating < self.size
     }
 
+    /// How many connections the pool's size has room for, those that are being made among them.
+    pub(super) fn not_made_within_size(&self) -> u32 {
+        self.size.saturating_sub(self.idle.len() + self.leased)
+    }
+
     /// Live connections beyond the pool's size.
     #[inline]
     pub(super) fn surplus(&self) -> u32 {

@@ -173,9 +173,9 @@ impl Waiters {
         self.for_creation
     }
 
-    /// Waiters for which the pool may grow above its size.
-    pub(super) fn growing(&self) -> u32 {
-        self.queue.len() - self.within_size
+    /// Waiters for which the pool does not grow above its size.
+    pub(super) fn within_size(&self) -> u32 {
+        self.within_size
     }
 
     /// Whether the cell's wait is over and its caller still to be told.
