@@ -139,6 +139,9 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Checkout {
+        if cfg!(escope_sabotage = "pool_split_room") && self.state.lock().has_room(Growth::Size) {
+            return self.checkout(owner, wait, waiter_token, now, actions);
+        }
         self.locked(now, actions, |state, now| state.checkout(owner, wait, Growth::Size, waiter_token, now))
     }
 
