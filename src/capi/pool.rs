@@ -268,7 +268,9 @@ pub unsafe extern "C" fn escope_pool_new(
             create_backoff_cap_ns: options.create_backoff_cap_ns,
             jitter_seed: monotonic_ns(),
         };
-        let core = Pool::new(&config)?;
+        config.validate()?;
+        // A valid configuration fails for want of memory only.
+        let core = Pool::new(&config).map_err(|error| fail(Status::OutOfMemory, format_args!("{error}")))?;
         let home = Generation::watched()?;
         let edge = Edge::new(core, config.capacity(), callbacks);
         out.set(handle::give(escope_pool { edge, home, users: AtomicUsize::new(1) }));

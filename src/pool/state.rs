@@ -12,6 +12,7 @@ mod ends;
 mod output;
 mod reports;
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
 use super::actions::{DestroyReason, WakeOutcome};
@@ -66,18 +67,23 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(id: u64, config: &PoolConfig, words: Arc<Words>, cells: usize) -> Self {
-        Self {
+    pub(super) fn new(
+        id: u64,
+        config: &PoolConfig,
+        words: Arc<Words>,
+        cells: usize,
+    ) -> Result<Self, TryReserveError> {
+        Ok(Self {
             id,
             config: *config,
             words,
-            slots: Slots::new(config.size, config.capacity()),
-            waiters: Waiters::new(cells),
+            slots: Slots::new(config.size, config.capacity())?,
+            waiters: Waiters::new(cells)?,
             backoff: Backoff::new(config),
             counts: Counts::default(),
             closed: false,
             alarm_ns: u64::MAX,
-        }
+        })
     }
 
     #[inline]
