@@ -1,7 +1,10 @@
-"""Makes target/bench/summary.json of the measured rows, shows what changed since the committed run, checks bounds.
+"""Makes target/bench/summary.json of the measured rows, and says how they stand.
 
-summary.py write ROWS.jsonl   makes the summary and compares it with docs/bench/summary.json
-summary.py check              fails when a row of the number table is missing; marks what is over its bound
+summary.py write ROWS.jsonl     makes the summary and shows what changed since docs/bench/summary.json
+summary.py check                marks what is over its bound, shows what changed, fails when a row is missing
+summary.py readme write|check   fills the README's table from docs/bench/summary.json, or fails when they differ
+
+Nothing here passes or fails by a time.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 MEASURED = Path("target/bench/summary.json")
 COMMITTED = Path("docs/bench/summary.json")
+README = Path("README.md")
+BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 
 # The number table: id -> thread or process counts.
 REQUIRED = {
@@ -33,6 +39,9 @@ REQUIRED = {
     "py-pool": (1, 2),
     "limiter-memory": (1,),
 }
+# A peer beside itself, measured with every language and count: outside of these the machine was too noisy.
+SAME = {"rust-a/a": (1, 2), "beam-a/a": (1, 2, 8), "py-a/a": (1, 2)}
+SAME_LEAST, SAME_MOST = 0.9, 1.1
 # A change of a ratio by less is noise of these machines.
 NOTEWORTHY = 0.15
 
@@ -41,6 +50,53 @@ Row = dict[str, Any]
 
 def key(row: Row) -> tuple[str, int]:
     return row["id"], row["threads"]
+
+
+def over(row: Row) -> bool:
+    return row["bound"] is not None and row["ratio"] > row["bound"]
+
+
+def void(rows: Sequence[Row]) -> list[str]:
+    """Why the run says nothing; empty if it does."""
+    ratios = {key(row): row["ratio"] for row in rows}
+    reasons = []
+    for name, counts in SAME.items():
+        for count in counts:
+            ratio = ratios.get((name, count))
+            if ratio is None:
+                reasons.append(f"{name} on {count} was not measured")
+            elif not SAME_LEAST <= ratio <= SAME_MOST:
+                reasons.append(f"{name} on {count} came out at {ratio:.2f}")
+    return reasons
+
+
+def missing(rows: Sequence[Row]) -> list[str]:
+    """Rows of the number table that were not measured, or dropped themselves."""
+    there = {key(row) for row in rows}
+    return [f"{name} on {n}" for name, counts in REQUIRED.items() for n in counts if (name, n) not in there]
+
+
+def changes(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[str]:
+    """What differs from the committed run by more than noise."""
+    before = {key(row): row for row in committed}
+    for row in rows:
+        old = before.pop(key(row), None)
+        if old is None:
+            yield f"new row: {row['id']} on {row['threads']}: {row['ratio']}"
+        elif abs(row["ratio"] - old["ratio"]) > NOTEWORTHY * old["ratio"]:
+            yield f"changed: {row['id']} on {row['threads']}: {old['ratio']} -> {row['ratio']}"
+    for name, threads in before:
+        yield f"gone: {name} on {threads}"
+
+
+def show_changes(rows: Sequence[Row]) -> None:
+    if not COMMITTED.exists():
+        print(f"{COMMITTED} does not exist yet: nothing to compare with")
+        return
+    committed = json.loads(COMMITTED.read_text())
+    print(f"since the committed run of {committed['date']}:")
+    for change in [*changes(rows, committed["rows"])] or ["no ratio changed by more than noise"]:
+        print(f"  {change}")
 
 
 def output(*command: str) -> str:
@@ -55,58 +111,103 @@ def cpu() -> str:
 
 def write(rows_file: str) -> None:
     rows: list[Row] = [json.loads(line) for line in Path(rows_file).read_text().splitlines()]
-    off = [row for row in rows if row["id"].endswith("-a/a") and not 0.9 <= row["ratio"] <= 1.1]
-    otp = output("erl", "-noshell", "-eval", 'io:put_chars(erlang:system_info(otp_release)),halt().')
+    otp = output("erl", "-noshell", "-eval", "io:put_chars(erlang:system_info(otp_release)),halt().")
     summary = {
         "date": date.today().isoformat(),
         "cpu": cpu(),
         "versions": {"rustc": output("rustc", "--version"), "otp": otp, "python": platform.python_version()},
-        "void": bool(off),
+        "void": bool(void(rows)),
         "rows": rows,
     }
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
     MEASURED.write_text(json.dumps(summary, indent=1) + "\n")
-    for row in off:
-        print(f"void: {row['peer']} came out at {row['ratio']} on {row['threads']} threads; the machine was too noisy")
     print(f"{MEASURED}: {len(rows)} rows")
-    compare(rows)
+    show_void(rows)
+    show_changes(rows)
 
 
-def compare(rows: list[Row]) -> None:
-    if not COMMITTED.exists():
-        print(f"{COMMITTED} does not exist yet: nothing to compare with")
-        return
-    before = {key(row): row for row in json.loads(COMMITTED.read_text())["rows"]}
-    for row in rows:
-        old = before.pop(key(row), None)
-        if old is None:
-            print(f"new row: {row['id']} on {row['threads']}: {row['ratio']}")
-        elif abs(row["ratio"] - old["ratio"]) > NOTEWORTHY * old["ratio"]:
-            print(f"changed: {row['id']} on {row['threads']}: {old['ratio']} -> {row['ratio']}")
-    for name, threads in before:
-        print(f"gone: {name} on {threads}")
+def show_void(rows: Sequence[Row]) -> None:
+    if reasons := void(rows):
+        print(f"this run is void: {'; '.join(reasons)}")
 
 
 def check() -> None:
     if not MEASURED.exists():
         sys.exit(f"{MEASURED} does not exist: run make bench")
-    summary = json.loads(MEASURED.read_text())
-    rows = {key(row): row for row in summary["rows"]}
-    for row in summary["rows"]:
-        over = row["bound"] is not None and row["ratio"] > row["bound"]
+    rows: list[Row] = json.loads(MEASURED.read_text())["rows"]
+    for row in rows:
         bound = "" if row["bound"] is None else f"  at most {row['bound']:g}"
-        print(f"{row['id']:<32} {row['threads']:>2}  {row['ratio']:>7.3f}{bound}{'  MISS' if over else ''}")
-    if summary["void"]:
-        print("this run is void: a peer beside itself did not come out between 0.9 and 1.1")
-    missing = [f"{name} on {n}" for name, counts in REQUIRED.items() for n in counts if (name, n) not in rows]
-    if missing:
-        sys.exit("missing rows: " + ", ".join(missing))
+        print(
+            f"{row['id']:<32} {row['threads']:>2}  {row['ratio']:>7.3f}{bound}{'  MISS' if over(row) else ''}"
+        )
+    show_void(rows)
+    show_changes(rows)
+    if lacking := missing(rows):
+        sys.exit("missing rows: " + ", ".join(lacking))
 
 
-match sys.argv[1:]:
-    case ["write", rows_file]:
-        write(rows_file)
-    case ["check"]:
-        check()
-    case _:
-        sys.exit(__doc__)
+def table(summary: dict[str, Any]) -> str:
+    """The committed run as the README shows it."""
+    versions = summary["versions"]
+    head = [
+        f"Run of {summary['date']} on {summary['cpu']}: {versions['rustc'].split(' (')[0]}, OTP {versions['otp']}, "
+        f"Python {versions['python']}.",
+        "",
+    ]
+    if reasons := void(summary["rows"]):
+        head += [
+            f"**By its own rule this run is void:** {'; '.join(reasons)}, where 0.9 to 1.1 is asked.",
+            "",
+        ]
+    head += ["| work | threads | ours | peer | ratio | bound |", "| --- | ---: | ---: | --- | ---: | ---: |"]
+    return "\n".join([*head, *map(line, summary["rows"])])
+
+
+def line(row: Row) -> str:
+    bound = "" if row["bound"] is None else f"{row['bound']:g} ×"
+    cells = [row["id"], row["threads"], ours(row), peer(row), f"{row['ratio']:.2f} ×"]
+    return "| " + " | ".join(map(str, cells)) + f" | {bound}{' (missed)' if over(row) else ''} |"
+
+
+def ours(row: Row) -> str:
+    if "ours_bytes" in row:
+        return f"{row['ours_bytes']:,} bytes; refused share {row['refused_share']:.2g}"
+    return time(row["ours_ns"])
+
+
+def peer(row: Row) -> str:
+    return f"{row['peer']}, {time(row['peer_ns'])}" if "peer_ns" in row else str(row["peer"])
+
+
+def time(nanoseconds: float) -> str:
+    return f"{nanoseconds:,.0f} ns" if nanoseconds >= 100 else f"{nanoseconds:.1f} ns"
+
+
+def filled(text: str, summary: dict[str, Any]) -> str:
+    """A README with the table between its marks."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{README} needs {BEGIN} and {END}, once each")
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n{table(summary)}\n{END}{rest.split(END)[1]}"
+
+
+def readme(write_it: bool) -> None:
+    text, summary = README.read_text(), json.loads(COMMITTED.read_text())
+    wanted = filled(text, summary)
+    if write_it:
+        README.write_text(wanted)
+    elif wanted != text:
+        sys.exit(f"{README} differs from {COMMITTED}; ci/readme_numbers.sh --write mends it")
+    print(f"{README} holds the {len(summary['rows'])} rows of the committed run")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["write", rows_file]:
+            write(rows_file)
+        case ["check"]:
+            check()
+        case ["readme", ("write" | "check") as how]:
+            readme(how == "write")
+        case _:
+            sys.exit(__doc__)

@@ -1,9 +1,17 @@
 #!/bin/bash
 # ci/demo.sh: builds the library and the three workers, then runs the demo on real input with real faults.
+# ci/demo.sh build: only builds.
 #
 # INPUT=file: whose paragraphs are stored (/var/lib/dpkg/status). DEMO_FAULTS=none: the same without faults,
 # which must fail. Results: target/demo/{report.json,events.db,timeline.svg}.
 set -euo pipefail
+case ${1:-} in
+"" | build) ;;
+*)
+    echo "usage: ci/demo.sh [build] (got \"$1\")" >&2
+    exit 64
+    ;;
+esac
 # A relative path is the caller's.
 [ -z "${INPUT:-}" ] || INPUT=$(realpath -m -- "$INPUT") && export INPUT
 cd "$(dirname "$0")/.."
@@ -33,7 +41,7 @@ c_worker() {
 # pip builds a local package anew each time and asks its index for the build tools; nothing changed, nothing to do.
 python_package() {
     local stamp=target/venv/elixirscope.stamp
-    if [ -e "$stamp" ] && [ -z "$(find src include Cargo.lock python -newer "$stamp" \
+    if [ -e "$stamp" ] && [ -z "$(find build.rs Cargo.toml Cargo.lock src python -newer "$stamp" \
         \( -name '*.rs' -o -name '*.py' -o -name '*.toml' -o -name '*.lock' \) -print -quit)" ]; then
         return
     fi
@@ -51,4 +59,5 @@ step "installing the C library under target/demo/prefix" env PREFIX="$prefix" DE
 step "compiling the C worker" c_worker
 step "installing the Python package into target/venv" python_package
 step "compiling the BEAM worker" beam_worker
+[ "${1:-}" != build ] || exit 0
 PYTHONPATH=demo exec target/venv/bin/python -m harness "$out"

@@ -76,7 +76,9 @@ check_rust() {
 
 install() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120)
-    local line=("${apt[@]}" install -y --no-install-recommends "$@")
+    local line=("${apt[@]}" install -y --no-install-recommends "$@") lists=yes
+    compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || lists=no
+    [ $lists = yes ] || echo "deps: ${apt[*]} update"
     echo "deps: ${line[*]}"
     local as=()
     if ! command -v apt-get >/dev/null; then
@@ -84,12 +86,12 @@ install() {
         exit 2
     elif [ "$(id -u)" != 0 ]; then
         if ! sudo -n true 2>/dev/null; then
-            echo "deps: run the line above as root, then try again" >&2
+            echo "deps: run the above as root, then try again" >&2
             exit 2
         fi
         as=(sudo -n)
     fi
-    if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
+    if [ $lists = no ]; then
         "${as[@]}" "${apt[@]}" update </dev/null
     elif "${as[@]}" "${line[@]}" </dev/null; then
         return

@@ -35,5 +35,10 @@ if [[ "$exports" != $'elixirscope_nif_nif_init\nnif_init' ]]; then
     exit 1
 fi
 
+echo "elixir: the README's lines"
+mkdir -p ../target
+../ci/snippet.sh elixir ../README.md >../target/readme.exs
+mix run ../target/readme.exs
+
 echo "elixir: tests"
-mix test
+mix test --warnings-as-errors

@@ -20,4 +20,4 @@ if grep -rnE "$origin" src --include='*.rs' | grep -vE '^src/(sync\.rs|capi/)|^[
     exit 1
 fi
 
-shellcheck .ci/run ci/*.sh
+shellcheck .ci/run ci/*.sh demo/elixir/worker.sh

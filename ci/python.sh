@@ -51,13 +51,21 @@ pytest -q "$root/python/tests"
 
 step "examples in the documentation"
 pytest -q --doctest-modules "$package"
-"$python" -m doctest "$root/python/README.md" && echo "README: ok"
+for page in README.md python/README.md; do
+    "$root/ci/snippet.sh" python "$root/$page" >readme.py
+    "$python" readme.py
+    echo "$page: ran"
+done
 
 step "types and style"
-"$python" -m mypy --config-file "$root/python/pyproject.toml" --cache-dir "$root/target/mypy" \
-    "$root/python/elixirscope"
-"$python" -m ruff check --no-cache "$root/python"
-"$python" -m ruff format --no-cache --check "$root/python"
+# By paths from the sources: an installed package would be followed, not checked.
+(cd "$root/python" && "$python" -m mypy --cache-dir "$root/target/mypy" elixirscope tests setup.py)
+(cd "$root/demo" && "$python" -m mypy --config-file pyproject.toml --cache-dir "$root/target/mypy" \
+    harness tests python/worker.py)
+for scripts in python demo benches; do
+    "$python" -m ruff check --no-cache "$root/$scripts"
+    "$python" -m ruff format --no-cache --check "$root/$scripts"
+done
 
 step "the wheel in an empty venv, far from the checkout"
 python3 -m venv --without-pip "$outside/empty"

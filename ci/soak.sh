@@ -4,7 +4,7 @@
 #   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
-#   interrupts  KeyboardInterrupt at random instructions of a Python check-out; some runs lose a lease
+#   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -38,8 +38,9 @@ prop) prop ;;
 interrupts)
     ci/python.sh install
     root=$PWD
+    export TURNS=${TURNS:-50000}
     (cd target && venv/bin/python -m pytest -q -p no:cacheprovider -c "$root/python/pyproject.toml" \
-        --rootdir "$root/python" "$root/python/tests/soak_interrupts.py")
+        --rootdir "$root/python" "$root/python/tests/test_interrupts.py")
     ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)

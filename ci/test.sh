@@ -13,14 +13,16 @@ rm -f "$logs"/*.log
 
 ci/deps.sh test
 
-# Tests that a runner's log reports as skipped: our own lines, cargo's, ExUnit's and pytest's summaries.
+# Tests that a runner's log reports as skipped or left out: our own lines, and the summaries of cargo, ExUnit, pytest
+# and unittest.
 skipped_in() {
     awk '
         /^SKIP/ { n++ }
         /^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ /^ignored/) n += $(i - 1) }
         /^[0-9]+ (doctest|test|propert)/ || /^(=+ )?[0-9]+ (passed|skipped).* in [0-9.]+s/ {
-            for (i = 2; i <= NF; i++) if ($i ~ /^skipped/) n += $(i - 1)
+            for (i = 2; i <= NF; i++) if ($i ~ /^(skipped|excluded|deselected)/) n += $(i - 1)
         }
+        /^(OK|FAILED) \(.*skipped=/ { sub(/.*skipped=/, ""); n += $0 }
         END { print n + 0 }' <(sed 's/\x1b\[[0-9;]*m//g' "$1")
 }
 
@@ -52,6 +54,7 @@ step elixir ci/elixir.sh
 step dialyzer ci/dialyzer.sh
 step python ci/python.sh
 step demo ci/demo_check.sh
+step bench ci/bench_test.sh
 step vectors ci/vectors.sh
 step loom ci/loom.sh
 step readme ci/readme_numbers.sh --check

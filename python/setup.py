@@ -68,7 +68,8 @@ class PlatformWheel(bdist_wheel):
 class NoSourceDistribution(sdist):
     def run(self) -> None:
         sys.exit(
-            "elixirscope: no source distribution; the native sources stand beside this directory, build a wheel"
+            "elixirscope: no source distribution, since the native sources stand beside this directory; "
+            "build a wheel"
         )
 
 

@@ -11,44 +11,58 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Stripes that belong to one thread at a time.
 const OWNED: usize = if cfg!(escope_loom) { 0 } else { 16 };
-/// Stripes of a set: the last one is shared.
+/// Stripes of a set: the owned ones and the shared one.
 pub const STRIPES: usize = OWNED + 1;
-const SHARED: usize = OWNED;
 
 /// `N` counters. `N <= 8` keeps a stripe within one cache line.
 #[derive(Debug)]
-pub struct Counters<const N: usize> {
-    stripes: Box<[Stripe<N>]>,
+pub struct Counters<const N: usize>(Box<Stripes<N>>);
+
+#[derive(Debug)]
+struct Stripes<const N: usize> {
+    owned: [Stripe<N>; OWNED],
+    shared: Stripe<N>,
 }
 
 #[derive(Debug)]
 #[repr(align(64))]
 struct Stripe<const N: usize>([AtomicU64; N]);
 
+impl<const N: usize> Stripe<N> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
 impl<const N: usize> Counters<N> {
     /// Counters at zero.
     pub fn new() -> Self {
-        let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { stripes: (0..STRIPES).map(stripe).collect() }
+        let owned = std::array::from_fn(|_| Stripe::new());
+        Self(Box::new(Stripes { owned, shared: Stripe::new() }))
     }
 
     /// Adds one to counter `index`.
     #[inline]
     pub fn increment(&self, index: usize) {
-        let stripe = thread::stripe();
-        let counter = &self.stripes[stripe].0[index];
-        // Relaxed: a count orders nothing. Of an owned stripe this thread is the only writer, and the one before it
+        let Some(stripe) = self.0.owned.get(thread::stripe()) else { return self.increment_unowned(index) };
+        // Relaxed: a count orders nothing. This thread is the stripe's only writer, and the one before it
         // released the stripe before this one acquired it, so no addition is lost between load and store.
-        if stripe == SHARED {
-            counter.fetch_add(1, Ordering::Relaxed);
-        } else {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
+        let counter = &stripe.0[index];
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The first count of a thread, which asks for a stripe, and each one of a thread that got none.
+    #[inline(never)]
+    fn increment_unowned(&self, index: usize) {
+        let stripe = self.0.owned.get(thread::claimed()).unwrap_or(&self.0.shared);
+        // An addition on an owned stripe may be atomic too.
+        stripe.0[index].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sum of counter `index` over all stripes.
     pub fn sum(&self, index: usize) -> u64 {
-        self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
+        let stripes = self.0.owned.iter().chain([&self.0.shared]);
+        stripes.map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -58,16 +72,17 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
-/// Which stripe the current thread writes.
+/// Which owned stripe the current thread writes: from `OWNED` on, none.
 #[cfg(not(escope_loom))]
 mod thread {
-    use super::{OWNED, SHARED};
+    use super::OWNED;
     use crate::sync::{AtomicU32, Ordering};
     use std::cell::Cell;
 
     /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     const NOT_ASKED: usize = usize::MAX;
+    const NONE: usize = OWNED;
 
     thread_local! {
         // Without a destructor, so that reading it is one load. `OWNER` beside it has the destructor.
@@ -80,28 +95,31 @@ mod thread {
 
     #[inline]
     pub(super) fn stripe() -> usize {
-        match STRIPE.get() {
-            NOT_ASKED => claim(),
-            stripe => stripe,
-        }
+        STRIPE.get()
     }
 
-    #[cold]
-    fn claim() -> usize {
-        let free = |taken: u32| Some(taken | 1 << taken.trailing_ones()).filter(|taken| *taken < 1 << OWNED);
-        // Acquire pairs with the Release in `drop`: the last owner's additions happened before this one's.
-        let claimed = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
-        let stripe = claimed.map_or(SHARED, |taken| taken.trailing_ones() as usize);
-        STRIPE.set(stripe);
-        if stripe != SHARED && OWNER.try_with(|_| ()).is_err() {
-            // The thread is ending and would never give the stripe back.
-            release(stripe);
+    /// Like [`stripe`], but asks for one if the thread has not asked yet.
+    pub(super) fn claimed() -> usize {
+        if STRIPE.get() == NOT_ASKED {
+            claim();
         }
         STRIPE.get()
     }
 
+    fn claim() {
+        let free = |taken: u32| Some(taken | 1 << taken.trailing_ones()).filter(|taken| *taken < 1 << OWNED);
+        // Acquire pairs with the Release in `release`: the last owner's additions happened before this one's.
+        let claimed = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
+        let stripe = claimed.map_or(NONE, |taken| taken.trailing_ones() as usize);
+        STRIPE.set(stripe);
+        if stripe != NONE && OWNER.try_with(|_| ()).is_err() {
+            // The thread is ending and would never give the stripe back.
+            release(stripe);
+        }
+    }
+
     fn release(stripe: usize) {
-        STRIPE.set(SHARED);
+        STRIPE.set(NONE);
         TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
     }
 
@@ -115,7 +133,11 @@ mod thread {
 #[cfg(escope_loom)]
 mod thread {
     pub(super) fn stripe() -> usize {
-        super::SHARED
+        super::OWNED
+    }
+
+    pub(super) fn claimed() -> usize {
+        super::OWNED
     }
 }
 

@@ -31,3 +31,8 @@ pub mod capi;
 
 /// Version of the library, equal in the crate, the C header, the mix project and the wheel.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+// The README's Rust block runs with the examples of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

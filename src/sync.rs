@@ -152,20 +152,6 @@ pub const fn lo(word: Wide) -> Half {
     word as Half
 }
 
-/// Asks the processor to fetch the cache line of `target`, which is going to be read.
-#[inline]
-#[allow(unsafe_code)]
-pub fn prefetch<T>(target: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE is part of every x86-64, and a prefetch is a hint that never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = target;
-}
-
 /// A number that no earlier call in this process returned; never 0.
 pub fn unique_id() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);

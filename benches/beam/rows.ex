@@ -12,8 +12,17 @@ defmodule ElixirScopeBench.Rows do
   def main do
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
     :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
-    {:ok, _} = ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
-    {:ok, _} = :poolboy.start_link(worker_module: ElixirScopeBench.Worker, name: {:local, :bench}, size: 10)
+
+    {:ok, _} =
+      ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
+
+    {:ok, _} =
+      :poolboy.start_link(
+        worker_module: ElixirScopeBench.Worker,
+        name: {:local, :bench},
+        size: 10
+      )
+
     warm_up()
 
     for processes <- [1, 2, 8], row <- rows(processes), row != nil do
@@ -24,7 +33,10 @@ defmodule ElixirScopeBench.Rows do
   defp rows(processes) do
     reference = Reference.new()
     nif = &reference(reference, &1, 0)
-    row = fn id, bound, ours -> SideBySide.row(id, "reference NIF", bound, processes, ours, nif) end
+
+    row = fn id, bound, ours ->
+      SideBySide.row(id, "reference NIF", bound, processes, ours, nif)
+    end
 
     [
       SideBySide.row("beam-a/a", "reference NIF beside itself", nil, processes, nif, nif),
@@ -37,15 +49,17 @@ defmodule ElixirScopeBench.Rows do
 
   # What one check-out adds to a process that is spawned for it.
   defp oneshot(processes) do
-    ours = SideBySide.row("", "", nil, processes, &pool_oneshot(&1, 0), &spawn_only(&1, 0))
-    poolboy = SideBySide.row("", "", nil, processes, &poolboy_oneshot(&1, 0), &spawn_only(&1, 0))
+    {ours, peer, spawn} = {&pool_oneshot(&1, 0), &poolboy_oneshot(&1, 0), &spawn_only(&1, 0)}
 
-    if ours && poolboy do
-      {ours_ns, peer_ns} = {ours.ours_ns - ours.peer_ns, poolboy.ours_ns - poolboy.peer_ns}
-      peer = "what poolboy adds to the spawn"
-      %{ours | id: "beam-pool-oneshot", peer: peer, bound: 0.4, ours_ns: ours_ns, peer_ns: peer_ns}
-      |> Map.put(:ratio, ours_ns / peer_ns)
-    end
+    SideBySide.row(
+      "beam-pool-oneshot",
+      "what poolboy adds to the spawn",
+      0.4,
+      processes,
+      ours,
+      peer,
+      spawn
+    )
   end
 
   defp reference(_, 0, admitted), do: admitted

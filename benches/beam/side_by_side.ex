@@ -12,25 +12,25 @@ end
 defmodule ElixirScopeBench.SideBySide do
   @moduledoc false
   # Measures two ways of doing the same thing in turn, on a number of processes at a time. A side is a function of
-  # a repeat count that returns how many operations were admitted; it is a compiled loop. The cost of an empty loop
-  # is taken off both.
+  # a repeat count that returns how many operations were admitted; it is a compiled loop. The cost of a base, which
+  # is an empty loop unless another is given, is taken off both.
+  #
+  # A round measures the one and the other, back to back; which goes first alternates. The ratio is the median of the
+  # rounds' ratios, the spread the distance between their quartiles.
 
   @rounds 9
   @slice_ns 60_000_000
 
   @doc "A row of the summary, or nil if an operation was not admitted."
-  def row(id, peer_name, bound, processes, ours, peer) do
-    ours_n = repeats(ours, processes)
-    peer_n = repeats(peer, processes)
-
-    rounds =
-      for _ <- 1..@rounds,
-          do: {round(id, ours, processes, ours_n), round(id, peer, processes, peer_n)}
-
-    {our_times, peer_times} = Enum.unzip(rounds)
+  def row(id, peer_name, bound, processes, ours, peer, base \\ &empty/1) do
+    {ours_n, peer_n} = {repeats(ours, processes), repeats(peer, processes)}
+    ours = fn -> round(id, ours, base, processes, ours_n) end
+    peer = fn -> round(id, peer, base, processes, peer_n) end
+    {our_times, peer_times} = 1..@rounds |> Enum.map(&pair(&1, ours, peer)) |> Enum.unzip()
 
     if Enum.all?(our_times ++ peer_times) do
-      {ours_ns, peer_ns} = {median(our_times), median(peer_times)}
+      [lower, ratio, upper] = quartiles(Enum.zip_with(our_times, peer_times, &(&1 / &2)))
+      [[_, ours_ns, _], [_, peer_ns, _]] = [quartiles(our_times), quartiles(peer_times)]
 
       %{
         id: id,
@@ -39,10 +39,20 @@ defmodule ElixirScopeBench.SideBySide do
         bound: bound,
         ours_ns: ours_ns,
         peer_ns: peer_ns,
-        ratio: ours_ns / peer_ns,
-        spread: (Enum.max(our_times) - Enum.min(our_times)) / ours_ns
+        ratio: ratio,
+        spread: upper - lower
       }
     end
+  end
+
+  defp pair(turn, ours, peer) when rem(turn, 2) == 1 do
+    ours_ns = ours.()
+    {ours_ns, peer.()}
+  end
+
+  defp pair(_turn, ours, peer) do
+    peer_ns = peer.()
+    {ours.(), peer_ns}
   end
 
   @doc "The row as a line of JSON: its values are numbers, nil and plain strings."
@@ -61,12 +71,12 @@ defmodule ElixirScopeBench.SideBySide do
     |> Enum.find(fn n -> elem(run(side, processes, n), 0) >= @slice_ns end)
   end
 
-  defp round(id, side, processes, n) do
+  defp round(id, side, base, processes, n) do
     {time, admitted} = run(side, processes, n)
-    {empty, _} = run(&empty/1, processes, n)
+    {base_time, _} = run(base, processes, n)
 
     if admitted == n * processes do
-      max(time - empty, 1) / n
+      (time - base_time) / n
     else
       IO.puts(:stderr, "#{id}: #{admitted} of #{n * processes} admitted, the row is dropped")
       nil
@@ -88,12 +98,20 @@ defmodule ElixirScopeBench.SideBySide do
       end
 
     Enum.each(workers, &send(&1, :go))
-    results = for worker <- workers, do: receive(do: ({^worker, time, admitted} -> {time, admitted}))
-    {results |> Enum.map(&elem(&1, 0)) |> Enum.max(), results |> Enum.map(&elem(&1, 1)) |> Enum.sum()}
+
+    results =
+      for worker <- workers, do: receive(do: ({^worker, time, admitted} -> {time, admitted}))
+
+    {results |> Enum.map(&elem(&1, 0)) |> Enum.max(),
+     results |> Enum.map(&elem(&1, 1)) |> Enum.sum()}
   end
 
   defp empty(0), do: 0
   defp empty(n), do: empty(n - 1)
 
-  defp median(times), do: times |> Enum.sort() |> Enum.at(div(@rounds, 2))
+  # The lower quartile, the median and the upper quartile, by nearest rank.
+  defp quartiles(values) do
+    ordered = Enum.sort(values)
+    for quarter <- 1..3, do: Enum.at(ordered, div(length(ordered) * quarter, 4))
+  end
 end

@@ -1,23 +1,23 @@
 """The Python rows of the number table: the public calls beside pybreaker, limits and SQLAlchemy.
 
 One JSON object a line. The bare ctypes call of the same C signature, which does nothing, is shown as the floor.
+A round measures the one and the other, back to back; which goes first alternates. The ratio is the median of the
+rounds' ratios, the spread the distance between their quartiles.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from threading import Barrier, Thread
 from time import perf_counter_ns
 
+import floor
 import limits
 import pybreaker
-from sqlalchemy.pool import QueuePool
-
-import floor
 from elixirscope import Breaker, Pool, RateLimiter
+from sqlalchemy.pool import QueuePool
 
 ROUNDS = 9
 SLICE_NS = 40_000_000
@@ -59,14 +59,17 @@ def row(
 ) -> dict[str, object] | None:
     sides = [(ours, repeats_of(ours, threads)), (peer, repeats_of(peer, threads))]
     times: list[list[float]] = [[], []]
-    for _ in range(ROUNDS):
-        for (side, repeats), series in zip(sides, times, strict=True):
+    for turn in range(ROUNDS):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            side, repeats = sides[which]
             time, admitted = timed(side, threads, repeats)
             if admitted != repeats * threads:
-                print(f"{name}: {admitted} of {repeats * threads} admitted, the row is dropped", file=sys.stderr)
+                told = f"{admitted} of {repeats * threads} admitted, the row is dropped"
+                print(f"{name}: {told}", file=sys.stderr)
                 return None
-            series.append(time / repeats)
-    ours_ns, peer_ns = (statistics.median(series) for series in times)
+            times[which].append(time / repeats)
+    lower, ratio, upper = quartiles([ours / peer for ours, peer in zip(*times, strict=True)])
+    ours_ns, peer_ns = (quartiles(series)[1] for series in times)
     return {
         "id": name,
         "threads": threads,
@@ -74,9 +77,15 @@ def row(
         "bound": bound,
         "ours_ns": round(ours_ns, 1),
         "peer_ns": round(peer_ns, 1),
-        "ratio": round(ours_ns / peer_ns, 3),
-        "spread": round((max(times[0]) - min(times[0])) / ours_ns, 3),
+        "ratio": round(ratio, 3),
+        "spread": round(upper - lower, 3),
     }
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """The lower quartile, the median and the upper quartile, by nearest rank."""
+    ordered = sorted(values)
+    return [ordered[len(ordered) * quarter // 4] for quarter in (1, 2, 3)]
 
 
 def breaker_sides() -> tuple[Side, Side]:

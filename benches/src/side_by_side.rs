@@ -1,4 +1,7 @@
 //! Measures two ways of doing the same thing in turn, so that a machine whose speed drifts slows both.
+//!
+//! A round measures the one and the other, back to back; which goes first alternates. The ratio is the median of the
+//! rounds' ratios, the spread the distance between their quartiles.
 
 use serde_json::{Value, json};
 use std::sync::Barrier;
@@ -26,16 +29,21 @@ impl Row<'_> {
     /// Measures in interleaved rounds. A row whose sides did not admit every operation is dropped.
     pub fn measure(&self, ours: Side, peer: Side) -> Option<Value> {
         let (our_repeats, peer_repeats) = (self.repeats(ours), self.repeats(peer));
-        let (mut our_times, mut peer_times) = (vec![], vec![]);
-        for _ in 0..ROUNDS {
-            our_times.push(self.round(ours, our_repeats)?);
-            peer_times.push(self.round(peer, peer_repeats)?);
+        let (mut our_times, mut peer_times, mut ratios) = (vec![], vec![], vec![]);
+        for turn in 0..ROUNDS {
+            let first_ours = (turn % 2 == 0).then(|| self.round(ours, our_repeats));
+            let peer_ns = self.round(peer, peer_repeats)?;
+            let ours_ns = first_ours.unwrap_or_else(|| self.round(ours, our_repeats))?;
+            our_times.push(ours_ns);
+            peer_times.push(peer_ns);
+            ratios.push(ours_ns / peer_ns);
         }
-        let (ours_ns, peer_ns) = (median(&mut our_times), median(&mut peer_times));
+        let [lower, ratio, upper] = quartiles(ratios);
+        let [[_, ours_ns, _], [_, peer_ns, _]] = [quartiles(our_times), quartiles(peer_times)];
         Some(json!({
             "id": self.id, "threads": self.threads, "peer": self.peer, "bound": self.bound,
-            "ours_ns": round(ours_ns), "peer_ns": round(peer_ns), "ratio": round(ours_ns / peer_ns),
-            "spread": round((our_times[ROUNDS - 1] - our_times[0]) / ours_ns),
+            "ours_ns": round(ours_ns), "peer_ns": round(peer_ns), "ratio": round(ratio),
+            "spread": round(upper - lower),
         }))
     }
 
@@ -80,9 +88,10 @@ impl Row<'_> {
     }
 }
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+/// The lower quartile, the median and the upper quartile, by nearest rank.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
 }
 
 fn round(value: f64) -> f64 {

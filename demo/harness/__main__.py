@@ -61,7 +61,7 @@ def main(target: Path) -> int:
         print("\ndemo: interrupted", file=sys.stderr)
         return 130
     run = report.Run(source, len(texts), len(wanted), stage.began_ns, stage.ended_ns, mode)
-    return conclude(target, run, workers, evidence(path, wanted, workers, stage))
+    return conclude(target, run, workers, evidence(path, wanted, len(texts), workers, stage))
 
 
 def prepare(target: Path, path: Path, wanted: list[Event]) -> list[Worker]:
@@ -78,11 +78,14 @@ def prepare(target: Path, path: Path, wanted: list[Event]) -> list[Worker]:
     return workers
 
 
-def evidence(path: Path, wanted: list[Event], workers: list[Worker], stage: Stage) -> checks.Evidence:
+def evidence(
+    path: Path, wanted: list[Event], paragraphs: int, workers: list[Worker], stage: Stage
+) -> checks.Evidence:
     """Everything that the checks judge."""
     calls = [call for worker in workers for call in worker.limiter_calls()]
     return checks.Evidence(
         audit=database.audit(path, wanted),
+        paragraphs=paragraphs,
         rows=[row(worker, stage.lock) for worker in workers],
         lock=stage.lock,
         faults=[fault for worker in workers for fault in worker.faults],

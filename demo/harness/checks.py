@@ -9,6 +9,7 @@ from harness.database import Audit
 from harness.lock_holder import LockHolder
 from harness.oracle import Judgement
 from harness.outcome import SECOND, Row
+from harness.source import identity
 from harness.worker import Message
 
 BURST = 25
@@ -32,6 +33,7 @@ class Evidence:
     """All that the checks look at."""
 
     audit: Audit
+    paragraphs: int
     rows: Sequence[Row]
     lock: LockHolder
     faults: Sequence[Message]
@@ -42,7 +44,7 @@ class Evidence:
 def all_checks(seen: Evidence) -> list[Check]:
     """Every check, in the order in which they are printed."""
     return [
-        each_event_once(seen.audit),
+        each_event_once(seen.audit, seen.paragraphs),
         lock_was_held(seen.lock),
         *(breaker_opened_and_recovered(row, seen.lock) for row in seen.rows),
         connection_was_killed(seen.faults),
@@ -54,13 +56,15 @@ def all_checks(seen: Evidence) -> list[Check]:
     ]
 
 
-def each_event_once(audit: Audit) -> Check:
+def each_event_once(audit: Audit, paragraphs: int) -> Check:
     detail = (
         f"{sum(audit.stored.values())} rows; missing {len(audit.missing)}, repeated {len(audit.repeated)}, "
         f"foreign {len(audit.foreign)}"
     )
     if not audit.exact:
-        detail += f"; first seq at fault: {min([*audit.missing, *audit.repeated, *audit.foreign])}"
+        seq = min([*audit.missing, *audit.repeated, *audit.foreign])
+        of_pass, index = identity(seq, paragraphs)
+        detail += f"; first at fault: seq {seq}, paragraph {index} of pass {of_pass}"
     return Check("each event is stored exactly once", audit.exact, detail)
 
 

@@ -14,16 +14,16 @@ SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and 99th percentile of a set of durations."""
+    """Median and 99th percentile of a set of durations; None of an empty one."""
 
-    median_ns: int
-    p99_ns: int
+    median_ns: int | None
+    p99_ns: int | None
 
 
 def spread(durations: Sequence[int]) -> Spread:
     """By nearest rank: both are durations that occurred."""
     if not durations:
-        return Spread(0, 0)
+        return Spread(None, None)
     ordered = sorted(durations)
     return Spread(*(ordered[ceil(len(ordered) * share) - 1] for share in (0.5, 0.99)))
 

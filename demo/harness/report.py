@@ -38,7 +38,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def inside_table(rows: Sequence[Row]) -> str:
-    """Time that one stored event spent inside the library; the pool's includes the wait for a connection."""
+    """Time that an event's last attempt spent inside the library; the pool's includes the wait for a connection."""
     heading = "time inside, median / p99 us  limiter and breaker      pool, with waits           together"
     lines = [
         f"{row.language:<28}{micros(row.guard):>21}{micros(row.pool):>22}{micros(row.inside):>19}"
@@ -52,6 +52,8 @@ def seconds(duration_ns: int | None) -> str:
 
 
 def micros(of: Spread) -> str:
+    if of.median_ns is None or of.p99_ns is None:
+        return "none"
     return f"{of.median_ns / 1000:.1f} / {of.p99_ns / 1000:.1f}"
 
 

@@ -69,6 +69,11 @@ class Stage:
         self._gather(tick)
         self.ended_ns = time.monotonic_ns()
         live.show(self._workers, last=True)
+        # Taking its objects apart belongs to a worker's work.
+        for worker in self._workers:
+            if (code := worker.last_exit()) != 0:
+                ended = "did not end" if code is None else f"ended with exit code {code}"
+                raise StageError(f"the {worker.language} worker {ended} after its work\n{worker.complaint()}")
 
     def _gather(self, finished: Callable[[], bool]) -> None:
         """Takes messages until `finished`, which is asked at every tick."""

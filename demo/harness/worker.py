@@ -20,6 +20,7 @@ from typing import Any
 from harness.oracle import Call, Rule
 
 Message = dict[str, Any]
+LAST_EXIT_S = 20.0
 
 
 @dataclass
@@ -83,6 +84,14 @@ class Worker:
     def done(self) -> int:
         """Events stored so far."""
         return int(self.samples[-1]["done"]) if self.samples else 0
+
+    def last_exit(self) -> int | None:
+        """Exit code of a process that ends by itself; None if it does not within `LAST_EXIT_S`."""
+        assert self.process is not None
+        try:
+            return self.process.wait(LAST_EXIT_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def kill(self) -> None:
         """Ends the process if it still runs."""

@@ -1,27 +1,29 @@
-"""The checks on a run without faults, and on runs that are wrong."""
+"""Each check on a run in which everything held, on one without faults, and on runs that it must not let pass."""
 
 import unittest
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from harness.checks import NO_FAULT, Evidence, all_checks, breaker_opened_and_recovered, each_event_once
+from harness.checks import NO_FAULT, Evidence, all_checks
 from harness.database import Audit
 from harness.lock_holder import LockHolder
 from harness.oracle import Judgement
-from harness.outcome import SECOND, Row, Spread, first
+from harness.outcome import SECOND, Row, Spread
 
-QUIET = Row(
+LOCK = LockHolder(pid=1, locked_ns=10 * SECOND, released_ns=14 * SECOND)
+ROW = Row(
     language="c",
     stored=1000,
     admitted=1000,
     limited=0,
-    rejected=0,
-    failed=0,
+    rejected=50,
+    failed=5,
     lookups=0,
     found=0,
-    opened_ns=None,
-    recovered_ns=None,
-    to_open_ns=None,
-    to_recover_ns=None,
+    opened_ns=11 * SECOND,
+    recovered_ns=15 * SECOND,
+    to_open_ns=SECOND,
+    to_recover_ns=SECOND,
     checkouts=1000,
     created=2,
     leaks=0,
@@ -29,47 +31,105 @@ QUIET = Row(
     pool=Spread(0, 0),
     inside=Spread(0, 0),
 )
-COMPLETE = Audit(missing=[], repeated=[], foreign=[], stored={"c": 1000}, updates=0)
-UNDISTURBED = Evidence(
-    COMPLETE, [QUIET], LockHolder(), [], Judgement(), Judgement(1000, 1000, 1000, 1000, 1000)
+FAULTS = [
+    {"kind": "connection_killed", "client": "elixir-01", "connection": "#PID<0.1.0>", "seq": 7, "at": 16},
+    {"kind": "client_killed", "client": "elixir-02", "connection": "#PID<0.2.0>", "seq": 8, "at": 17},
+    {"kind": "client_replaced", "client": "elixir-02", "at": 18},
+]
+SOUND = Evidence(
+    audit=Audit(missing=[], repeated=[], foreign=[], stored={"c": 1000}, updates=10),
+    paragraphs=300,
+    rows=[ROW],
+    lock=LOCK,
+    faults=FAULTS,
+    burst=Judgement(25, 10, 10, 10, 10),
+    limiter=Judgement(1000, 900, 900, 900, 900),
+)
+WITHOUT_FAULTS = replace(
+    SOUND,
+    audit=replace(SOUND.audit, updates=0),
+    rows=[replace(ROW, opened_ns=None, recovered_ns=None, to_open_ns=None, to_recover_ns=None)],
+    lock=LockHolder(),
+    faults=[],
+    burst=Judgement(),
 )
 
-
-class WithoutFaults(unittest.TestCase):
-    def test_every_check_that_needs_a_fault_says_that_it_saw_none(self) -> None:
-        silent = [check.name for check in all_checks(UNDISTURBED) if check.detail == NO_FAULT]
-        self.assertEqual(
-            silent,
-            [
-                "another process held the exclusive lock",
-                "c: the breaker opened and recovered by itself",
-                "a connection process was killed",
-                "a client was killed while it held a connection",
-                "of 25 updates at once exactly 10 were admitted",
-            ],
-        )
-
-    def test_and_fails_while_the_others_hold(self) -> None:
-        for check in all_checks(UNDISTURBED):
-            with self.subTest(check.name):
-                self.assertEqual(check.passed, check.detail != NO_FAULT)
+ONCE = "each event is stored exactly once"
+LOCKED = "another process held the exclusive lock"
+BREAKER = "c: the breaker opened and recovered by itself"
+CONNECTION = "a connection process was killed"
+CLIENT = "a client was killed while it held a connection"
+LEASES = "c: no lease leaked"
+REUSE = "c: reuse above 90%"
+BURST = "of 25 updates at once exactly 10 were admitted"
+ORACLE = "the limiters admitted what the integer oracle admits"
 
 
-class WrongRuns(unittest.TestCase):
-    def test_an_event_stored_twice_fails_and_is_named(self) -> None:
-        check = each_event_once(replace(COMPLETE, repeated=[17]))
-        self.assertFalse(check.passed)
-        self.assertIn("first seq at fault: 17", check.detail)
+def of_audit(**changes: object) -> Evidence:
+    return replace(SOUND, audit=replace(SOUND.audit, **changes))  # type: ignore[arg-type]
 
-    def test_a_breaker_that_opened_after_the_lock_was_gone_did_not_open_for_it(self) -> None:
-        lock = LockHolder(pid=1, locked_ns=10 * SECOND, released_ns=14 * SECOND)
-        late = [{"sequence": 1, "to": "open", "cause": "failure_threshold", "at": 15 * SECOND}]
-        self.assertIsNone(first(late, "open", since=lock.locked_ns, until=lock.released_ns))
-        self.assertFalse(breaker_opened_and_recovered(QUIET, lock).passed)
 
-    def test_a_reset_is_no_recovery(self) -> None:
-        closed = [{"sequence": 2, "to": "closed", "cause": "reset", "at": 15 * SECOND}]
-        self.assertIsNone(first(closed, "closed", cause="probes_succeeded", since=14 * SECOND))
+def of_row(**changes: object) -> Evidence:
+    return replace(SOUND, rows=[ROW, replace(ROW, language="python", **changes)])  # type: ignore[arg-type]
+
+
+# What must fail the check, and that check alone; a row's check is that of a second language.
+SPOILT: Mapping[str, Sequence[Evidence]] = {
+    ONCE: [of_audit(missing=[301]), of_audit(repeated=[301]), of_audit(foreign=[301])],
+    LOCKED: [
+        replace(SOUND, lock=replace(LOCK, error="the sqlite3 shell ended while it had the lock")),
+        replace(SOUND, lock=replace(LOCK, released_ns=None)),
+    ],
+    BREAKER: [
+        of_row(opened_ns=None, to_open_ns=None, recovered_ns=None, to_recover_ns=None),
+        of_row(recovered_ns=None, to_recover_ns=None),
+    ],
+    CONNECTION: [replace(SOUND, faults=FAULTS[1:])],
+    CLIENT: [replace(SOUND, faults=FAULTS[:1]), replace(SOUND, faults=FAULTS[:2])],
+    LEASES: [of_row(leaks=1)],
+    REUSE: [of_row(created=100), of_row(created=1000)],
+    BURST: [
+        replace(SOUND, burst=Judgement(25, 11, 10, 10, 10)),
+        replace(SOUND, burst=Judgement(25, 9, 10, 10, 10)),
+        replace(SOUND, burst=Judgement(24, 10, 10, 10, 10)),
+        of_audit(updates=9),
+        of_audit(updates=11),
+    ],
+    ORACLE: [
+        replace(SOUND, limiter=Judgement(1000, 901, 900, 900, 901)),
+        replace(SOUND, limiter=Judgement(1000, 900, 900, 900, 900, disagreements=2)),
+        replace(SOUND, limiter=Judgement()),
+    ],
+}
+
+
+def failing(seen: Evidence) -> list[str]:
+    return [check.name for check in all_checks(seen) if not check.passed]
+
+
+class Checks(unittest.TestCase):
+    def test_a_sound_run_passes_all(self) -> None:
+        self.assertEqual(failing(SOUND), [])
+
+    def test_each_check_fails_on_what_it_is_there_for(self) -> None:
+        self.assertEqual([check.name for check in all_checks(SOUND)], list(SPOILT))
+        for name, runs in SPOILT.items():
+            for seen in runs:
+                with self.subTest(name, seen=seen):
+                    self.assertEqual(failing(seen), [name.replace("c:", f"{seen.rows[-1].language}:")])
+
+    def test_a_language_without_a_check_out_has_shown_nothing(self) -> None:
+        idle = of_row(checkouts=0, created=0)
+        self.assertEqual(failing(idle), ["python: no lease leaked", "python: reuse above 90%"])
+
+    def test_without_faults_each_check_that_needs_one_says_that_it_saw_none(self) -> None:
+        silent = [check.name for check in all_checks(WITHOUT_FAULTS) if check.detail == NO_FAULT]
+        self.assertEqual(silent, [LOCKED, BREAKER, CONNECTION, CLIENT, BURST])
+        self.assertEqual(failing(WITHOUT_FAULTS), silent)
+
+    def test_an_event_at_fault_is_named_by_its_pass_and_paragraph(self) -> None:
+        once = all_checks(of_audit(missing=[301]))[0]
+        self.assertIn("first at fault: seq 301, paragraph 1 of pass 1", once.detail)
 
 
 if __name__ == "__main__":

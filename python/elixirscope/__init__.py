@@ -1,11 +1,11 @@
 """Circuit breaker, rate limiter and connection pool over the native library elixirscope.
 
-`Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library and
-holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
+`Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library
+and holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
 
-Any thread may call anything at any time. Nothing waits but a check-out that is told to. After a fork the child has
-its own breakers and limiters and must make its own pools. The package starts no thread, logs nothing and touches
-no signal.
+Any thread may call anything at any time. Nothing waits but a check-out that is told to. After a fork the
+child has its own breakers and limiters and must make its own pools. The package starts no thread, logs
+nothing and touches no signal.
 """
 
 from ._breaker_types import BreakerSnapshot, Cause, Event, Outcome, Phase

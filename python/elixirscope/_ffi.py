@@ -13,6 +13,10 @@ handles, ``c_uint64`` ...), never a bare integer, which ctypes would pass as a 3
 A handle is a subclass of ``c_void_p`` that gives its reference back when Python drops the last reference to
 it. A call holds one as its argument, so no other thread can free an object that is in use: closing means to
 forget the handle. A forgotten handle is ``None``, arrives as NULL and is refused by the library itself.
+
+Finalizers are native functions, never Python ones. A signal handler may raise between any two instructions of
+Python, and what it raises in a finalizer is reported and dropped, with the rest of the finalizer. A native
+function has no such instructions.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from collections.abc import Callable
 from ctypes import (
     CFUNCTYPE,
     POINTER,
+    PYFUNCTYPE,
     Structure,
     c_char_p,
     c_int32,
@@ -31,11 +36,14 @@ from ctypes import (
     c_uint64,
     c_void_p,
     create_string_buffer,
+    py_object,
+    pythonapi,
     sizeof,
 )
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from ._unique import Unique
 from .errors import EXCEPTIONS, Error, Status
 
 ABI_VERSION: Final = 1
@@ -204,16 +212,32 @@ class PoolStats(Structure):
     )
 
 
-class _Handle(c_void_p):
-    """A counted reference to a native object."""
+# Prototypes of our own: those of `pythonapi` belong to whoever sets them.
+_untrack: Final = PYFUNCTYPE(None, py_object)(("PyObject_GC_UnTrack", pythonapi))
+# Binds a native function to an instance, as Python does with its own functions only.
+_as_method: Final = PYFUNCTYPE(py_object, py_object)(("PyInstanceMethod_New", pythonapi))
 
-    _give_back: ClassVar[Any]
 
-    def __del__(self) -> None:
-        # The garbage collector finalizes a cycle's objects in any order: whoever finds this one later finds NULL.
-        address, self.value = self.value, None
-        if address:
-            self._give_back(address)
+_current: Final = PYFUNCTYPE(c_void_p)(("PyInterpreterState_Get", pythonapi))
+_main: Final = PYFUNCTYPE(c_void_p)(("PyInterpreterState_Main", pythonapi))
+
+
+def in_main_interpreter() -> bool:
+    """Whether callbacks would run here: ctypes takes the lock of the main interpreter for them."""
+    return bool(_current() == _main())
+
+
+class _Handle(Unique, c_void_p):
+    """A counted reference to a native object; its memory is there, and finalized, before a call writes to it.
+
+    The garbage collector finalizes the objects of a cycle in any order, so one that comes later could use
+    what a handle has freed. Hence it does not see handles: one goes when nothing refers to it any more. No
+    handle that lasts refers to anything, so no cycle needs it to be seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _untrack(self)
 
 
 class BreakerHandle(_Handle):
@@ -225,19 +249,13 @@ class LimiterHandle(_Handle):
 
 
 class WaiterHandle(_Handle):
-    pass
-
-
-class PoolHandle(_Handle):
-    """Keeps what the native pool calls back alive, for as long as the pool itself."""
+    """Keeps what the native pool may call back, from when a wait begins."""
 
     callbacks: object
 
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Freeing a pool destroys its idle connections by calls into an interpreter that is going away; the end
-        # of the process closes them as well.
-        if not finalizing():
-            super().__del__()
+
+class PoolHandle(_Handle):
+    pass
 
 
 Prototype: TypeAlias = tuple[Any, tuple[Any, ...]]
@@ -353,7 +371,12 @@ def shielded(function: Callable[..., object], *arguments: object) -> None:
     try:
         function(*arguments)
     except Exception as problem:
-        sys.unraisablehook(_Unraisable(problem, function))  # type: ignore[arg-type]
+        report(problem, function)
+
+
+def report(problem: Exception, function: object) -> None:
+    """Tells ``sys.unraisablehook`` of an exception that nobody can be given."""
+    sys.unraisablehook(_Unraisable(problem, function))  # type: ignore[arg-type]
 
 
 class _Unraisable:
@@ -373,9 +396,12 @@ if _found != ABI_VERSION:
     raise ImportError(f"the ABI version of {LIBRARY} is {_found}, needed is {ABI_VERSION}")
 blocking: Final = _declare(ctypes.CDLL(str(LIBRARY)))
 
-BreakerHandle._give_back = api.escope_breaker_free
-LimiterHandle._give_back = api.escope_limiter_free
-PoolHandle._give_back = api.escope_pool_free
-WaiterHandle._give_back = api.escope_waiter_free
+for _kind, _free in (
+    (BreakerHandle, api.escope_breaker_free),
+    (LimiterHandle, api.escope_limiter_free),
+    (WaiterHandle, api.escope_waiter_free),
+    (PoolHandle, api.escope_pool_free),
+):
+    setattr(_kind, "__del__", _as_method(_free))  # noqa: B010
 
 VERSION: Final[str] = api.escope_version_string().decode()

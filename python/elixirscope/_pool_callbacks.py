@@ -1,20 +1,25 @@
 """What a native pool calls back: making and destroying connections.
 
-The native side knows a connection as an integer, its key in a table here. Both callbacks run in the thread whose
-call made them due, a creation also in another thread that waits; the native library holds no lock then.
+The native side knows a connection as an integer, its key in a table here. Both callbacks run in the thread
+whose call made them due, a creation also in another thread that waits; the native library holds no lock then.
 
-No exception can pass through the native frames. One that a creation raises is kept, and becomes the cause of the
-error that the check-out raises. One that a destruction raises has nobody who waits for it and goes to
+No exception can pass through the native frames. One that a creation raises is kept, and becomes the cause of
+the error that the check-out raises. One that a destruction raises has nobody who waits for it and goes to
 ``sys.unraisablehook``. An exception that is no `Exception`, such as KeyboardInterrupt, is raised again in
-its thread as soon as the native call has returned.
+its thread as soon as the native call has returned; if that was a finalizer's, at the thread's next use of the
+pool.
 
-A table has no reference to its pool: the pool's handle keeps it alive until the native pool is gone.
+An interrupt can strike between any two instructions, so a connection must never be in a variable only. What
+`create` returns is put into a list, and what `destroy` gets is taken from the table, by native iterators: no
+instruction lies between. The table holds what no destruction has begun for.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
@@ -24,6 +29,18 @@ T = TypeVar("T")
 
 _MADE: Final = 0
 _FAILED: Final = 1
+_NO_ARGUMENTS: Final = ((),)
+
+
+class _Errand(partial[None]):
+    """Calls a function when it is made and once more when it goes, both from native code.
+
+    A function can be struck before its first instruction, where it cannot catch anything; what was to be done
+    is done by the second call then. No frame refers to an errand, so no traceback can put that call off.
+    """
+
+    # As an initializer it passes on what it was made with, after what it keeps.
+    __init__ = __del__ = partial.__call__
 
 
 class Callbacks(Generic[T]):
@@ -31,38 +48,52 @@ class Callbacks(Generic[T]):
 
     def __init__(self, create: Callable[[], T], destroy: Callable[[T], object] | None) -> None:
         self._create = create
-        self._destroy = destroy
+        self._destroy: Callable[[T], object] = destroy or id
         self._keys = itertools.count(1)
         self.interrupts: dict[int, BaseException] = {}
         self.connections: dict[int, T] = {}
         self.last_failure: BaseException | None = None
 
     def native(self) -> tuple[Any, Any]:
-        """The functions for the native library. Who takes them keeps them, and they keep this object."""
-        return _ffi.CreateFn(self._make), _ffi.DestroyFn(self._end)
+        """The functions for the native library, to be kept for as long as it may call them."""
+        return _ffi.CreateFn(self._make), _ffi.DestroyFn(partial(_Errand, self._end))
 
     def _make(self, _userdata: object, _deadline_ns: int, out: Any) -> int:
+        made: list[T] = []
+        key = 0
         try:
-            connection = self._create()
-            if connection is None:
+            made.extend(itertools.starmap(self._create, _NO_ARGUMENTS))
+            if made[0] is None:
+                made.clear()
                 raise TypeError("`create` returned None, allowed is a connection")
             key = next(self._keys)
-            self.connections[key] = connection
+            self.connections[key] = made[0]
             out[0] = key
             self.last_failure = None
+            return _MADE
         except BaseException as problem:
+            out[0] = None
             self.last_failure = problem
             self._keep_interrupt(problem)
+            self.connections.pop(key, None)
+            self._run(map(self._destroy, made))
             return _FAILED
-        return _MADE
 
-    def _end(self, _userdata: object, key: int) -> None:
+    def _end(
+        self, _userdata: object, key: int, *_: object, finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
         try:
-            connection = self.connections.pop(key)
-            if self._destroy is not None:
-                _ffi.shielded(self._destroy, connection)
+            # An interpreter that goes away runs nobody's code; the end of the process closes connections too.
+            if key in self.connections and not finalizing():
+                self._run(map(self._destroy, map(self.connections.pop, (key,))))
         except BaseException as problem:
             self._keep_interrupt(problem)
+
+    def _run(self, destruction: Any) -> None:
+        try:
+            next(destruction, None)
+        except Exception as problem:
+            _ffi.report(problem, self._destroy)
 
     def _keep_interrupt(self, problem: BaseException) -> None:
         if not isinstance(problem, Exception):

@@ -39,13 +39,13 @@ def unsigned(argument: str, value: object, bits: int) -> int:
 
 
 def nanoseconds(argument: str, seconds: object) -> int:
-    """Seconds as a whole number of nanoseconds. An integer or a fraction is exact where a float would be rounded.
+    """Seconds as a whole number of nanoseconds; exact for an integer or a fraction, rounded for a float.
 
     >>> nanoseconds("open_for", 0.25)
     250000000
-    >>> nanoseconds("open_for", float("nan"))
+    >>> nanoseconds("rest", float("nan"))
     Traceback (most recent call last):
-    elixirscope.errors.InvalidArgument: `open_for` is nan, allowed is a number of seconds from 0 to 18446744073
+    elixirscope.errors.InvalidArgument: `rest` is nan, allowed is a number of seconds from 0 to 18446744073
     """
     if not isinstance(seconds, Real):
         raise wrong_type(argument, seconds, _SECONDS)

@@ -27,8 +27,9 @@ from ._breaker_call import (
     take_out,
 )
 from ._breaker_types import BreakerSnapshot, Outcome, Phase
+from ._unique import Unique
 from ._units import nanoseconds, seconds, unsigned
-from .clock import Clock
+from .clock import Clock, checked
 from .errors import (
     CircuitOpen,
     Error,
@@ -51,7 +52,7 @@ class _Discard(list[Call]):
         del call
 
 
-class Breaker:
+class Breaker(Unique):
     """Refuses calls for ``open_for`` seconds after ``failure_threshold`` failures in a row.
 
     >>> from elixirscope import Breaker, CircuitOpen, ManualClock
@@ -75,14 +76,14 @@ class Breaker:
     >>> breaker.phase
     <Phase.CLOSED: 0>
 
-    Half-open, ``half_open_permits`` probes pass; ``successes_to_close`` of them close the breaker. A probe that
-    is not recorded within ``probe_lease`` seconds counts as failed.
+    Half-open, ``half_open_permits`` probes pass; ``successes_to_close`` of them close the breaker. A probe
+    that is not recorded within ``probe_lease`` seconds counts as failed.
 
     An exception that leaves the block is a failure if it is one of ``failures`` and none of ``ignored``;
     any other, such as KeyboardInterrupt or a cancelled task, says nothing about what was called.
 
-    ``on_event`` is called with each `Event`, in the thread that caused it and outside any lock. What it raises
-    goes to ``sys.unraisablehook``: it cannot change a verdict.
+    ``on_event`` is called with each `Event`, in the thread that caused it and outside any lock. What it
+    raises goes to ``sys.unraisablehook``: it cannot change a verdict.
 
     Any thread and any task may use one breaker at a time, nothing waits, and blocks may nest. After a fork
     parent and child have a breaker each.
@@ -122,8 +123,10 @@ class Breaker:
         )
         self._failures = exception_types("failures", failures)
         self._ignored = exception_types("ignored", ignored)
+        if on_event is not None and not callable(on_event):
+            raise wrong_type("on_event", on_event, "a function that takes an event, or None")
         self._listener = on_event
-        self._clock = clock
+        self._clock = checked(clock)
         self._identity = object()
         self._idle: list[Call] = []
         handle = _ffi.BreakerHandle()
@@ -170,6 +173,8 @@ class Breaker:
         >>> double(4)
         8
         """
+        if not callable(function):
+            raise wrong_type("function", function, "a function or a coroutine function")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             allowed = "a function or a coroutine function; a generator runs after the call has returned"
             raise wrong_type("function", function, allowed)
@@ -259,7 +264,7 @@ class Breaker:
         return kind(f"{_ffi.text(status)} Retry after {retry_after:g} s.", retry_after)
 
 
-class Permit:
+class Permit(Unique):
     """The right to make one call, to be recorded once.
 
     One that is never recorded decides nothing; a probe's counts as failed when its lease has run out.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ._units import nanoseconds
+from ._units import nanoseconds, unsigned
+from .errors import wrong_type
 
 Clock: TypeAlias = Callable[[], int]
 
@@ -26,7 +27,7 @@ class ManualClock:
     __slots__ = ("now_ns",)
 
     def __init__(self, now_ns: int = 0) -> None:
-        self.now_ns = now_ns
+        self.now_ns = unsigned("now_ns", now_ns, 64)
 
     def __call__(self) -> int:
         return self.now_ns
@@ -34,3 +35,10 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Moves the clock forward."""
         self.now_ns += nanoseconds("seconds", seconds)
+
+
+def checked(clock: object) -> Clock | None:
+    """``clock``, if it can be one."""
+    if clock is None or callable(clock):
+        return clock
+    raise wrong_type("clock", clock, "a function that gives nanoseconds, or None")

@@ -11,8 +11,9 @@ from ctypes import byref, c_size_t, c_uint64, sizeof
 from typing import Any, Final, NamedTuple
 
 from . import _ffi
+from ._unique import Unique
 from ._units import NS_PER_S, nanoseconds, seconds, unsigned
-from .clock import Clock
+from .clock import Clock, checked
 from .errors import EXCEPTIONS, HandleClosed, Refused, Status, invalid, wrong_type
 
 
@@ -69,7 +70,7 @@ _ONE: Final = c_uint64(1)
 _MOST_RULES: Final = 1024
 
 
-class RateLimiter:
+class RateLimiter(Unique):
     """For each key a bucket of ``limit`` tokens that refills evenly in ``window`` seconds.
 
     >>> from elixirscope import ManualClock, RateLimiter
@@ -84,8 +85,9 @@ class RateLimiter:
     The rule comes with the call; a call with another rule on the same key keeps the key's debt. ``burst`` is
     the size of the bucket, ``limit`` unless it is given.
 
-    Memory is fixed: ``max_keys`` keys that owe tokens have a place at the same time; a key whose bucket is full
-    again takes none. ``secret``, 16 bytes, seeds the hash of the keys; without it each limiter draws its own.
+    Memory is fixed: ``max_keys`` keys that owe tokens have a place at the same time; a key whose bucket is
+    full again takes none. ``secret``, 16 bytes, seeds the hash of the keys; without it each limiter draws its
+    own.
 
     Any thread and any task may use one limiter at a time, and nothing waits. After a fork parent and child
     have a limiter each.
@@ -104,7 +106,7 @@ class RateLimiter:
                 raise wrong_type("secret", secret, "16 bytes")
             options.secret = secret
             options.secret_len = len(secret)
-        self._clock = clock
+        self._clock = checked(clock)
         self._idle: list[_Answer] = []
         self._rules: dict[tuple[object, object, object], Any] = {}
         handle = _ffi.LimiterHandle()

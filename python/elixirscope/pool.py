@@ -1,28 +1,32 @@
 """Connection pool: lends objects that are expensive to make.
 
-The queue and the fate of every connection are the native library's. This module turns a ``with`` block into one
-check-out and one check-in, whatever happens in between.
+The queue and the fate of every connection are the native library's. This module turns a ``with`` block into
+one check-out and one check-in, whatever happens in between.
 
 Waiting. A check-out that finds nothing free gets a place in the native queue. The main thread waits there in
 short slices and lets Python run its signal handlers in between, the place is kept; other threads, which
 Python gives no signals to, wait in one go. Either way without the interpreter lock.
 
-Interrupts. A KeyboardInterrupt can strike between any two instructions. A lease that was granted then is given
-back, and giving back one that was not granted is harmless: the native library tells a stale lease from a
-live one. So a check-out that did not end well gives its lease back without asking.
+Interrupts. A signal handler that raises, as Ctrl-C does, can strike between any two instructions. So a lease
+has an owner before it exists: the memory that the native call writes it to belongs to the `Checkout`, whose
+finalizer is the native check-in itself. The finalizer runs no Python that could be struck, and it needs no
+knowledge of how far the check-out got: the native library tells a lease that is live from one that is not.
+The block's own end only comes first: it puts a good connection back as good, where the finalizer has it
+destroyed.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from ctypes import byref, c_int32, c_uint64, c_void_p, sizeof
+from functools import partial
 from types import TracebackType
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from . import _ffi
 from ._pool_callbacks import Callbacks
+from ._unique import Unique
 from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
 from .errors import (
     EXCEPTIONS,
@@ -30,6 +34,7 @@ from .errors import (
     InvalidArgument,
     StaleLease,
     Status,
+    Unsupported,
     exception_types,
     invalid,
     wrong_type,
@@ -85,36 +90,28 @@ class PoolSnapshot(NamedTuple):
 
 
 class _Loan:
-    """The memory of one loan. It is used again, so nothing outside this module may keep it.
+    """The memory of one loan. It is used again, so nothing outside this module may keep it."""
 
-    One that is not used again was cut off somewhere, or its pool is going; it gives back what it may have been
-    granted. It owns a native reference for that, since the garbage collector may finalize the pool's handle first.
-    """
-
-    # Of the class, so that one which an interrupt left half made can go.
-    address: int | None = None
+    __slots__ = ("give_back", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
 
     def __init__(self, handle: _ffi.PoolHandle) -> None:
-        self.callbacks = handle.callbacks
         self.lease_ref = byref(_ffi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
+        self.give_back = partial(_checkin, handle, self.lease_ref, _BROKEN)
         self.leave_queue()
-        self.address = _ffi.api.escope_pool_ref(handle)
 
     def leave_queue(self) -> None:
         """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
         self.waiter = _ffi.WaiterHandle()
         self.waiter_ref = byref(self.waiter)
 
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        address, self.address = self.address, None
-        if address is not None and not finalizing():
-            _checkin(c_void_p(address), self.lease_ref, _BROKEN)
-            _ffi.api.escope_pool_free(address)
+
+# A finalizer with nothing to do.
+_nothing: Final = int
 
 
-class Pool(Generic[T]):
+class Pool(Unique, Generic[T]):
     """Keeps up to ``size`` connections, and up to ``max_overflow`` more while there is need.
 
     >>> from elixirscope import Pool
@@ -127,24 +124,38 @@ class Pool(Generic[T]):
     1
     >>> pool.close()
 
-    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under a
-    lock: ``create`` in one that waits for a connection, not always in the one that gets it.
+    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under
+    a lock: ``create`` in one that waits for a connection, not always in the one that gets it.
 
-    Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has been
-    idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the pool
-    waits ``create_backoff`` seconds, twice as long after each further one, up to ``create_backoff_cap``.
+    Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has
+    been idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the
+    pool waits ``create_backoff`` seconds, twice as long after each further one, up to ``create_backoff_cap``.
 
-    An exception that leaves the block destroys the connection if it is one of ``broken_on``, or no `Exception`
-    at all: nobody knows what state it was left in. Name the exceptions that say so to keep it after others.
+    An exception that leaves the block destroys the connection if it is one of ``broken_on``, or no
+    `Exception` at all: nobody knows what state it was left in. Name the exceptions that say so to keep it
+    after others.
 
-    Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its use
-    raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+    Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its
+    use raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
+    Close a pool that daemon threads use before the program ends: Python ends such a thread where it stands,
+    and inside ``create`` or ``destroy`` that ends the process by SIGABRT.
 
-    A signal handler that raises, as Ctrl-C does, may strike between the native grant and the assignment of its
-    result; the connection can then stay on loan until the pool goes.
+    A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
+    before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
+    it is destroyed. One that strikes as ``create`` is about to be called is reported to
+    ``sys.unraisablehook``, and that creation has failed.
     """
 
-    __slots__ = ("__weakref__", "_broken_on", "_callbacks", "_handle", "_idle", "_timeouts")
+    __slots__ = (
+        "__del__",
+        "__weakref__",
+        "_broken_on",
+        "_callbacks",
+        "_handle",
+        "_idle",
+        "_native",
+        "_timeouts",
+    )
 
     def __init__(
         self,
@@ -166,11 +177,16 @@ class Pool(Generic[T]):
             raise wrong_type("destroy", destroy, "a function that takes a connection, or None")
         if not isinstance(order, str) or order not in _ORDERS:
             raise invalid("order", order, "'lifo' or 'fifo'")
+        if not _ffi.in_main_interpreter():
+            raise Unsupported(
+                "a pool belongs to the main interpreter: its callbacks cannot run in another one"
+            )
         self._broken_on = exception_types("broken_on", broken_on)
         self._callbacks: Callbacks[T] = Callbacks(create, destroy)
         self._idle: list[_Loan] = []
         self._timeouts: dict[object, c_uint64] = {}
-        native = self._callbacks.native()
+        # The native pool may call these until it is closed, at the latest by the finalizer of this object.
+        self._native = native = self._callbacks.native()
         options = _ffi.PoolOptions(
             struct_size=sizeof(_ffi.PoolOptions),
             create=native[0],
@@ -183,10 +199,11 @@ class Pool(Generic[T]):
             max_waiters=unsigned("max_waiters", max_waiters, 32),
             order=_ORDERS[order],
         )
-        handle = _ffi.PoolHandle()
-        handle.callbacks = native
+        self._handle = handle = _ffi.PoolHandle()
         _ffi.check(_ffi.api.escope_pool_new(byref(options), byref(handle)))
-        self._handle = handle
+        # Here and not with the handle: the garbage collector finalizes a pool before it takes apart what the
+        # callbacks need.
+        self.__del__: Callable[[], Any] = partial(_ffi.api.escope_pool_close, handle)
 
     def checkout(self, timeout: float | None = 5.0) -> Checkout[T]:
         """A context manager that lends a connection.
@@ -204,8 +221,8 @@ class Pool(Generic[T]):
     def maintain(self) -> float | None:
         """Does what time has made due: destroys idle overflow, tries creations again.
 
-        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants this
-        to be called now and then; threads that wait do it by themselves.
+        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants
+        this to be called now and then; threads that wait do it by themselves.
         """
         deadline_ns = c_uint64()
         self._check(_ffi.api.escope_pool_maintain(self._handle, byref(deadline_ns)))
@@ -244,9 +261,11 @@ class Pool(Generic[T]):
     def _wait(self, loan: _Loan, status: int, limit: c_uint64) -> None:
         """Goes on with a check-out that got nothing at once."""
         if limit.value == 0:
-            # No place in the queue for who does not wait; the library says so, and has another function for it.
+            # Who does not wait gets no place in the queue; the library has another function for that.
             status = _ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref)
         elif status == _EXHAUSTED:
+            # Giving up a place whose grant nobody took may destroy a connection.
+            loan.waiter.callbacks = self._native
             is_main = threading.current_thread() is threading.main_thread()
             slice_ns = _SLICE_NS if is_main else FOREVER_NS
             while status == _EXHAUSTED:
@@ -273,16 +292,17 @@ class Pool(Generic[T]):
         return _BROKEN if broken else _GOOD
 
 
-class Checkout(Generic[T]):
+class Checkout(Unique, Generic[T]):
     """One loan after the other, each from entering to leaving. For one thread at a time."""
 
-    __slots__ = ("_limit", "_loan", "_pool", "_returned")
+    __slots__ = ("__del__", "_limit", "_loan", "_pool", "_returned")
 
     def __init__(self, pool: Pool[T], limit: c_uint64) -> None:
         self._pool = pool
         self._limit = limit
         self._loan: _Loan | None = None
         self._returned = False
+        self.__del__: Callable[[], Any] = _nothing
 
     def __enter__(self) -> T:
         if self._loan is not None:
@@ -292,6 +312,7 @@ class Checkout(Generic[T]):
         pool = self._pool
         idle = pool._idle
         loan = idle.pop() if idle else _Loan(pool._handle)
+        self.__del__ = loan.give_back
         limit = self._limit
         try:
             status = _begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
@@ -304,6 +325,7 @@ class Checkout(Generic[T]):
             self._loan = None
             loan.leave_queue()
             _checkin(pool._handle, loan.lease_ref, _GOOD)
+            self.__del__ = _nothing
             raise
 
     def __exit__(
@@ -318,8 +340,10 @@ class Checkout(Generic[T]):
             return
         pool = self._pool
         status = _checkin(pool._handle, loan.lease_ref, _GOOD if kind is None else pool._condition(kind))
+        self.__del__ = _nothing
         if status or pool._callbacks.interrupts:
             pool._check(status)
+        # Only now that no finalizer refers to its memory.
         pool._idle.append(loan)
 
     def checkin(self, *, broken: bool = False) -> None:
@@ -328,8 +352,10 @@ class Checkout(Generic[T]):
         ``broken`` has it destroyed. A second time raises `StaleLease`.
         """
         loan = self._held()
-        status = _checkin(self._pool._handle, loan.lease_ref, _BROKEN if broken else _GOOD)
+        # First: the end of a block that is struck between the two lines must not return it a second time.
         self._returned = True
+        status = _checkin(self._pool._handle, loan.lease_ref, _BROKEN if broken else _GOOD)
+        self.__del__ = _nothing
         self._pool._check(status)
 
     def _held(self) -> _Loan:

@@ -1,8 +1,13 @@
-"""Nonsense gets an error that names the argument, its value and what is allowed; nothing dies, nothing leaks."""
+"""Nonsense gets an error that names the argument, its value and what is allowed; nothing dies or leaks."""
 
 from __future__ import annotations
 
+import copy
+import ctypes
+import gc
 import math
+import pickle
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +17,7 @@ from elixirscope import (
     Breaker,
     Checkout,
     CircuitOpen,
+    CreateFailed,
     HandleClosed,
     InvalidArgument,
     ManualClock,
@@ -20,6 +26,7 @@ from elixirscope import (
     RateLimiter,
     StaleLease,
     WrongType,
+    _ffi,
 )
 
 HUGE = 2**64
@@ -93,6 +100,19 @@ def test_a_clock_gives_nanoseconds(reading: Any) -> None:
     refused("clock", reading, lambda: breaker.snapshot())
     refused("clock", reading, lambda: limiter.check("a", 1, 1))
     refused("clock", reading, lambda: limiter.peek("a", 1, 1))
+
+
+@pytest.mark.parametrize("value", [5, "now", [1]])
+def test_what_is_to_be_called_can_be(value: Any) -> None:
+    refused("clock", value, lambda: Breaker(clock=value))
+    refused("clock", value, lambda: RateLimiter(clock=value))
+    refused("on_event", value, lambda: Breaker(on_event=value))
+    refused("function", value, lambda: Breaker()(value))
+
+
+@pytest.mark.parametrize("value", [-1, HUGE, 1.5, "now", None])
+def test_a_manual_clock_begins_at_a_time(value: Any) -> None:
+    refused("now_ns", value, lambda: ManualClock(value))
 
 
 def test_a_manual_clock_goes_forward() -> None:
@@ -240,6 +260,82 @@ def test_a_check_out_is_entered_and_left_in_turn() -> None:
     with pytest.raises(StaleLease):
         loan.__exit__(None, None, None)
     assert pool.snapshot().leased == 0
+
+
+@pytest.mark.parametrize("make", [Breaker, RateLimiter, Pool])
+def test_an_unknown_option_is_named(make: Any) -> None:
+    with pytest.raises(TypeError, match="reset_timeout_ms"):
+        make(**({"create": object} if make is Pool else {}), reset_timeout_ms=1)
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_is_native_has_no_copies(copying: Callable[[object], object]) -> None:
+    breaker, limiter, pool = Breaker(), RateLimiter(), Pool(object)
+    with pool.checkout() as connection:
+        things = (breaker, limiter, pool, pool.checkout(), breaker.acquire(), breaker._handle, pool._handle)
+        for thing in things:
+            with pytest.raises(WrongType, match=f"`{type(thing).__name__}` cannot be copied or pickled"):
+                copying(thing)
+    del things, thing
+    gc.collect(0)
+    with pool.checkout() as again:
+        assert again is connection
+
+
+def test_a_foreign_lease_is_stale() -> None:
+    ours, theirs = Pool(object), Pool(object)
+    with ours.checkout(), theirs.checkout() as connection:
+        other = theirs.checkout()
+        with other, pytest.raises(StaleLease, match="`lease` is of pool"):
+            # No public call takes a lease; this is what one would come to.
+            ours._check(_ffi.api.escope_pool_checkin(ours._handle, other._held().lease_ref, 0))
+        assert (ours.snapshot().leased, theirs.snapshot().leased) == (1, 1)
+    with theirs.checkout() as again:
+        assert again is connection
+
+
+@pytest.mark.parametrize(
+    ("options", "new"),
+    [
+        (_ffi.BreakerOptions, _ffi.api.escope_breaker_new),
+        (_ffi.LimiterOptions, _ffi.api.escope_limiter_new),
+        (_ffi.PoolOptions, _ffi.api.escope_pool_new),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 1, 2**40])
+def test_a_wrong_struct_size_is_named(options: Any, new: Any, size: int) -> None:
+    handle = new.argtypes[1]._type_()
+    status = new(ctypes.byref(options(struct_size=size)), ctypes.byref(handle))
+    message = str(_ffi.error(status))
+    assert "struct_size" in message, message
+    assert str(size) in message, message
+    assert "allowed is" in message, message
+    assert not handle.value
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("pool", lambda: _ffi.api.escope_pool_close(None)),
+        ("out", lambda: _ffi.api.escope_pool_new(None, None)),
+        ("breaker", lambda: _ffi.api.escope_breaker_reset(None, None)),
+        ("limiter", lambda: _ffi.api.escope_limiter_reset(None, b"a", 1)),
+    ],
+)
+def test_null_is_named(argument: str, call: Callable[[], int]) -> None:
+    assert f"`{argument}` is NULL" in str(_ffi.error(call()))
+
+
+def test_a_database_that_cannot_be_opened_is_the_cause() -> None:
+    pool = Pool(lambda: sqlite3.connect("/no/such/directory/app.db"), sqlite3.Connection.close, size=1)
+    for timeout in (0, 1.0, None):
+        with pytest.raises(CreateFailed) as refusal, pool.checkout(timeout=timeout):
+            pytest.fail("lent what was never opened")
+        assert isinstance(refusal.value.__cause__, sqlite3.OperationalError)
+        while pool.maintain() is not None:
+            pass
+    now = pool.snapshot()
+    assert (now.leased, now.creating, now.created, now.create_errors) == (0, 0, 0, 3)
 
 
 def test_a_failed_constructor_is_quiet_when_it_goes(recwarn: pytest.WarningsRecorder) -> None:

@@ -302,8 +302,7 @@ def test_an_exception_destroys_the_connection_unless_it_is_known_to_be_harmless(
     lenient = Pool(ledger.create, ledger.destroy, size=1, broken_on=(OSError,))
     with pytest.raises(Harmless), lenient.checkout() as kept:
         raise Harmless
-    with pytest.raises(ConnectionError), lenient.checkout() as connection:
-        assert connection is kept
+    with pytest.raises(ConnectionError), lenient.checkout():
         raise ConnectionError
     assert ledger.destroyed[-1] is kept
     with pytest.raises(KeyboardInterrupt), lenient.checkout() as cut_off:
@@ -375,7 +374,7 @@ def test_an_unused_pool_frees_its_connections(ledger: Ledger) -> None:
     pool = Pool(ledger.create, ledger.destroy, size=2)
     with pool.checkout(), pool.checkout():
         pass
-    gone = weakref.ref(pool._handle.callbacks[0])  # type: ignore[index]
+    gone = weakref.ref(pool._callbacks)
     del pool
     gc.collect()
     assert len(ledger.destroyed) == 2

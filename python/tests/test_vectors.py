@@ -1,7 +1,7 @@
 """Replays the recorded operations that every language replays, through the public classes.
 
-A replay answers an operation with what the recording has under ``expect``. The classes give times in seconds, so
-recorded nanoseconds are divided like theirs before they are compared.
+A replay answers an operation with what the recording has under ``expect``. The classes give times in seconds,
+so recorded nanoseconds are divided like theirs before they are compared.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def word(status: Status) -> str:
 
 
 class BreakerReplay:
-    """One breaker. A second record of a permit asks the breaker itself, so it is made with a copy of the first."""
+    """One breaker. A second record of a permit asks the breaker itself, with a copy of the first permit."""
 
     def __init__(self, vector: dict[str, Any]) -> None:
         config = vector["config"]

@@ -35,9 +35,9 @@
 use super::decision::Decision;
 use super::entry::{EMPTY, Entry, MAX_NOW_NS};
 use super::key::Key;
-use super::places::{Line, Place, SECTIONS, WAYS, home_way, line_of, nominal_keys, section_for};
+use super::places::{CROWDED, Line, Place, SECTIONS, WAYS, home_way, line_of, nominal_keys, section_for};
 use super::rule::{KeyedRule, Rule};
-use crate::sync::{Half, Ordering, fence, lo, prefetch, wide};
+use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
 
 /// Times to look again at another thread's first touch of the same key before taking it over.
@@ -259,7 +259,7 @@ impl<S: AsRef<[Line]>> Table<S> {
                 }
             }
             if let Some(free) = free
-                && best.is_none_or(|(least, _)| taken < least)
+                && best.is_none_or(|(least, _)| least >= CROWDED && taken < least)
             {
                 best = Some((taken, free));
             }
@@ -273,11 +273,6 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
     #[inline]
     fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
-        // In a large table each line is a cache miss: let them overlap, since two of three keys are not in
-        // their first line.
-        for section in 1..SECTIONS {
-            prefetch(&self.lines.as_ref()[self.line_index(key, section)]);
-        }
         for section in 0..SECTIONS {
             for place in self.line(key, section) {
                 let entry = Entry(place.load());

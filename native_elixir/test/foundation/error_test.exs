@@ -88,6 +88,25 @@ defmodule ElixirScope.Foundation.ErrorTest do
     refute Error.should_escalate?(Error.new(:circuit_open))
   end
 
+  test "a refused value is shown, however long it is, in a few words" do
+    for {value, shown} <- [
+          {2 ** 100, "1267650600228229401496703205376"},
+          {2 ** 10_000_000, "an integer of more than 256 bits"},
+          {-(2 ** 300), "an integer of more than 256 bits"}
+        ] do
+      assert %Error{message: message, context: context} = Error.refused(:limit, value, "less")
+      assert message == "`limit` is #{shown}, allowed is less"
+      assert context.value == value
+    end
+
+    for value <- [
+          String.duplicate("x", 10_000),
+          Enum.to_list(1..10_000),
+          Map.new(1..99, &{&1, &1})
+        ],
+        do: assert(byte_size(Error.refused(:limit, value, "less").message) < 250)
+  end
+
   test "an %Error{} keeps its type when it is wrapped" do
     {:error, wrapped} =
       Error.wrap_error({:error, Error.new(:timeout)}, :dependency_failed, "No answer",

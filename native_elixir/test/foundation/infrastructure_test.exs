@@ -103,6 +103,92 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert_settled(pool)
     end
 
+    # The pool is asked inside the breaker: its time-out is a result like any other.
+    test "that time out leave no permit behind, neither closed nor half-open", %{key: key} do
+      pool = start_pool()
+      {:ok, agent} = ConnectionPool.checkout(pool)
+
+      :ok =
+        Infrastructure.configure_protection(key,
+          circuit_breaker: [failure_threshold: 2, reset_timeout: 0],
+          connection_pool: pool
+        )
+
+      run = fn -> Infrastructure.execute_protected(key, [timeout: 1], & &1) end
+      for _ <- 1..2, do: assert({:error, %Error{error_type: :pool_timeout}} = run.())
+      assert {:ok, %{state: :open, failed: 2}} = CircuitBreaker.stats(:production, key)
+
+      assert {:error, %Error{error_type: :pool_timeout}} = run.()
+
+      assert {:ok, %{state: :open, live_probes: 0, admitted: 3, failed: 3, opens: 2}} =
+               CircuitBreaker.stats(:production, key)
+
+      :ok = ConnectionPool.checkin(pool, agent)
+      assert {:ok, ^agent} = run.()
+
+      assert {:ok, %{state: :closed, live_probes: 0, admitted: 4, succeeded: 1}} =
+               CircuitBreaker.stats(:production, key)
+
+      assert_settled(pool)
+    end
+
+    test "a caller that is killed inside leaves neither permit nor connection", %{key: key} do
+      pool = start_pool()
+      test = self()
+
+      :ok =
+        Infrastructure.configure_protection(key,
+          circuit_breaker: [failure_threshold: 1, reset_timeout: 0],
+          connection_pool: pool
+        )
+
+      {:error, :down} = Infrastructure.execute_protected(key, [], fn _ -> {:error, :down} end)
+
+      caller =
+        spawn(fn ->
+          Infrastructure.execute_protected(key, [], fn _agent ->
+            send(test, :inside)
+            Process.sleep(:infinity)
+          end)
+        end)
+
+      assert_receive :inside, 5_000
+      assert {:ok, %{live_probes: 1}} = CircuitBreaker.stats(:production, key)
+      kill(caller)
+      assert %{reclaimed: 1} = assert_settled(pool)
+      assert {:ok, 0} = Infrastructure.execute_protected(key, [], &Agent.get(&1, fn n -> n end))
+
+      assert {:ok, %{state: :closed, live_probes: 0, failed: 2, succeeded: 1}} =
+               CircuitBreaker.stats(:production, key)
+    end
+
+    test "calls that are wrong do not count against the service or the limit", %{key: key} do
+      pool = start_pool()
+
+      config = %{
+        circuit_breaker: %{failure_threshold: 1},
+        rate_limiter: %{limit: 1, window_ms: 60_000},
+        connection_pool: pool
+      }
+
+      :ok = Infrastructure.configure_protection(key, config)
+
+      for {opts, operation, start} <- [
+            {[timeout: -1], & &1, "`timeout` is -1"},
+            {[], fn -> :no_argument end, "`fun` is"},
+            {[connection_pool: :no_pool], & &1, "no pool :no_pool"}
+          ] do
+        assert {:error, %Error{message: message}} =
+                 Infrastructure.execute_protected(key, opts, operation)
+
+        assert String.starts_with?(message, start)
+      end
+
+      assert {:ok, 1} = Infrastructure.execute_protected(key, [], fn _agent -> 1 end)
+      assert {:ok, %{admitted: 1, failed: 0}} = CircuitBreaker.stats(:production, key)
+      assert_settled(pool)
+    end
+
     test "an operation that outlives its call_timeout gives its connection back", %{key: key} do
       pool = start_pool()
 
@@ -117,13 +203,8 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert {:error, %Error{error_type: :timeout}} =
                Infrastructure.execute_protected(key, [], hang)
 
-      assert {:ok, 0} =
-               Infrastructure.execute_protected(
-                 key,
-                 [timeout: :infinity],
-                 &Agent.get(&1, fn n -> n end)
-               )
-
+      read = &Agent.get(&1, fn n -> n end)
+      assert {:ok, 0} = ConnectionPool.with_connection(pool, read, timeout: :infinity)
       assert_settled(pool)
     end
 
@@ -141,7 +222,7 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
   describe "protections by key" do
     test "are configured, listed and shown", %{key: key} do
       config = %{
-        circuit_breaker: %{failure_threshold: 2, recovery_time: 100},
+        circuit_breaker: %{failure_threshold: 2, recovery_time: 60_000},
         rate_limiter: %{limit: 5, window_ms: 1_000}
       }
 
@@ -158,7 +239,15 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert {:error, %Error{error_type: :circuit_open, context: %{retry_after_ms: ms}}} =
                Infrastructure.execute_protected(key, [], fn -> 1 end)
 
-      assert ms in 1..100
+      assert ms in 1..60_000
+    end
+
+    test "are shown when their breaker is gone", %{key: key} do
+      :ok = Infrastructure.configure_protection(key, circuit_breaker: [])
+      :ok = Infrastructure.CircuitBreakerRegistry.remove(:production, key)
+
+      assert {:ok, %{circuit_breaker: %{error: :circuit_breaker_not_found}}} =
+               Infrastructure.get_protection_status(key)
     end
 
     test "limit, also by id", %{key: key} do
@@ -203,10 +292,12 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
             {%{breaker: %{}}, "`protection` is :breaker"},
             {:all, "`config` is :all"},
             {%{circuit_breaker: 5}, "`circuit_breaker` is 5"},
+            {%{circuit_breaker: [1 | 2]}, "`circuit_breaker` is [1 | 2]"},
             {%{circuit_breaker: %{failure_threshold: 0}}, "`failure_threshold` is 0"},
             {%{rate_limiter: %{limit: 0, window_ms: 1}},
              "`rate_limiter` is %{limit: 0, window_ms: 1}"},
-            {%{connection_pool: "db"}, "`connection_pool` is \"db\""}
+            {%{connection_pool: "db"}, "`connection_pool` is \"db\""},
+            {%{connection_pool: nil}, "`connection_pool` is nil"}
           ] do
         assert {:error, %Error{message: message}} =
                  Infrastructure.configure_protection(key, config)

@@ -53,24 +53,25 @@ defmodule Demo.Faults do
     end
   end
 
-  defp kill_connection({client, _pid, _position, {connection, seq}}) do
-    Process.exit(connection, :kill)
-    report(:connection_killed, client, connection, seq)
-  end
+  defp kill_connection({client, _pid, _position, {connection, seq}}),
+    do: kill(connection, :connection_killed, client, connection, seq)
 
-  defp kill_client({client, pid, _position, {connection, seq}}) do
-    Process.exit(pid, :kill)
-    report(:client_killed, client, connection, seq)
-  end
+  defp kill_client({client, pid, _position, {connection, seq}}),
+    do: kill(pid, :client_killed, client, connection, seq)
 
-  defp report(kind, client, connection, seq) do
-    Line.say(:fault,
-      kind: kind,
-      at: Clock.now_ns(),
-      client: client,
-      connection: inspect(connection),
-      seq: seq
-    )
+  # A blow that found its victim dead already is none, and the run has to say so.
+  defp kill(victim, kind, client, connection, seq) do
+    monitor = Process.monitor(victim)
+    at = Clock.now_ns()
+    Process.exit(victim, :kill)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^victim, :killed} ->
+        Line.say(:fault, kind: kind, at: at, client: client, connection: inspect(connection), seq: seq)
+
+      {:DOWN, ^monitor, :process, ^victim, _other} ->
+        :ok
+    end
   end
 
   defp strike(blow) do

@@ -10,7 +10,6 @@ defmodule Demo.Journal do
   @calls Module.concat(__MODULE__, Calls)
   @inside Module.concat(__MODULE__, Inside)
   @doing Module.concat(__MODULE__, Doing)
-  @connections Module.concat(__MODULE__, Connections)
   @counts [:done, :failed, :lookups, :found]
 
   @typedoc "A client's place in the work, and the connection that it holds with the event that it stores on it."
@@ -23,7 +22,6 @@ defmodule Demo.Journal do
     :ets.new(@calls, [:named_table, :public, :duplicate_bag, write_concurrency: true])
     :ets.new(@inside, [:named_table, :public, :duplicate_bag, write_concurrency: true])
     :ets.new(@doing, [:named_table, :public, :set, write_concurrency: true])
-    :ets.new(@connections, [:named_table, :public, :set, write_concurrency: true])
     :persistent_term.put(__MODULE__, :counters.new(length(@counts), []))
   end
 
@@ -50,18 +48,11 @@ defmodule Demo.Journal do
 
   @doc "A client holds a connection to store an event."
   @spec holds(binary(), pid(), integer()) :: boolean()
-  def holds(client, connection, seq) do
-    :ets.insert(@connections, {connection})
-    :ets.update_element(@doing, client, {4, {connection, seq}})
-  end
+  def holds(client, connection, seq), do: :ets.update_element(@doing, client, {4, {connection, seq}})
 
   @doc "A client is about to give its connection back."
   @spec releases(binary()) :: boolean()
   def releases(client), do: :ets.update_element(@doing, client, {4, nil})
-
-  @doc "Every connection that a client ever held."
-  @spec connections() :: [pid()]
-  def connections, do: :ets.select(@connections, [{{:"$1"}, [], [:"$1"]}])
 
   @spec doing(binary()) :: doing()
   def doing(client), do: :ets.lookup(@doing, client) |> hd()

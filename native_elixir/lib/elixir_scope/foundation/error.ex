@@ -51,6 +51,7 @@ defmodule ElixirScope.Foundation.Error do
         }
 
   @stack_depth 10
+  @longest_integer 2 ** 256
   @longest_delay_ms 30_000
   @delay_ms 1_000
   # 2^5 seconds is already above the longest delay.
@@ -94,12 +95,16 @@ defmodule ElixirScope.Foundation.Error do
   """
   @spec refused(atom() | String.t(), term(), String.t(), atom()) :: t()
   def refused(argument, value, allowed, error_type \\ :invalid_argument) do
-    shown = inspect(value, limit: 10, printable_limit: 100)
-
-    new(error_type, "`#{argument}` is #{shown}, allowed is #{allowed}",
+    new(error_type, "`#{argument}` is #{shown(value)}, allowed is #{allowed}",
       context: %{argument: argument, value: value, allowed: allowed}
     )
   end
+
+  # Writing an integer out takes time with the square of its length.
+  defp shown(value) when is_integer(value) and abs(value) >= @longest_integer,
+    do: "an integer of more than 256 bits"
+
+  defp shown(value), do: inspect(value, limit: 10, printable_limit: 100)
 
   @doc """
   Gives an error result the context of the caller: an `%Error{}` keeps its type, any other reason becomes an

@@ -31,6 +31,7 @@ rustler::atoms! {
     never,
     table_full,
     key_too_large,
+    key_opaque,
 
     // The pool: messages to its process, ends of waits, refusals.
     escope_pool,

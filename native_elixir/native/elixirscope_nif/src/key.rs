@@ -3,10 +3,12 @@
 //! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket. Any other term is
 //! walked, and what is hashed is a canonical, tagged form: it depends on the term's value only, not on atom
 //! numbers or on the order in which a map happens to be stored, so that it is the same in every node. The form
-//! is injective: each piece says its type and its length. What has no simple form (big integers, pids, functions
-//! ...) and what is nested deeper than [`MAX_DEPTH`] goes in as its external term format.
+//! is injective: each piece says its type and its length. What names something (pids, references, ports, atoms
+//! beyond Latin-1) goes in as its external term format.
 //!
-//! A key's length is bounded, so that a NIF stays short whatever it is given.
+//! A key's length is bounded, so that a NIF stays short whatever it is given. A term whose size cannot be seen from
+//! here (big integers, functions, bit strings) or that is nested deeper than [`MAX_DEPTH`] is therefore
+//! [`Unfit::Opaque`]: the caller writes it as a binary first, which the VM does piece by piece.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -37,15 +39,20 @@ const LIST_END: u8 = 7;
 const MAP: u8 = 8;
 const EXTERNAL: u8 = 9;
 
-/// The term is longer than [`MAX_BYTES`].
+/// Why a term is no key.
 #[derive(Debug)]
-pub struct TooLarge;
+pub enum Unfit {
+    /// It is longer than [`MAX_BYTES`].
+    TooLarge,
+    /// Nobody can say here how long it is.
+    Opaque,
+}
 
 /// The key of `term` in `limiter`.
 #[inline]
-pub fn key(limiter: &Limiter, term: Term) -> Result<Key, TooLarge> {
+pub fn key(limiter: &Limiter, term: Term) -> Result<Key, Unfit> {
     if let Some(binary) = binary(term) {
-        return if binary.len() <= MAX_BYTES { Ok(limiter.key(&binary)) } else { Err(TooLarge) };
+        return if binary.len() <= MAX_BYTES { Ok(limiter.key(&binary)) } else { Err(Unfit::TooLarge) };
     }
     let mut walk = Walk::new(limiter, MAX_BYTES);
     walk.term(term, 0)?;
@@ -77,32 +84,33 @@ impl<'l> Walk<'l> {
         self.hasher.finish()
     }
 
-    fn term(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+    fn term(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
         if depth > MAX_DEPTH {
-            return self.external(term);
+            return Err(Unfit::Opaque);
         }
         match term.get_type() {
             TermType::Atom => self.atom(term),
             TermType::Integer => match term.decode::<i64>() {
                 Ok(number) => self.number(INTEGER, number as u64),
-                Err(_) => self.external(term),
+                Err(_) => Err(Unfit::Opaque),
             },
             TermType::Float => match term.decode::<f64>() {
                 // Both zeros are the same term.
                 Ok(number) => self.number(FLOAT, if number == 0.0 { 0 } else { number.to_bits() }),
-                Err(_) => self.external(term),
+                Err(_) => Err(Unfit::Opaque),
             },
             TermType::Tuple => self.tuple(term, depth),
             TermType::List => self.list(term, depth),
             TermType::Map => self.map(term, depth),
+            TermType::Pid | TermType::Port | TermType::Ref => self.external(term),
             _ => match binary(term) {
                 Some(binary) => self.bytes(BINARY, &binary),
-                None => self.external(term),
+                None => Err(Unfit::Opaque),
             },
         }
     }
 
-    fn atom(&mut self, term: Term) -> Result<(), TooLarge> {
+    fn atom(&mut self, term: Term) -> Result<(), Unfit> {
         let mut text = [MaybeUninit::<u8>::uninit(); ATOM_BYTES];
         let encoding = sys::ErlNifCharEncoding::ERL_NIF_LATIN1;
         // SAFETY: the buffer is writable for the length that is told, and the term lives as long as its
@@ -126,7 +134,7 @@ impl<'l> Walk<'l> {
         self.bytes(ATOM, text)
     }
 
-    fn tuple(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+    fn tuple(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
         let env = term.get_env();
         let mut arity = 0;
         let mut elements = std::ptr::null();
@@ -143,7 +151,7 @@ impl<'l> Walk<'l> {
         Ok(())
     }
 
-    fn list(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+    fn list(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
         self.number(LIST, 0)?;
         let mut rest = term;
         while let Ok((head, tail)) = rest.list_get_cell() {
@@ -154,7 +162,7 @@ impl<'l> Walk<'l> {
     }
 
     /// A map has no order: its pairs are hashed one by one and added up.
-    fn map(&mut self, term: Term, depth: u32) -> Result<(), TooLarge> {
+    fn map(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
         let (mut pairs, mut sum) = (0u64, 0u64);
         for (name, value) in MapIterator::new(term).into_iter().flatten() {
             let mut pair = Walk::new(self.limiter, self.left);
@@ -169,12 +177,13 @@ impl<'l> Walk<'l> {
         Ok(())
     }
 
-    fn external(&mut self, term: Term) -> Result<(), TooLarge> {
+    /// For terms that the VM keeps short.
+    fn external(&mut self, term: Term) -> Result<(), Unfit> {
         self.bytes(EXTERNAL, term.to_binary().as_slice())
     }
 
     #[inline]
-    fn number(&mut self, tag: u8, number: u64) -> Result<(), TooLarge> {
+    fn number(&mut self, tag: u8, number: u64) -> Result<(), Unfit> {
         self.spend(1)?;
         let mut piece = [tag; 9];
         piece[1..].copy_from_slice(&number.to_le_bytes());
@@ -183,7 +192,7 @@ impl<'l> Walk<'l> {
     }
 
     #[inline]
-    fn bytes(&mut self, tag: u8, bytes: &[u8]) -> Result<(), TooLarge> {
+    fn bytes(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Unfit> {
         self.spend(bytes.len())?;
         self.number(tag, bytes.len() as u64)?;
         self.write(bytes);
@@ -209,8 +218,8 @@ impl<'l> Walk<'l> {
     }
 
     #[inline]
-    fn spend(&mut self, bytes: usize) -> Result<(), TooLarge> {
-        self.left = self.left.checked_sub(bytes).ok_or(TooLarge)?;
+    fn spend(&mut self, bytes: usize) -> Result<(), Unfit> {
+        self.left = self.left.checked_sub(bytes).ok_or(Unfit::TooLarge)?;
         Ok(())
     }
 }

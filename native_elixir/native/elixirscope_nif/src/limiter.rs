@@ -8,7 +8,7 @@ use rustler::{Atom, Encoder, Env, NifMap, ResourceArc, Term};
 
 use crate::atoms;
 use crate::clock::ObjectClock;
-use crate::key::{self, TooLarge};
+use crate::key::{self, Unfit};
 use crate::live::Live;
 use crate::refusal::{created, refusal};
 
@@ -45,7 +45,7 @@ fn rule(args: RuleArgs) -> Result<KeyedRule, ConfigError> {
 
 enum Refused {
     Rule(ConfigError),
-    Key,
+    Key(Unfit),
 }
 
 impl From<ConfigError> for Refused {
@@ -54,9 +54,9 @@ impl From<ConfigError> for Refused {
     }
 }
 
-impl From<TooLarge> for Refused {
-    fn from(_: TooLarge) -> Self {
-        Self::Key
+impl From<Unfit> for Refused {
+    fn from(unfit: Unfit) -> Self {
+        Self::Key(unfit)
     }
 }
 
@@ -121,7 +121,7 @@ fn limiter_peek<'a>(
     encode_decision(env, limiter.peek(key, rule))
 }
 
-/// Whether the key had an entry, or `{error, key_too_large}`.
+/// Whether the key had an entry, or `{error, ...}`.
 #[rustler::nif]
 fn limiter_reset<'a>(env: Env<'a>, limiter: ResourceArc<LimiterResource>, key: Term<'a>) -> Term<'a> {
     match key::key(&limiter.core, key) {
@@ -180,6 +180,7 @@ fn encode_decision<'a>(env: Env<'a>, result: Result<Decision, Refused>) -> Term<
 fn encode_refused<'a>(env: Env<'a>, refused: Refused) -> Term<'a> {
     match refused {
         Refused::Rule(error) => (atoms::error(), refusal(error)).encode(env),
-        Refused::Key => (atoms::error(), atoms::key_too_large()).encode(env),
+        Refused::Key(Unfit::TooLarge) => (atoms::error(), atoms::key_too_large()).encode(env),
+        Refused::Key(Unfit::Opaque) => (atoms::error(), atoms::key_opaque()).encode(env),
     }
 }

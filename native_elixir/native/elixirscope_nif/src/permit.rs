@@ -23,16 +23,24 @@ pub struct PermitResource {
 #[rustler::resource_impl(name = "escope_probe")]
 impl Resource for PermitResource {
     fn down<'a>(&'a self, env: Env<'a>, _owner: LocalPid, _monitor: Monitor) {
-        self.finish(env, Outcome::Failure);
+        // The breaker would refuse a probe's second record too, but count the attempt, which is nobody's here.
+        if self.first() {
+            self.breaker.record(env, Permit::from_raw(self.permit), Outcome::Failure);
+        }
     }
 }
 
 impl PermitResource {
+    /// Whether nobody has recorded this permit before.
+    fn first(&self) -> bool {
+        // Relaxed: only the exchange itself decides, and the fields beside it never change.
+        !self.done.swap(true, Ordering::Relaxed)
+    }
+
     fn finish(&self, env: Env, outcome: Outcome) -> RecordVerdict {
         let permit = Permit::from_raw(self.permit);
-        // A probe is guarded by its slot in the breaker, whose answer is also more exact.
-        // Relaxed: only the exchange itself decides, and the fields beside it never change.
-        if !permit.is_probe() && self.done.swap(true, Ordering::Relaxed) {
+        // A probe is guarded by its slot in the breaker as well, whose answer is more exact.
+        if !self.first() && !permit.is_probe() {
             return RecordVerdict::AlreadyDone;
         }
         self.breaker.record(env, permit, outcome)

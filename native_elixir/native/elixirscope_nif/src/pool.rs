@@ -171,7 +171,8 @@ fn pool_connection<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>, slot: u32) -
     }
 }
 
-#[rustler::nif]
+/// Slots with a connection. Dirty: it looks at every slot.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn pool_slots(pool: ResourceArc<SharedPool>) -> Vec<u32> {
     pool.slots_in_use()
 }

@@ -155,7 +155,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert [%{sequence: 1, to: :open}] = changes(namespace)
   end
 
-  test "changes that many callers cause come in one unbroken chain", %{namespace: namespace} do
+  # A caller that the machine stops between its decision and its message may outlast the hold-back: then the chain
+  # has a gap, and the gap is counted.
+  test "changes that many callers cause come in one chain, each once", %{namespace: namespace} do
     :ok =
       CircuitBreakerRegistry.register(namespace, :busy,
         failure_threshold: 1,
@@ -177,14 +179,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
 
     changes = changes(namespace)
     assert length(changes) > 10
-    assert Enum.map(changes, & &1.sequence) == Enum.to_list(1..length(changes))
 
-    assert changes
-           |> Enum.zip(tl(changes))
-           |> Enum.all?(fn {one, next} -> one.to == next.from end)
+    for {one, next} <- Enum.zip(changes, tl(changes)) do
+      assert next.sequence > one.sequence
+      if next.sequence == one.sequence + 1, do: assert(one.to == next.from)
+    end
 
-    assert {:ok, List.last(changes).to} == CircuitBreaker.state(namespace, :busy)
-    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+    last = List.last(changes)
+    assert {:ok, last.to} == CircuitBreaker.state(namespace, :busy)
+
+    assert CircuitBreakerTelemetry.stats(namespace) == %{
+             published_events: length(changes),
+             dropped_events: last.sequence - length(changes)
+           }
   end
 
   test "order is restored", %{namespace: namespace} do
@@ -204,7 +211,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert_receive {:circuit_breaker_event, %{sequence: 6}}, 5_000
     send(publisher(namespace), native(-2, 2))
     assert changes(namespace) == []
-    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 3, dropped_events: 4}
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 3, dropped_events: 3}
   end
 
   test "the hold-back is bounded", %{namespace: namespace} do
@@ -240,6 +247,29 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
 
     assert [%{sequence: 1, at_ns: 0}] = changes(namespace)
     assert {:ok, %{admitted: 2}} = CircuitBreaker.stats(namespace, :again)
+  end
+
+  test "a breaker that is registered twice before the publisher looks is heard", %{
+    namespace: namespace
+  } do
+    :ok = :sys.suspend(publisher(namespace))
+
+    for threshold <- [2, 1],
+        do: :ok = CircuitBreakerRegistry.register(namespace, :twice, failure_threshold: threshold)
+
+    :ok = :sys.resume(publisher(namespace))
+    fail(namespace, :twice)
+    assert [%{sequence: 1, to: :open}] = changes(namespace)
+  end
+
+  test "a breaker that was removed is silent and leaves nothing", %{namespace: namespace} do
+    rows = :ets.info(CircuitBreakerTelemetry, :size)
+    :ok = CircuitBreakerRegistry.register(namespace, :gone, failure_threshold: 1)
+    {:ok, permit} = CircuitBreaker.acquire(namespace, :gone)
+    :ok = CircuitBreakerRegistry.remove(namespace, :gone)
+    :ok = CircuitBreaker.record(permit, :failure)
+    assert changes(namespace) == []
+    assert :ets.info(CircuitBreakerTelemetry, :size) == rows
   end
 
   test "a stray message does no harm", %{namespace: namespace} do

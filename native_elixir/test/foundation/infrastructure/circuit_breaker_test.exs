@@ -256,6 +256,21 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
       end
     end
 
+    test "after its probe was recorded counts as nothing", %{namespace: namespace} do
+      open(namespace, :probe, call_timeout: :infinity)
+      ManualClock.advance(namespace, 30_000)
+
+      {owner, monitor} =
+        spawn_monitor(fn -> {:ok, 1} = CircuitBreaker.execute(namespace, :probe, fn -> 1 end) end)
+
+      assert_receive {:DOWN, ^monitor, :process, ^owner, :normal}
+      # The native library's monitor fires a moment before or after this one.
+      Process.sleep(20)
+
+      assert {:ok, %{state: :closed, admitted: 6, succeeded: 1, failed: 5, stale: 0}} =
+               CircuitBreaker.stats(namespace, :probe)
+    end
+
     test "a permit of acquire is one failure", %{namespace: namespace} do
       me = self()
 
@@ -342,6 +357,18 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
 
       assert_refused(CircuitBreaker.execute(namespace, :search, fn _ -> 1 end), "`operation` is")
       assert_refused(CircuitBreaker.acquire(nil, :search), "`namespace` is nil")
+    end
+
+    test "a clock is set by what is a time, where one is installed", %{namespace: namespace} do
+      other = {:test, make_ref()}
+      assert_refused(ManualClock.install(other, -1), "`now_ns` is -1")
+      assert_refused(ManualClock.install(other, 2 ** 64), "`now_ns` is 18446744073709551616")
+      assert_refused(ManualClock.install(:production, 0), "`namespace` is :production")
+      assert_refused(ManualClock.advance(other, 1), "`namespace` is {:test, ")
+      assert_refused(ManualClock.advance(namespace, -1), "`ms` is -1")
+      assert_refused(ManualClock.advance(namespace, 2 ** 60), "`now_ns` is ")
+      assert_refused(ManualClock.set_ns(namespace, "noon"), "`now_ns` is \"noon\"")
+      assert ManualClock.now_ns(namespace) == 0
     end
 
     test "permits and outcomes of a wrong type are refused", %{namespace: namespace} do

@@ -61,7 +61,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
           2 -> raise "no route"
           3 -> exit(:gone)
           4 -> throw(:ball)
-          5 -> :junk
+          5 -> nil
           6 -> Process.exit(self(), :kill)
           7 -> {:ok, spawn(fn -> :ok end) |> tap(&await_death/1)}
           _ -> Agent.start_link(fn -> 0 end)
@@ -209,6 +209,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
       assert_settled(pool)
     end
 
+    test "a lease that somebody has changed is refused" do
+      pool = start_pool()
+      {:ok, lease} = ConnectionPool.checkout_lease(pool)
+
+      for forged <- [%{lease | slot: -1}, %{lease | slot: nil}, %{lease | epoch: 2 ** 64}] do
+        assert {:error, %Error{context: %{argument: :lease, value: ^forged}}} =
+                 ConnectionPool.checkin(pool, forged)
+      end
+
+      for stale <- [%{lease | slot: 7}, %{lease | epoch: 0}, %{lease | handle: make_ref()}],
+          do:
+            assert(
+              {:error, %Error{error_type: :stale_lease}} = ConnectionPool.checkin(pool, stale)
+            )
+
+      assert :ok = ConnectionPool.checkin(pool, lease)
+      assert_settled(pool)
+    end
+
     test "a lease of another pool changes nothing" do
       {pool, other} = {start_pool(), start_pool()}
       {:ok, lease} = ConnectionPool.checkout_lease(pool)
@@ -307,6 +326,21 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
 
       assert_settled(pool)
     end
+  end
+
+  # In a VM of its own, where the application is loaded and does not run.
+  test "without the application every call says so" do
+    code = """
+    alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+    Process.flag(:trap_exit, true)
+    {:error, error} = ConnectionPool.start_link(name: :p, create: fn -> {:ok, 1} end)
+    {:error, unknown} = ConnectionPool.checkout(:p)
+    IO.inspect({error.error_type, unknown.error_type, ConnectionPool.list_pools()})
+    """
+
+    ebin = Application.app_dir(:elixir_scope_foundation, "ebin")
+    {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true)
+    assert output =~ "{:service_unavailable, :pool_not_found, []}"
   end
 
   describe "a worker module" do

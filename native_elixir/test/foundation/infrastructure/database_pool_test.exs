@@ -2,6 +2,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
   # Real SQLite databases in files; other writers are OS processes of their own.
   use ElixirScope.Foundation.PoolCase, async: true
 
+  import ElixirScope.Foundation.SqliteShell
+
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
 
   doctest DatabasePool
@@ -91,6 +93,14 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
           assert {:error, %Error{context: %{argument: ^argument}}} =
                    DatabasePool.query(conn, sql, params, opts)
         end
+
+        for bad <- [nil, :no_connection, "path", self()] do
+          assert {:error, %Error{context: %{argument: :connection, value: ^bad}}} =
+                   DatabasePool.exec(bad, "SELECT 1")
+        end
+
+        assert {:error, %Error{context: %{argument: :fun, value: :none}}} =
+                 DatabasePool.transaction(conn, :none)
 
         assert {:error, %Error{error_type: :external_service_error} = error} =
                  DatabasePool.query(conn, "SELEC")
@@ -343,6 +353,11 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       end
 
       assert {:error, %Error{context: %{argument: :fun}}} = DatabasePool.with_connection(:no)
+
+      for opts <- [:fast, [1, 2], [{:timeout, 1} | :fast]] do
+        assert {:error, %Error{context: %{argument: :opts, value: ^opts}}} =
+                 DatabasePool.with_connection(& &1, opts)
+      end
     end
 
     test "is explained where the configuration names none" do
@@ -370,35 +385,6 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
   defp insert(pool, value, opts) do
     with_database(pool, &DatabasePool.exec(&1, "INSERT INTO t VALUES (?, 'x')", [value], opts))
   end
-
-  # Another OS process that takes the database for itself.
-  defp lock(path) do
-    shell = System.find_executable("sqlite3") || flunk("these tests need the sqlite3 shell")
-
-    port =
-      Port.open({:spawn_executable, shell}, [
-        :binary,
-        :exit_status,
-        :stderr_to_stdout,
-        args: ["-batch", path]
-      ])
-
-    say(port, "BEGIN EXCLUSIVE; INSERT INTO t VALUES (1, 'holder'); SELECT 'locked';")
-    assert_receive {^port, {:data, "locked\n"}}, 10_000
-    port
-  end
-
-  # The instant at which its COMMIT was known to have returned.
-  defp unlock(port) do
-    say(port, "COMMIT; SELECT 'committed';")
-    say(port, ".quit")
-    assert_receive {^port, {:data, "committed\n"}}, 10_000
-    committed = System.monotonic_time()
-    assert_receive {^port, {:exit_status, 0}}, 10_000
-    committed
-  end
-
-  defp say(port, line), do: Port.command(port, line <> "\n")
 
   defp ports(directory) do
     for port <- Port.list(),

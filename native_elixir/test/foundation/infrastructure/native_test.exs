@@ -11,6 +11,19 @@ defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
              ~s(version = "#{version}")
   end
 
+  test "a loaded library stays as it is until the VM is restarted" do
+    code = """
+    alias ElixirScope.Foundation.Infrastructure.Native
+    clock = Native.clock_new(7)
+    IO.inspect({:code.load_file(Native), Native.clock_now(clock), Native.library_version()})
+    """
+
+    ebin = Application.app_dir(:elixir_scope_foundation, "ebin")
+    {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true)
+    assert output =~ ~s({{:error, :on_load_failure}, 7, "#{Native.library_version()}"})
+    assert output =~ "After an upgrade of a loaded library: restart the VM."
+  end
+
   test "a library that cannot be loaded says why" do
     tmp_dir =
       Path.join(

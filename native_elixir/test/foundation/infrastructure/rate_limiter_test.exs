@@ -3,7 +3,7 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
   doctest ElixirScope.Foundation.Infrastructure.TokenBucketLimiter
 
   alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}
-  alias ElixirScope.Foundation.Infrastructure.{ManualClock, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Names, Native, TokenBucketLimiter}
 
   setup do
     reference = make_ref()
@@ -186,6 +186,51 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
                  TokenBucketLimiter.check_rate_limit(other, 1, 60_000, opts)
       end
     end
+
+    # The native library walks no term whose length it cannot bound; those are written by the VM, which can stop
+    # in the middle. None must take a scheduler for itself.
+    test "one that is deep or opaque is written outside of the native library", %{
+      namespace: namespace,
+      opts: opts
+    } do
+      long = Enum.to_list(1..70_000)
+      {:ok, _} = TokenBucketLimiter.peek(:key, {1, 1}, opts)
+      limiter = Names.lookup(:limiter, namespace, :default)
+      native = &Native.limiter_check(limiter, &1, 1, 1_000_000, 1)
+
+      for {short, endless} <- [
+            {nested(:a), nested(long)},
+            {fn -> :a end, fn -> long end},
+            {<<1::3>>, <<0::524_289>>},
+            {2 ** 64, 2 ** 600_000}
+          ] do
+        for key <- [short, endless, {:user, short}],
+            do: assert({:error, :key_opaque} = native.(key))
+
+        assert :ok = TokenBucketLimiter.check_rate_limit(short, 1, 60_000, opts)
+
+        assert {:error, :rate_limited, _} =
+                 TokenBucketLimiter.check_rate_limit(short, 1, 60_000, opts)
+
+        assert {:ok, %{remaining: 0}} = TokenBucketLimiter.peek(short, {1, 60_000}, opts)
+        assert {:ok, true} = TokenBucketLimiter.reset(short, opts)
+        assert {:ok, %{verdict: :allowed}} = TokenBucketLimiter.check(short, {1, 60_000}, opts)
+
+        for refused <- [
+              TokenBucketLimiter.check_rate_limit(endless, 1, 60_000, opts),
+              TokenBucketLimiter.check(endless, {1, 60_000}, opts),
+              TokenBucketLimiter.reset(endless, opts)
+            ] do
+          assert {:error, %Error{error_type: :invalid_argument, context: context}} = refused
+          assert %{argument: :key, value: ^endless} = context
+        end
+      end
+
+      for key <- [self(), make_ref(), hd(Port.list()), :日本],
+          do: assert(:ok = native.({:user, key}))
+    end
+
+    defp nested(term), do: Enum.reduce(1..70, term, fn _, inner -> {inner} end)
 
     test "one that is too long is refused", %{opts: opts} do
       for key <- [

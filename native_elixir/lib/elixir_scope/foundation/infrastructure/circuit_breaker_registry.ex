@@ -50,7 +50,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
 
   @doc "Forgets a breaker. Permits of it that are still out change nothing."
   @spec remove(namespace(), service()) :: :ok | {:error, Error.t()}
-  def remove(namespace, service), do: Names.remove(:breaker, namespace, service)
+  def remove(namespace, service) do
+    # Before the name is free: a breaker that somebody registers meanwhile is not one of these.
+    ids = CircuitBreakerTelemetry.ids(namespace, service)
+
+    with :ok <- Names.remove(:breaker, namespace, service),
+         do: CircuitBreakerTelemetry.retire(namespace, ids)
+  end
 
   @doc "The services of a namespace that have a breaker."
   @spec list(namespace()) :: [service()]

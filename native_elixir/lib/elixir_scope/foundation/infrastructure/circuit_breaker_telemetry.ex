@@ -118,12 +118,31 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     :ok
   end
 
-  # A new breaker; whatever had its name before is not told about any more.
+  # A new breaker; whatever had its name before is not told about any more. Which those are is found out here, in
+  # the one process that makes breakers: the publisher may look only after the next one has been made.
   @doc false
-  @spec announce(pid(), pos_integer(), Names.namespace(), atom()) :: :ok
+  @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
+    predecessors = ids(namespace, service)
     :ets.insert(__MODULE__, {id, namespace, service, 0})
-    GenServer.cast(publisher, {:retire, namespace, service, id})
+    GenServer.cast(publisher, {:retire, predecessors})
+  end
+
+  # The breakers that have or had this name and are told about.
+  @doc false
+  @spec ids(Names.namespace(), atom()) :: [integer()]
+  def ids(namespace, service) do
+    List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_}))
+  rescue
+    # The application does not run.
+    ArgumentError -> []
+  end
+
+  @doc false
+  @spec retire(Names.namespace(), [integer()]) :: :ok
+  def retire(namespace, ids) do
+    with {:ok, publisher} <- publisher(namespace), do: GenServer.cast(publisher, {:retire, ids})
+    :ok
   end
 
   @doc false
@@ -180,14 +199,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     do: {:reply, %{published_events: state.published, dropped_events: state.dropped}, state}
 
   @impl true
-  def handle_cast({:retire, namespace, service, successor}, state) do
-    old =
-      :ets.match(__MODULE__, {:"$1", namespace, service, :_})
-      |> List.flatten()
-      |> List.delete(successor)
-
-    Enum.each(old, &:ets.delete(__MODULE__, &1))
-    {:noreply, %{state | held: Map.drop(state.held, old)}}
+  def handle_cast({:retire, ids}, state) do
+    Enum.each(ids, &:ets.delete(__MODULE__, &1))
+    {:noreply, %{state | held: Map.drop(state.held, ids)}}
   end
 
   @impl true
@@ -215,7 +229,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     case distance(last, event.sequence) do
       1 -> state |> publish(id, event) |> publish_held(id)
       ahead when ahead > 1 and ahead < div(@sequences, 2) -> hold(state, id, event)
-      _late -> %{state | dropped: state.dropped + 1}
+      # Counted when it was given up.
+      _late -> state
     end
   end
 

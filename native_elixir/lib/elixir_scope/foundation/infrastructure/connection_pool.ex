@@ -61,6 +61,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
 
   alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Error.Catalogue
 
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{
     Config,
@@ -159,17 +160,23 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
   def checkin(pool, connection, condition \\ :good)
 
-  def checkin(pool, %Lease{} = lease, condition) when condition in [:good, :broken] do
-    with {:ok, {handle, _, _}} <- find(pool) do
-      if handle == lease.handle,
-        do:
-          returned(
-            Native.pool_checkin_lease(handle, lease.slot, lease.epoch, condition == :broken),
-            pool
-          ),
-        else: returned(:stale_lease, pool)
+  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch}, condition)
+      when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
+             epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
+    case find(pool) do
+      {:ok, {^own, _, _}} ->
+        returned(Native.pool_checkin_lease(own, slot, epoch, condition == :broken), pool)
+
+      {:ok, _other} ->
+        returned(:stale_lease, pool)
+
+      error ->
+        error
     end
   end
+
+  def checkin(_pool, %Lease{} = lease, condition) when condition in [:good, :broken],
+    do: Config.invalid(:lease, lease, "a lease of checkout_lease/2, unchanged")
 
   def checkin(pool, connection, condition) when condition in [:good, :broken] do
     case Directory.fetch(pool) do
@@ -217,8 +224,24 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     end
   end
 
-  def with_connection(_pool, fun, _opts),
-    do: Config.invalid(:fun, fun, "a function of one argument")
+  def with_connection(_pool, fun, _opts), do: not_a_function(fun)
+
+  defp not_a_function(fun), do: Config.invalid(:fun, fun, "a function of one argument")
+
+  @doc false
+  # What `with_connection/3` would refuse whatever the pool's state is.
+  @spec check(pool(), term(), term()) :: :ok | {:error, Error.t()}
+  def check(pool, fun, opts) do
+    with true <- is_function(fun, 1) || not_a_function(fun),
+         {:ok, timeout, _overflow?} <- call_options(opts),
+         {:ok, {_, _, default_ns}} <- find(pool),
+         wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns) do
+      :ok
+    else
+      :error -> Config.invalid(:timeout, opts[:timeout], Config.timeout_range())
+      error -> error
+    end
+  end
 
   @doc """
   What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
@@ -330,7 +353,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     "pool #{inspect(context.pool)} could not make a connection: #{inspect(context.last_error)}"
   end
 
-  defp message(_, _), do: nil
+  defp message(refusal, context),
+    do: "#{Catalogue.fetch(refusal).message}: pool #{inspect(context.pool)}"
 
   defp not_found(pool) do
     {:error,

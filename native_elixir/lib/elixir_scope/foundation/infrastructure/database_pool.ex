@@ -63,7 +63,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @doc false
   @spec options(term()) :: {:ok, keyword()} | {:error, Error.t()}
   def options(options) do
-    with {:ok, options} <- keyword(options),
+    with {:ok, options} <- keyword(:options, options),
          {path, options} = Keyword.pop(options, :path),
          {setup, options} = Keyword.pop(options, :setup, []),
          {:ok, argument} <- Connection.argument(path, setup) do
@@ -74,12 +74,12 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
     end
   end
 
-  defp keyword(options) when is_map(options), do: options |> Map.to_list() |> keyword()
+  defp keyword(name, options) when is_map(options), do: keyword(name, Map.to_list(options))
 
-  defp keyword(options) do
+  defp keyword(name, options) do
     if Keyword.keyword?(options),
       do: {:ok, options},
-      else: {:error, Error.refused(:options, options, "a keyword list or a map")}
+      else: {:error, Error.refused(name, options, "a keyword list or a map")}
   end
 
   @doc """
@@ -93,14 +93,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
         when result: term()
   def with_connection(fun, opts \\ [])
 
-  def with_connection(fun, opts) when is_function(fun, 1) and is_list(opts) do
-    {pool, opts} = Keyword.pop(opts, :pool, @pool)
+  def with_connection(fun, opts) when is_function(fun, 1) do
+    with {:ok, opts} <- keyword(:opts, opts) do
+      {pool, opts} = Keyword.pop(opts, :pool, @pool)
 
-    ConnectionPool.with_connection(
-      pool,
-      &leave_clean(&1, fun),
-      Keyword.merge(@with_connection, opts)
-    )
+      ConnectionPool.with_connection(
+        pool,
+        &leave_clean(&1, fun),
+        Keyword.merge(@with_connection, opts)
+      )
+    end
   end
 
   def with_connection(fun, opts), do: ConnectionPool.with_connection(@pool, fun, opts)
@@ -137,7 +139,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @spec transaction(connection(), (() -> result), keyword()) ::
           {:ok, result} | {:error, Error.t()} | result
         when result: term()
-  def transaction(connection, fun, opts \\ []) when is_function(fun, 0) do
+  def transaction(connection, fun, opts \\ [])
+
+  def transaction(connection, fun, opts) when is_function(fun, 0) do
     with {:ok, _} <- exec(connection, "BEGIN IMMEDIATE", [], opts) do
       try do
         fun.()
@@ -153,6 +157,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
       end
     end
   end
+
+  def transaction(_connection, fun, _opts),
+    do: {:error, Error.refused(:fun, fun, "a function without arguments")}
 
   defp commit(connection, result, opts) do
     case exec(connection, "COMMIT", [], opts) do

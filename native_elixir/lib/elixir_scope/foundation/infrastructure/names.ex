@@ -106,7 +106,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   defp namespace?(namespace), do: is_atom(namespace) and not is_nil(namespace)
 
   defp call(request) do
-    GenServer.call(__MODULE__, request)
+    GenServer.call(__MODULE__, request, :infinity)
   catch
     :exit, {reason, {GenServer, :call, _arguments}} -> {:error, not_running(reason)}
   end

@@ -40,8 +40,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   end
 
   defp part_status({:circuit_breaker, _options}, key) do
-    {:ok, stats} = CircuitBreaker.stats(@namespace, key)
-    {:circuit_breaker, %{status: stats.state, failure_count: stats.failure_count}}
+    case CircuitBreaker.stats(@namespace, key) do
+      {:ok, stats} ->
+        {:circuit_breaker, %{status: stats.state, failure_count: stats.failure_count}}
+
+      {:error, error} ->
+        {:circuit_breaker, %{error: error.error_type}}
+    end
   end
 
   defp part_status({:connection_pool, pool}, _key) do
@@ -57,10 +62,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   def execute(key, opts, operation) do
     with :ok <- Infrastructure.check_options(opts, @options),
          {:ok, config} <- known(key, opts),
-         :ok <- limit(key, config, opts[:rate_limiter]) do
-      pooled = pooled(opts[:connection_pool] || config[:connection_pool], opts, operation)
-      guard(opts[:circuit_breaker] || (config[:circuit_breaker] && key), pooled)
-    end
+         {:ok, pooled} <-
+           pooled(opts[:connection_pool] || config[:connection_pool], opts, operation),
+         :ok <- limit(key, config, opts[:rate_limiter]),
+         do: guard(opts[:circuit_breaker] || (config[:circuit_breaker] && key), pooled)
   end
 
   # Options alone are enough: then the key need not be configured.
@@ -93,10 +98,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
   defp own_rule(_config), do: nil
 
-  defp pooled(nil, _opts, operation), do: operation
+  # A call that the pool would refuse as wrong is refused before it can spend a token or count against the service.
+  defp pooled(nil, _opts, operation), do: {:ok, operation}
 
   defp pooled(pool, opts, operation) do
-    fn -> ConnectionPool.with_connection(pool, operation, timeout: opts[:timeout] || 5_000) end
+    opts = [timeout: opts[:timeout] || 5_000]
+
+    with :ok <- ConnectionPool.check(pool, operation, opts),
+         do: {:ok, fn -> ConnectionPool.with_connection(pool, operation, opts) end}
   end
 
   defp guard(nil, operation), do: CircuitBreaker.execute_unguarded(@namespace, nil, operation)
@@ -120,19 +129,19 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp register_breaker(key, %{circuit_breaker: options})
-       when is_map(options) or is_list(options) do
-    options =
-      Enum.map(options, fn
-        {:recovery_time, ms} -> {:reset_timeout, ms}
-        option -> option
-      end)
+  defp register_breaker(key, %{circuit_breaker: options}) do
+    if is_map(options) or Keyword.keyword?(options) do
+      options =
+        Enum.map(options, fn
+          {:recovery_time, ms} -> {:reset_timeout, ms}
+          option -> option
+        end)
 
-    CircuitBreakerRegistry.register(@namespace, key, options)
+      CircuitBreakerRegistry.register(@namespace, key, options)
+    else
+      {:error, Error.refused(:circuit_breaker, options, "a map or a keyword list")}
+    end
   end
-
-  defp register_breaker(_key, %{circuit_breaker: other}),
-    do: {:error, Error.refused(:circuit_breaker, other, "a map or a keyword list")}
 
   defp register_breaker(_key, _config), do: :ok
 
@@ -152,7 +161,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   defp check_pool(%{connection_pool: {_namespace, pool}}),
     do: check_pool(%{connection_pool: pool})
 
-  defp check_pool(%{connection_pool: pool}) when not is_atom(pool),
+  defp check_pool(%{connection_pool: pool}) when not is_atom(pool) or is_nil(pool),
     do: {:error, Error.refused(:connection_pool, pool, "the name of a pool")}
 
   defp check_pool(_config), do: :ok

@@ -78,6 +78,21 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
 
   defp check_native(limiter, key, limit, window_ms, cost) do
     case Native.limiter_check(limiter, key, limit, window_ms * @ns_in_ms, cost) do
+      :ok ->
+        :ok
+
+      {:error, :key_opaque} ->
+        limiter
+        |> Native.limiter_check(written(key), limit, window_ms * @ns_in_ms, cost)
+        |> answer(key, limit, window_ms, cost)
+
+      refusal ->
+        answer(refusal, key, limit, window_ms, cost)
+    end
+  end
+
+  defp answer(verdict, key, limit, window_ms, cost) do
+    case verdict do
       :ok -> :ok
       {:rate_limited, retry_after_ms} -> {:error, :rate_limited, retry_after_ms}
       {:error, reason} -> {:error, refused(reason, key, {limit, window_ms})}
@@ -99,7 +114,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   def check(key, rule, opts \\ []) do
     with :ok <- check_options(opts),
          {:ok, cost} <- cost(opts) do
-      decide(key, rule, opts, &Native.limiter_decide(&1, key, &2, cost))
+      decide(key, rule, opts, &Native.limiter_decide(&1, &2, &3, cost))
     end
   end
 
@@ -107,13 +122,13 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec peek(key(), rule(), [option()]) :: {:ok, decision()} | {:error, Error.t()}
   def peek(key, rule, opts \\ []) do
     with :ok <- check_options(opts),
-         do: decide(key, rule, opts, &Native.limiter_peek(&1, key, &2))
+         do: decide(key, rule, opts, &Native.limiter_peek/3)
   end
 
   defp decide(key, rule, opts, native) do
     with {:ok, native_rule} <- native_rule(rule),
          {:ok, limiter} <- fetch(namespace(opts)) do
-      case native.(limiter, native_rule) do
+      case fit(key, &native.(limiter, &1, native_rule)) do
         {:error, reason} ->
           {:error, refused(reason, key, rule)}
 
@@ -146,7 +161,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   def reset(key, opts \\ []) do
     with :ok <- check_options(opts),
          {:ok, limiter} <- fetch(namespace(opts)) do
-      case Native.limiter_reset(limiter, key) do
+      case fit(key, &Native.limiter_reset(limiter, &1)) do
         {:error, reason} -> {:error, refused(reason, key, nil)}
         known -> {:ok, known}
       end
@@ -226,6 +241,14 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
         :ok
     end
   end
+
+  # A key whose size a native call cannot see before it has walked it all. Writing it as a binary is interrupted
+  # by the VM like any other work of the process.
+  defp fit(key, native) do
+    with {:error, :key_opaque} <- native.(key), do: native.(written(key))
+  end
+
+  defp written(key), do: {__MODULE__, :erlang.term_to_binary(key)}
 
   defp namespace(opts), do: Keyword.get(opts, :namespace, :production)
 

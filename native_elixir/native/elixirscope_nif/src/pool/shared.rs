@@ -275,11 +275,11 @@ impl SharedPool {
         next_ns.map(|next_ns| next_ns.saturating_sub(now_ns))
     }
 
-    /// Closes the pool for good.
+    /// Closes the pool for good, and wakes all waiters: on a dirty scheduler.
     pub fn close(&self, env: Env<'_>) {
         let mut actions = Actions::new();
         self.core.close(|| self.now_ns(), &mut actions);
-        self.carry_out(env, &mut actions);
+        self.carry_out_all(env, &mut actions);
     }
 
     /// State and counts.
@@ -295,7 +295,11 @@ impl SharedPool {
 impl rustler::Resource for SharedPool {
     fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
         if pid == self.server {
-            return self.close(env);
+            // No more than fits into a callback, which runs on a normal scheduler. The directory of pools sees the
+            // same death and calls `close`.
+            let mut actions = Actions::new();
+            self.core.close(|| self.now_ns(), &mut actions);
+            return self.carry_out(env, &mut actions);
         }
         let word = processes::word(env, pid);
         let gone = self.processes.shard(word).remove(&word);

@@ -6,15 +6,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   # change only when a pool starts or stops. Pools of a `{:test, ref}` namespace come and go by the thousand,
   # and each erased persistent term makes the VM scan every process, so those live in ETS.
   #
-  # This process only writes. It watches the pool processes and forgets those that die, so a killed pool leaves
-  # nothing behind.
+  # This process only writes. It watches the pool processes, and closes and forgets the pools of those that die, so
+  # a killed pool leaves nothing behind, no waiter either.
 
   use GenServer
 
   @table __MODULE__
   @aliases %{database_pool: :database}
 
-  alias ElixirScope.Foundation.Infrastructure.Names
+  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.{Names, Native}
 
   @type key :: {Names.namespace(), atom()}
   @typedoc "Native pool, its process, and its default wait in nanoseconds."
@@ -43,18 +44,25 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   def fetch(_), do: nil
 
   @doc "Enters the calling pool process, or says who has the name."
-  @spec register(key(), entry()) :: :ok | {:error, {:already_started, pid()}}
+  @spec register(key(), entry()) :: :ok | {:error, {:already_started, pid()} | Error.t()}
   def register({namespace, name}, entry) do
-    GenServer.call(__MODULE__, {:register, {namespace, canonical(name)}, entry}, :infinity)
+    request = {:register, {namespace, canonical(name)}, entry}
+    call(request, {:error, Names.not_running(:noproc)})
   end
 
   @doc "Takes the calling pool process out."
   @spec unregister() :: :ok
-  def unregister, do: GenServer.call(__MODULE__, {:unregister, self()}, :infinity)
+  def unregister, do: call({:unregister, self()}, :ok)
 
   @doc "The names of one namespace, sorted."
   @spec names(Names.namespace()) :: [atom()]
-  def names(namespace), do: GenServer.call(__MODULE__, {:names, namespace}, :infinity)
+  def names(namespace), do: call({:names, namespace}, [])
+
+  defp call(request, absent) do
+    GenServer.call(__MODULE__, request, :infinity)
+  catch
+    :exit, {:noproc, _call} -> absent
+  end
 
   defp canonical(name), do: Map.get(@aliases, name, name)
 
@@ -130,6 +138,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
       {{monitor, key}, watched} ->
         Process.demonitor(monitor, [:flush])
+        with {handle, ^server, _} <- fetch(key), do: Native.pool_close(handle)
         erase(key)
         watched
     end

@@ -71,7 +71,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     state = drain(state, deadline(state.config.drain), &(total(&1) == 0 and &1.jobs == %{}))
 
     # Whoever still holds a connection loses it now: nobody would be left to close it later.
-    state = Enum.reduce(Native.pool_slots(state.handle), state, &close_now(&2, &1))
+    closing = for {_, {:close, _, {slot, _}, _}} <- state.jobs, do: slot
+    slots = Native.pool_slots(state.handle) -- closing
+    state = Enum.reduce(slots, state, &close_now(&2, &1))
     state = drain(state, deadline(state.config.close_timeout), &(&1.jobs == %{}))
     for {job, _} <- state.jobs, do: Process.exit(job, :kill)
     Directory.unregister()

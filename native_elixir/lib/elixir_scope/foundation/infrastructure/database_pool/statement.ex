@@ -20,7 +20,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
 
   @spec run(pid(), iodata(), list(), keyword()) :: {:ok, result()} | {:error, Error.t()}
   def run(connection, sql, params, opts) do
-    with {:ok, sql} <- text(sql),
+    with :ok <- connection(connection),
+         {:ok, sql} <- text(sql),
          {:ok, params} <- params(params),
          {:ok, timeout} <- timeout(opts) do
       grace = Keyword.get(opts, :grace, @grace)
@@ -107,6 +108,11 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
 
   defp row(row),
     do: row |> Tuple.to_list() |> Enum.map(&if(&1 == :null, do: nil, else: &1)) |> List.to_tuple()
+
+  defp connection(pid) when is_pid(pid) and pid != self(), do: :ok
+
+  defp connection(other),
+    do: {:error, Error.refused(:connection, other, "a connection of a database pool")}
 
   defp text(sql) do
     text = IO.iodata_to_binary(sql)

@@ -1,7 +1,8 @@
 //! What the core decided, on its way to the processes that it concerns.
 //!
 //! The NIF or callback that caused a decision sends its messages itself, after every lock is released and before it
-//! returns; a kill of the calling process takes effect only then.
+//! returns; a kill of the calling process takes effect only then. A call that would have to wake thousands does a
+//! part of it and has the pool process, or whoever closes the pool, go on: a scheduler has other things to do.
 
 use elixirscope::pool::{Action, Actions, Lease, WakeOutcome};
 use rustler::{Atom, Encoder, Env, Term};
@@ -9,18 +10,26 @@ use rustler::{Atom, Encoder, Env, Term};
 use super::SharedPool;
 use crate::atoms;
 
+/// Full buffers that one call on a normal scheduler carries out, about a tenth of a millisecond.
+const BATCHES: u32 = 16;
+
 impl SharedPool {
     #[inline]
     pub(super) fn carry_out(&self, env: Env<'_>, actions: &mut Actions) {
         if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
-            self.send_all(env, actions);
+            self.send_all(env, actions, BATCHES);
         }
     }
 
+    /// However many there are: for a dirty scheduler.
+    pub(super) fn carry_out_all(&self, env: Env<'_>, actions: &mut Actions) {
+        self.send_all(env, actions, u32::MAX);
+    }
+
     #[cold]
-    fn send_all(&self, env: Env<'_>, actions: &mut Actions) {
+    fn send_all(&self, env: Env<'_>, actions: &mut Actions, batches: u32) {
         let mut alarm = false;
-        loop {
+        for batch in 1.. {
             for action in actions.iter() {
                 match action {
                     Action::Create { slot, epoch } => self.tell_server(env, atoms::create(), slot, epoch),
@@ -34,6 +43,10 @@ impl SharedPool {
             let more = actions.more();
             actions.clear();
             if !more {
+                break;
+            }
+            if batch == batches {
+                alarm = true;
                 break;
             }
             alarm |= self.core.maintain(|| self.now_ns(), actions).is_some();
