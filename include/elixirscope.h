@@ -811,14 +811,15 @@ typedef struct escope_pool escope_pool;
 
 /**
  * Makes a connection. It may block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns
- * (UINT64_MAX: none). It writes the connection and returns 0, or returns another number. Any thread may call
- * it, several at the same time. It must not throw, longjmp or check out from the same pool.
+ * (UINT64_MAX: none). It writes the connection and returns 0, or returns another number; then what it wrote is
+ * not looked at. Any thread may call it, several at the same time. It may call the pool, but not check out from it. It must
+ * not throw, longjmp, or return in a process that it forked.
  */
 typedef int32_t (*escope_pool_create_fn)(void *userdata, uint64_t deadline_ns, void **connection);
 
 /**
- * Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time.
- * It must not throw, longjmp or check out from the same pool.
+ * Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time. It may
+ * call the pool, but not check out from it. It must not throw, longjmp, or return in a process that it forked.
  */
 typedef void (*escope_pool_destroy_fn)(void *userdata, void *connection);
 
@@ -984,15 +985,16 @@ void escope_pool_free(struct escope_pool *pool);
 /**
  * Lends a connection: a free one, else a new one, else the next that comes back.
  *
- * Threads are served in the order of their calls. A thread for which a connection is to be made runs `create`
- * itself; the connection goes to the thread that has waited longest. A failed creation ends that thread's wait and is
- * followed by a pause, during which only returned connections are lent. `create` is not interrupted: the call
- * can overrun its time by what `create` takes beyond its deadline.
+ * Threads are served in the order of their calls. Connections are made by the threads that wait, each with its own
+ * deadline; one that is ready goes to the thread that has waited longest, whoever made it. A failed creation ends
+ * that thread's wait and is followed by a pause, during which only returned connections are lent. `create` is not
+ * interrupted: the call can overrun its time by what `create` takes beyond its deadline.
  *
  * Ownership: the connection is the caller's until escope_pool_checkin; it stays the pool's to destroy.
  *
  * @param pool       the pool.
- * @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
+ * @param timeout_ns longest wait; 0: take a free connection or one that is being made for this call, but do not wait
+ *                   for one on loan; UINT64_MAX: for ever.
  * @param lease      receives the lease.
  * @param connection receives what `create` made.
  * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
@@ -1112,7 +1114,8 @@ typedef struct escope_waiter escope_waiter;
  * @param waiter     receives the place, if POOL_EXHAUSTED.
  * @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
  *
- * Thread safety: any thread, concurrently; not in a signal handler. Never blocks.
+ * Thread safety: any thread, concurrently; not in a signal handler. May block: runs `destroy` where a close in another
+ * thread left more than it could carry at once.
  * Since: 0.1.0
  */
 escope_status escope_pool_checkout_begin(escope_pool *pool,
@@ -1124,7 +1127,8 @@ escope_status escope_pool_checkout_begin(escope_pool *pool,
 /**
  * Waits for a connection for a while.
  *
- * The thread that waits also runs `create` for connections that are to be made, which can make the slice longer.
+ * The thread that waits also runs `create` for connections that are to be made, which can make the slice longer. So does
+ * one with a slice of 0: a program that only ever polls gets its connections made as well.
  *
  * Ownership: the place stays the caller's, to be freed, whatever the status.
  *
@@ -1151,7 +1155,8 @@ escope_status escope_waiter_wait(struct escope_waiter *waiter,
  *
  * @param waiter the place; NULL does nothing.
  *
- * Thread safety: any thread, once no other uses the place; not in a signal handler. Never blocks.
+ * Thread safety: any thread, once no other uses the place; not in a signal handler. May block: runs `destroy` on a connection
+ * that it was granted and that nobody is to have any more.
  * Since: 0.1.0
  */
 void escope_waiter_free(struct escope_waiter *waiter);

@@ -7,6 +7,8 @@
 //! | `pool_split_enqueue` | looking again under the lock before queueing |
 //! | `pool_no_recheck` | looking at the list of the dead after an unlock |
 //! | `pool_plain_look` | the write of that look, which orders it against a push |
+//! | `pool_split_room` | looking for room within the size under the lock that starts the creation |
+//! | `pool_lost_untold` | telling a waiter of its grant before the granted connection is lost |
 #![cfg(escope_loom)]
 
 // sabotage: pool_blind_grant p05_grant_and_time_out_exclude_each_other
@@ -15,6 +17,8 @@
 // sabotage: pool_no_recheck p19_death_meets_an_unlock
 // sabotage: pool_no_recheck p19_two_deaths_meet_a_check_in
 // sabotage: pool_plain_look p19_death_meets_an_unlock
+// sabotage: pool_split_room p13_two_callers_within_the_size_make_one_connection
+// sabotage: pool_lost_untold p20_a_lost_connection_meets_a_grant_that_was_not_told
 
 use elixirscope::pool::*;
 use loom::sync::Arc;
@@ -55,6 +59,27 @@ fn wakes(actions: &Actions) -> Vec<(u64, Lease)> {
         _ => None,
     };
     actions.iter().filter_map(granted).collect()
+}
+
+fn creates(actions: &Actions) -> Vec<(u32, u64)> {
+    let create = |action| match action {
+        Action::Create { slot, epoch } => Some((slot, epoch)),
+        _ => None,
+    };
+    actions.iter().filter_map(create).collect()
+}
+
+/// A buffer without room: what a call decides stays in the pool.
+fn full() -> Actions {
+    let capacity = Actions::CAPACITY as u32;
+    let config =
+        PoolConfig { size: capacity, max_overflow: 0, max_waiters: capacity, ..PoolConfig::default() };
+    let pool = Pool::new(&config).unwrap();
+    let mut actions = Actions::new();
+    while actions.len() < Actions::CAPACITY {
+        pool.checkout(A, Wait::Forever, 0, now, &mut actions);
+    }
+    actions
 }
 
 fn destroys(actions: &Actions) -> usize {
@@ -231,6 +256,94 @@ fn p19_death_meets_the_owner_s_own_check_in() {
         assert_eq!(seen.leased, 0);
         assert_eq!(seen.counts.returned + seen.counts.reclaimed, 1);
         assert_eq!(seen.idle, u32::from(returned.is_ok()));
+    });
+}
+
+/// Two callers that keep the pool within its size, where there is room for one: one connection is made, and both are
+/// served by it.
+#[test]
+fn p13_two_callers_within_the_size_make_one_connection() {
+    loom::model(|| {
+        let config = PoolConfig { size: 1, max_overflow: 1, max_waiters: 2, ..PoolConfig::default() };
+        let pool = Arc::new(Pool::new(&config).unwrap());
+        let ask = |owner: Owner, token| {
+            let pool = Arc::clone(&pool);
+            move || {
+                let mut actions = Actions::new();
+                let answer = pool.checkout_within_size(owner, Wait::Forever, token, now, &mut actions);
+                assert!(matches!(answer, Checkout::Queued(_)));
+                creates(&actions)
+            }
+        };
+        let other = thread::spawn(ask(B, 8));
+        let mut made = ask(A, 7)();
+        made.extend(other.join().unwrap());
+        assert_eq!(made.len(), 1, "a connection above the size that nobody asked for");
+        let (slot, epoch) = made[0];
+        let mut actions = Actions::new();
+        pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+        let first = wakes(&actions);
+        actions.clear();
+        pool.checkin(first[0].1, Condition::Good, now, &mut actions).unwrap();
+        let mut served: Vec<u64> = first.into_iter().chain(wakes(&actions)).map(|wake| wake.0).collect();
+        served.sort_unstable();
+        assert_eq!(served, [7, 8]);
+    });
+}
+
+/// A connection dies beside its check-in: its lease ends once, and it is destroyed and not lent again.
+#[test]
+fn p20_a_lost_connection_meets_its_check_in() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        let monitor = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                assert!(pool.lost(held.slot, now, &mut actions), "nobody is left to be told");
+                destroys(&actions)
+            })
+        };
+        let returned = pool.checkin(held, Condition::Good, now, &mut Actions::new()).is_ok();
+        assert_eq!(monitor.join().unwrap(), 1);
+        let seen = snapshot(&pool);
+        assert_eq!((seen.idle, seen.leased, seen.closing), (0, 0, 1));
+        assert_eq!((seen.counts.returned, seen.counts.broken), (u64::from(returned), u64::from(!returned)));
+    });
+}
+
+/// A connection dies between the grant and the wake that tells of it, because a buffer was full: the waiter is told
+/// whoever comes first.
+#[test]
+fn p20_a_lost_connection_meets_a_grant_that_was_not_told() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        queue(&pool, B, 7);
+        let monitor = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let (mut told, mut actions) = (Vec::new(), Actions::new());
+                while !pool.lost(held.slot, now, &mut actions) {
+                    told.extend(wakes(&actions));
+                    actions.clear();
+                }
+                told.extend(wakes(&actions));
+                told
+            })
+        };
+        let mut full = full();
+        let returned = pool.checkin(held, Condition::Good, now, &mut full).is_ok();
+        full.clear();
+        pool.maintain(now, &mut full);
+        let mut told = wakes(&full);
+        told.extend(monitor.join().unwrap());
+        let tokens: Vec<u64> = told.iter().map(|wake| wake.0).collect();
+        // Before the check-in it was the first holder's loss, and the waiter waits for a new connection.
+        assert_eq!(tokens, if returned { vec![7] } else { vec![] });
+        let seen = snapshot(&pool);
+        assert_eq!((seen.leased, seen.closing, seen.waiting), (0, 1, u32::from(!returned)));
     });
 }
 

@@ -185,6 +185,25 @@ fn a_configuration_out_of_range_names_the_argument() {
     assert!(Pool::new(&PoolConfig { size: 0, max_overflow: 1, max_waiters: 0, ..base }).is_ok());
 }
 
+/// Runs itself again in a process that may use less memory than the largest queue takes.
+#[test]
+fn a_queue_that_does_not_fit_in_memory_is_refused() {
+    const NAME: &str = "a_queue_that_does_not_fit_in_memory_is_refused";
+    if std::env::var_os("ESCOPE_TEST_LITTLE_MEMORY").is_some() {
+        let config = PoolConfig { max_waiters: MAX_WAITERS, ..PoolConfig::default() };
+        let refused = Pool::new(&config).expect_err("less memory than that").to_string();
+        assert_eq!(refused, "`max_waiters` is 1000000, allowed is a number of waiters that fit in memory");
+        return;
+    }
+    let limited = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 120000 && exec \"$0\" --exact \"$1\" --test-threads=1"])
+        .args([std::env::current_exe().unwrap().as_os_str(), NAME.as_ref()])
+        .env("ESCOPE_TEST_LITTLE_MEMORY", "1")
+        .output()
+        .unwrap();
+    assert!(limited.status.success(), "{limited:?}");
+}
+
 #[test]
 fn p02_the_idle_fast_path_reads_no_clock() {
     let mut bench = Bench::new(1, 0);
@@ -786,6 +805,15 @@ fn p13_a_caller_may_keep_the_pool_within_its_size() {
     assert!(matches!(bench.wakes[..], [(3, WakeOutcome::Granted(_))]));
     bench.give_back(held);
     assert!(matches!(bench.wakes[..], [_, (4, WakeOutcome::Granted(_))]));
+}
+
+#[test]
+fn p06_a_caller_within_the_size_does_not_cost_the_next_its_creation() {
+    let mut bench = Bench::new(1, 1).slow();
+    let within = bench.pool.checkout_within_size(Owner(1), Wait::Forever, 1, || 0, &mut Actions::new());
+    assert!(matches!(within, Checkout::Queued(_)));
+    bench.queue(2, Wait::Forever, 2);
+    assert_eq!((bench.seen().creating, bench.seen().overflow), (2, 1));
 }
 
 #[test]

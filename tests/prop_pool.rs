@@ -12,13 +12,14 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Checkout { owner: u64, wait: Wait },
+    Checkout { owner: u64, wait: Wait, within_size: bool },
     Checkin { pick: usize, condition: Condition },
     StaleCheckin { pick: usize },
     Cancel { pick: usize, reason: GiveUp },
     OwnerGone { owner: u64 },
     Created { pick: usize, result: Result<(), u64> },
     Destroyed { pick: usize },
+    Lost { slot: u32 },
     Advance { ns: u64 },
     Maintain,
     Close,
@@ -36,13 +37,15 @@ fn op() -> impl Strategy<Value = Op> {
     let reason = prop_oneof![Just(GiveUp::TimedOut), Just(GiveUp::Cancelled)];
     let result = prop_oneof![4 => Just(Ok(())), 1 => (1u64..9).prop_map(Err)];
     prop_oneof![
-        30 => (0u64..5, wait).prop_map(|(owner, wait)| Op::Checkout { owner, wait }),
+        30 => (0u64..5, wait, prop::bool::weighted(0.3))
+            .prop_map(|(owner, wait, within_size)| Op::Checkout { owner, wait, within_size }),
         25 => (any::<usize>(), condition).prop_map(|(pick, condition)| Op::Checkin { pick, condition }),
         4 => any::<usize>().prop_map(|pick| Op::StaleCheckin { pick }),
         6 => (any::<usize>(), reason).prop_map(|(pick, reason)| Op::Cancel { pick, reason }),
         3 => (1u64..5).prop_map(|owner| Op::OwnerGone { owner }),
         25 => (any::<usize>(), result).prop_map(|(pick, result)| Op::Created { pick, result }),
         10 => any::<usize>().prop_map(|pick| Op::Destroyed { pick }),
+        3 => (0u32..9).prop_map(|slot| Op::Lost { slot }),
         8 => (1u64..4).prop_map(|ns| Op::Advance { ns }),
         8 => Just(Op::Maintain),
         1 => Just(Op::Close),
@@ -177,11 +180,20 @@ impl Run {
         let mut actions = Actions::new();
         let now = self.now;
         match op {
-            Op::Checkout { owner, wait } => {
+            Op::Checkout { owner, wait, within_size } => {
                 self.next_token += 1;
                 let token = self.next_token;
-                let got = self.pool.checkout(Owner(owner), wait, token, || now, &mut actions);
-                let expected = self.model.checkout(owner, wait, token, now);
+                let (got, expected) = if within_size {
+                    (
+                        self.pool.checkout_within_size(Owner(owner), wait, token, || now, &mut actions),
+                        self.model.checkout_within_size(owner, wait, token, now),
+                    )
+                } else {
+                    (
+                        self.pool.checkout(Owner(owner), wait, token, || now, &mut actions),
+                        self.model.checkout(owner, wait, token, now),
+                    )
+                };
                 let seen = match got {
                     Checkout::Granted(lease) => {
                         self.granted(lease);
@@ -242,13 +254,20 @@ impl Run {
                 let (slot, epoch) = self.creating.swap_remove(pick % self.creating.len());
                 assert_eq!(self.pool.created(slot, epoch, result, || now, &mut actions), Ok(()));
                 self.model.created(slot, result, now);
-                let again = self.pool.created(slot, epoch, result, || now, &mut Actions::new());
+                let again = self.pool.created(slot, epoch, result, || now, &mut actions);
                 assert_eq!(again, Err(StaleReport));
             }
             Op::Destroyed { pick } if !self.closing.is_empty() => {
                 let (slot, epoch) = self.closing.swap_remove(pick % self.closing.len());
                 assert_eq!(self.pool.destroyed(slot, epoch, || now, &mut actions), Ok(()));
                 self.model.destroyed(slot, now);
+            }
+            Op::Lost { slot } if slot < self.config.capacity() => {
+                let (ended, kept) = self.leases.iter().copied().partition(|lease| lease.slot == slot);
+                self.leases = kept;
+                self.ended_leases.extend::<Vec<_>>(ended);
+                assert!(self.pool.lost(slot, || now, &mut actions), "every wake was told before");
+                self.model.lost(slot, now);
             }
             Op::Advance { ns } => self.now += ns,
             Op::Maintain => {
@@ -281,9 +300,15 @@ impl Run {
 
         if seen.waiting > 0 {
             assert_eq!(seen.idle, 0, "P06: an idle slot and a waiter");
-            let wanted = seen.waiting.min(seen.capacity - (total - seen.creating));
+            let wanted = model.creations_due();
             let held_back = seen.failing > 0 && (seen.creating > 0 || seen.next_deadline_ns.is_some());
             assert!(seen.creating >= wanted || held_back, "P06: {seen:?}");
+        }
+        if !seen.is_closed && model.queue.iter().all(|waiter| waiter.for_creation) {
+            assert!(
+                seen.creating >= seen.waiting,
+                "P10: a caller that waits for a creation has one: {seen:?}"
+            );
         }
         assert_eq!(seen.next_deadline_ns, model.next_deadline(), "P08");
         assert!(model.alarm().is_none_or(|due| self.alarm <= due), "the edge was told when to call again");

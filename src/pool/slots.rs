@@ -13,10 +13,13 @@
 //! *Total* is every slot that is not `Empty`; *live* leaves out `Closing`. What is live beyond the pool's size
 //! is *surplus*.
 
+use std::collections::TryReserveError;
+
 use super::actions::DestroyReason;
 use super::config::IdleOrder;
 use super::lease::Owner;
 use super::list::{Link, List, NIL};
+use super::memory::table;
 use super::owners::OwnerIndex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,23 +59,23 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(size: u32, capacity: u32) -> Self {
+    pub(super) fn new(size: u32, capacity: u32) -> Result<Self, TryReserveError> {
         let count = capacity as usize;
         let slot = Slot { epoch: 0, state: SlotState::Empty, pending: false, idle_since_ns: 0, cell: NIL };
-        let mut links = Link::table(count);
+        let mut links = Link::table(count)?;
         let empty = List::of_all(&mut links);
-        Self {
-            table: vec![slot; count].into_boxed_slice(),
+        Ok(Self {
+            table: table(count, || slot)?,
             links,
             empty,
             idle: List::new(),
             pending: List::new(),
-            owners: OwnerIndex::new(count),
+            owners: OwnerIndex::new(count)?,
             size,
             leased: 0,
             creating: 0,
             closing: 0,
-        }
+        })
     }
 
     #[inline]
@@ -109,6 +112,11 @@ impl Slots {
     /// Whether the pool has fewer live connections than its size.
     pub(super) fn below_size(&self) -> bool {
         self.idle.len() + self.leased + self.creating < self.size
+    }
+
+    /// How many connections the pool's size has room for, those that are being made among them.
+    pub(super) fn not_made_within_size(&self) -> u32 {
+        self.size.saturating_sub(self.idle.len() + self.leased)
     }
 
     /// Live connections beyond the pool's size.

@@ -1,8 +1,8 @@
 //! What happens under the lock: every event, and invariant W after each.
 //!
-//! Invariant W: while somebody waits no slot is idle, and as many creations are in flight as there are waiters
-//! or slots that may be filled for them (a waiter may ask that the pool not grow above its size on its account);
-//! only a running back-off may hold creations back, and then `next_deadline` is set.
+//! Invariant W: while somebody waits no slot is idle, and a creation is in flight for every waiter as far as slots
+//! are empty; of those who ask that the pool not grow above its size on their account, for as many as fit into it.
+//! Only a running back-off may hold creations back, and then `next_deadline` is set.
 //!
 //! It holds by construction. A slot becomes free in [`State::offer`] only, which looks at the queue first. A
 //! caller queues only when no slot is idle. Whatever lengthens the queue or empties a slot ends in
@@ -12,6 +12,7 @@ mod ends;
 mod output;
 mod reports;
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
 use super::actions::{DestroyReason, WakeOutcome};
@@ -66,18 +67,23 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(id: u64, config: &PoolConfig, words: Arc<Words>, cells: usize) -> Self {
-        Self {
+    pub(super) fn new(
+        id: u64,
+        config: &PoolConfig,
+        words: Arc<Words>,
+        cells: usize,
+    ) -> Result<Self, TryReserveError> {
+        Ok(Self {
             id,
             config: *config,
             words,
-            slots: Slots::new(config.size, config.capacity()),
-            waiters: Waiters::new(cells),
+            slots: Slots::new(config.size, config.capacity())?,
+            waiters: Waiters::new(cells)?,
             backoff: Backoff::new(config),
             counts: Counts::default(),
             closed: false,
             alarm_ns: u64::MAX,
-        }
+        })
     }
 
     #[inline]
@@ -140,6 +146,11 @@ impl State {
         let within_size = growth == Growth::Size;
         match self.waiters.enqueue(&self.words, waiter_token, owner, deadline_ns, for_creation, within_size) {
             Some(ticket) => {
+                // What invariant W asks for may be covered by a creation that goes to those ahead; this caller waits
+                // for no return, so it brings one along.
+                if for_creation && self.slots.creating() < self.waiters.waiting() {
+                    self.slots.begin_create();
+                }
                 self.create_for_waiters(now_ns);
                 Checkout::Queued(ticket)
             }
@@ -296,12 +307,13 @@ impl State {
 
     /// Whether a waiter lacks a creation that could be started for it.
     fn wants_creation(&self) -> bool {
-        let creating = self.slots.creating();
-        (creating < self.waiters.growing() && self.has_room(Growth::Overflow))
-            || (creating < self.waiters.waiting() && self.has_room(Growth::Size))
+        let within_size = self.waiters.within_size();
+        let growing = self.waiters.waiting() - within_size;
+        self.slots.empty() > 0
+            && self.slots.creating() < growing + within_size.min(self.slots.not_made_within_size())
     }
 
-    fn has_room(&self, growth: Growth) -> bool {
+    pub(super) fn has_room(&self, growth: Growth) -> bool {
         self.slots.empty() > 0 && (growth == Growth::Overflow || self.slots.below_size())
     }
 

@@ -18,10 +18,13 @@
 //! ends, which is how a time-out that lost finds the lease. Between a cancel's compare-and-swap and its lock
 //! the cell is still queued: whoever takes it out first, a granter or the canceller, accounts for it.
 
+use std::collections::TryReserveError;
+
 use super::actions::WakeOutcome;
 use super::deadlines::Deadlines;
 use super::lease::{GiveUp, Owner, Ticket};
 use super::list::{Link, List, NIL};
+use super::memory::table;
 use super::owners::OwnerIndex;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -58,8 +61,8 @@ pub(super) struct Words(Box<[AtomicU64]>);
 // Every access is Relaxed: the word alone decides, by the order of its own modifications. All that belongs to a
 // decision is written and read under the pool's lock.
 impl Words {
-    pub(super) fn new(count: usize) -> Self {
-        Self((0..count).map(|_| AtomicU64::new(0)).collect())
+    pub(super) fn new(count: usize) -> Result<Self, TryReserveError> {
+        Ok(Self(table(count, || AtomicU64::new(0))?))
     }
 
     /// Starts a new wait in the cell.
@@ -137,7 +140,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Result<Self, TryReserveError> {
         let cell = Cell {
             epoch: 0,
             place: Place::Free,
@@ -148,19 +151,19 @@ impl Waiters {
             within_size: false,
             outcome: WakeOutcome::Closed,
         };
-        let mut links = Link::table(count);
+        let mut links = Link::table(count)?;
         let free = List::of_all(&mut links);
-        Self {
-            cells: vec![cell; count].into_boxed_slice(),
+        Ok(Self {
+            cells: table(count, || cell)?,
             links,
             free,
             queue: List::new(),
             wakes: List::new(),
-            deadlines: Deadlines::new(count),
-            owners: OwnerIndex::new(count),
+            deadlines: Deadlines::new(count)?,
+            owners: OwnerIndex::new(count)?,
             for_creation: 0,
             within_size: 0,
-        }
+        })
     }
 
     #[inline]
@@ -173,9 +176,9 @@ impl Waiters {
         self.for_creation
     }
 
-    /// Waiters for which the pool may grow above its size.
-    pub(super) fn growing(&self) -> u32 {
-        self.queue.len() - self.within_size
+    /// Waiters for which the pool does not grow above its size.
+    pub(super) fn within_size(&self) -> u32 {
+        self.within_size
     }
 
     /// Whether the cell's wait is over and its caller still to be told.

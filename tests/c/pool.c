@@ -14,7 +14,8 @@ static const uint64_t MS = UINT64_C(1000000), MINUTE = UINT64_C(60000000000);
 
 /* What the callbacks do and have done. */
 struct world {
-    atomic_int made, destroyed, result, gives_null;
+    atomic_int made, destroyed, result, gives_null, meets, meeting;
+    escope_pool *reenters;
     _Atomic uint64_t deadline_ns;
     pthread_t last_creator;
 };
@@ -24,7 +25,24 @@ static int32_t make(void *userdata, uint64_t deadline_ns, void **connection) {
     world->deadline_ns = deadline_ns;
     int result = world->result;
     if (result != 0 || world->gives_null) {
+        if (result != 0) {
+            *connection = world; /* nobody may take this for a connection */
+        }
         return result;
+    }
+    if (world->meets && world->made > 0) {
+        /* Returns once two are in here. */
+        world->meeting++;
+        for (int waits = 0; world->meeting < 2; waits++) {
+            CHECK(waits < 50000);
+            nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        }
+    }
+    if (world->reenters != NULL) {
+        escope_pool_stats stats = {.struct_size = sizeof stats};
+        OK(escope_pool_snapshot(world->reenters, &stats));
+        CHECK(stats.creating == 1);
+        OK(escope_pool_maintain(world->reenters, NULL));
     }
     world->last_creator = pthread_self();
     world->made++;
@@ -35,6 +53,9 @@ static int32_t make(void *userdata, uint64_t deadline_ns, void **connection) {
 static void unmake(void *userdata, void *connection) {
     struct world *world = userdata;
     CHECK(connection != NULL);
+    if (world->reenters != NULL) {
+        OK(escope_pool_close(world->reenters));
+    }
     world->destroyed++;
     free(connection);
 }
@@ -245,6 +266,89 @@ static void waiters_learn_of_a_failing_create(void) {
     CHECK(world.made == 1 && world.destroyed == 1);
 }
 
+/* A pause holds the creations for three back. When it is over one is tried; the others must not be made by one thread in
+ * turn, which would keep it beyond the end of its own wait. */
+static void creations_run_side_by_side(void) {
+    struct world world;
+    escope_pool_options options = options_of(&world, 3, 0);
+    escope_pool *pool;
+    escope_lease lease;
+    void *connection;
+    struct caller waiters[3];
+    options.create_backoff_ns = options.create_backoff_cap_ns = 500 * MS;
+    OK(escope_pool_new(&options, &pool));
+    world.result = 1;
+    EXPECT(ESCOPE_STATUS_CREATE_FAILED, escope_pool_checkout(pool, 0, &lease, &connection));
+    world.result = 0;
+    world.meets = 1;
+    for (int i = 0; i < 3; i++) {
+        start_waiting(&waiters[i], pool, UINT64_MAX);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(waiters[i].thread, NULL);
+        CHECK(waiters[i].status == ESCOPE_STATUS_OK);
+        OK(escope_pool_checkin(pool, &waiters[i].lease, ESCOPE_CONDITION_GOOD));
+    }
+    escope_pool_free(pool);
+    CHECK(world.made == 3 && world.destroyed == 3);
+}
+
+/* No lock is held around a callback: it may look at the pool, and even close it. */
+static void callbacks_may_call_the_pool(void) {
+    struct world world;
+    escope_pool *pool = pool_of(&world, 1, 0);
+    escope_lease lease;
+    void *connection;
+    world.reenters = pool;
+    OK(escope_pool_checkout(pool, MINUTE, &lease, &connection));
+    OK(escope_pool_checkin(pool, &lease, ESCOPE_CONDITION_BROKEN));
+    EXPECT(ESCOPE_STATUS_POOL_CLOSED, escope_pool_checkout(pool, MINUTE, &lease, &connection));
+    CHECK(world.made == 1 && world.destroyed == 1);
+    escope_pool_free(pool);
+}
+
+static void a_wait_in_slices_keeps_its_place(void) {
+    struct world world;
+    escope_pool *pool = pool_of(&world, 1, 0);
+    escope_lease lease, second;
+    void *connection = NULL;
+    escope_waiter *waiter = NULL, *behind = NULL;
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, UINT64_MAX, &lease, &connection, &waiter));
+    CHECK(world.made == 0 && waiter != NULL && connection == NULL);
+    /* Slices that never sleep get the connection made all the same. */
+    escope_status status = escope_waiter_wait(waiter, 0, &lease, &connection);
+    for (int slices = 0; status == ESCOPE_STATUS_POOL_EXHAUSTED && slices < 100; slices++) {
+        status = escope_waiter_wait(waiter, 0, &lease, &connection);
+    }
+    CHECK(status == ESCOPE_STATUS_OK && world.made == 1);
+    INVALID("`waiter` is one whose wait has ended", escope_waiter_wait(waiter, 0, &second, &connection));
+    escope_waiter_free(waiter);
+
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, MS, &second, &connection, &waiter));
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, MINUTE, &second, &connection, &behind));
+    EXPECT(ESCOPE_STATUS_POOL_TIMEOUT, escope_waiter_wait(waiter, MINUTE, &second, &connection));
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_waiter_wait(behind, MS, &second, &connection));
+    OK(escope_pool_checkin(pool, &lease, ESCOPE_CONDITION_GOOD));
+    OK(escope_waiter_wait(behind, UINT64_MAX, &second, &connection));
+    OK(escope_pool_checkin(pool, &second, ESCOPE_CONDITION_GOOD));
+    escope_waiter_free(waiter);
+    escope_waiter_free(behind);
+
+    /* One is free: no place is given. */
+    waiter = NULL;
+    OK(escope_pool_checkout_begin(pool, MINUTE, &lease, &connection, &waiter));
+    CHECK(waiter == NULL);
+    OK(escope_pool_checkin(pool, &lease, ESCOPE_CONDITION_BROKEN));
+
+    world.result = 5;
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, MINUTE, &lease, &connection, &waiter));
+    EXPECT(ESCOPE_STATUS_CREATE_FAILED, escope_waiter_wait(waiter, MINUTE, &lease, &connection));
+    CHECK(strstr(last_error(), "`create` returned 5") != NULL);
+    escope_waiter_free(waiter);
+    escope_pool_free(pool);
+    CHECK(world.made == world.destroyed);
+}
+
 static void only_live_leases_come_back(void) {
     struct world world, elsewhere;
     escope_pool *pool = pool_of(&world, 1, 0), *other = pool_of(&elsewhere, 1, 0);
@@ -367,6 +471,21 @@ static void null_is_refused_by_name(void) {
     INVALID("`stats` is NULL", escope_pool_snapshot(pool, NULL));
     stats.struct_size = 0;
     INVALID("`struct_size` is 0", escope_pool_snapshot(pool, &stats));
+    stats.struct_size = 4097;
+    INVALID("`struct_size` is 4097", escope_pool_snapshot(pool, &stats));
+    escope_waiter *waiter = NULL;
+    INVALID("`pool` is NULL", escope_pool_checkout_begin(NULL, 1, &lease, &connection, &waiter));
+    INVALID("`lease` is NULL", escope_pool_checkout_begin(pool, 1, NULL, &connection, &waiter));
+    INVALID("`connection` is NULL", escope_pool_checkout_begin(pool, 1, &lease, NULL, &waiter));
+    INVALID("`waiter` is NULL", escope_pool_checkout_begin(pool, 1, &lease, &connection, NULL));
+    INVALID("`timeout_ns` is 0", escope_pool_checkout_begin(pool, 0, &lease, &connection, &waiter));
+    INVALID("`waiter` is NULL", escope_waiter_wait(NULL, 1, &lease, &connection));
+    CHECK(waiter == NULL && stats_of(pool).requests == 0);
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, 1, &lease, &connection, &waiter));
+    INVALID("`lease` is NULL", escope_waiter_wait(waiter, 1, NULL, &connection));
+    INVALID("`connection` is NULL", escope_waiter_wait(waiter, 1, &lease, NULL));
+    escope_waiter_free(waiter);
+    escope_waiter_free(NULL);
     CHECK(world.made == 0 && escope_pool_ref(NULL) == NULL);
     escope_pool_free(NULL);
     escope_pool_free(pool);
@@ -391,8 +510,23 @@ static void options_are_checked(void) {
     REFUSED("`max_waiters` is 4294967295", max_waiters, UINT32_MAX);
     REFUSED("`create_backoff_ns` is 0", create_backoff_ns, 0);
     REFUSED("`create_backoff_cap_ns` is 0", create_backoff_cap_ns, 0);
+    REFUSED("`struct_size` is 0", struct_size, 0);
     REFUSED("`struct_size` is 71", struct_size, sizeof options - 1);
+    REFUSED("`struct_size` is 18446744073709551615", struct_size, SIZE_MAX);
 #undef REFUSED
+    INVALID("`size` is 71", escope_pool_options_init(&options, sizeof options - 1));
+    INVALID("`size` is 4097", escope_pool_options_init(&options, 4097));
+    struct {
+        escope_pool_options known;
+        uint64_t newer;
+    } grown = {options_of(&world, 1, 0), 0};
+    grown.known.struct_size = sizeof grown;
+    OK(escope_pool_new(&grown.known, &pool));
+    escope_pool_free(pool);
+    pool = NULL;
+    grown.newer = 1;
+    INVALID("non-zero byte at offset 72", escope_pool_new(&grown.known, &pool));
+    CHECK(pool == NULL);
     options = options_of(&world, 0, 0);
     INVALID("`size` is 0", escope_pool_new(&options, &pool));
     INVALID("`create` is NULL", escope_pool_new(NULL, &pool));
@@ -407,7 +541,9 @@ static void a_forked_child_has_no_pool(void) {
     static void *parents[2]; /* the child leaves them alone on purpose, so they are no leak of its */
     OK(escope_pool_checkout(pool, 0, &lease, &parents[0]));
     OK(escope_pool_checkout(pool, 0, &idle, &parents[1]));
-    OK(escope_pool_checkin(pool, &idle, ESCOPE_CONDITION_GOOD));
+    escope_waiter *waiter = NULL;
+    escope_lease third;
+    EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_begin(pool, UINT64_MAX, &third, &connection, &waiter));
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
@@ -418,7 +554,12 @@ static void a_forked_child_has_no_pool(void) {
         EXPECT(ESCOPE_STATUS_FORKED, escope_pool_snapshot(pool, &stats));
         EXPECT(ESCOPE_STATUS_FORKED, escope_pool_maintain(pool, NULL));
         EXPECT(ESCOPE_STATUS_FORKED, escope_pool_close(pool));
+        EXPECT(ESCOPE_STATUS_FORKED, escope_pool_checkout_begin(pool, 1, &idle, &connection, &waiter));
+        EXPECT(ESCOPE_STATUS_FORKED, escope_waiter_wait(waiter, MINUTE, &idle, &connection));
         escope_pool_free(pool);
+        /* The place knows by itself that it is the parent's: its pool's memory is gone here. */
+        EXPECT(ESCOPE_STATUS_FORKED, escope_waiter_wait(waiter, MINUTE, &idle, &connection));
+        escope_waiter_free(waiter);
         CHECK(world.destroyed == 0);
 
         struct world own;
@@ -431,6 +572,11 @@ static void a_forked_child_has_no_pool(void) {
     }
     int status;
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    OK(escope_pool_checkin(pool, &idle, ESCOPE_CONDITION_GOOD));
+    OK(escope_waiter_wait(waiter, MINUTE, &third, &connection));
+    CHECK(connection == parents[1]);
+    escope_waiter_free(waiter);
+    OK(escope_pool_checkin(pool, &third, ESCOPE_CONDITION_GOOD));
     OK(escope_pool_checkin(pool, &lease, ESCOPE_CONDITION_GOOD));
     CHECK(stats_of(pool).idle == 2);
     escope_pool_free(pool);
@@ -489,6 +635,9 @@ int main(void) {
     a_signal_does_not_end_a_wait();
     a_failing_create_is_reported();
     waiters_learn_of_a_failing_create();
+    creations_run_side_by_side();
+    callbacks_may_call_the_pool();
+    a_wait_in_slices_keeps_its_place();
     only_live_leases_come_back();
     closing_ends_waits_and_takes_returns();
     the_queue_has_a_bound();

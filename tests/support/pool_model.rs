@@ -40,7 +40,8 @@ pub struct Waiter {
     pub token: u64,
     pub owner: u64,
     pub deadline: u64,
-    for_creation: bool,
+    pub for_creation: bool,
+    within_size: bool,
 }
 
 pub struct Model {
@@ -100,8 +101,20 @@ impl Model {
         (self.idle() + self.leased() + self.creating()).saturating_sub(self.config.size)
     }
 
-    fn may_create(&self, now: u64) -> bool {
-        !self.empty.is_empty() && (self.failures == 0 || (self.creating() == 0 && now >= self.retry_at))
+    fn may_create(&self, within_size: bool, now: u64) -> bool {
+        let live = self.idle() + self.leased() + self.creating();
+        !self.empty.is_empty()
+            && (!within_size || live < self.config.size)
+            && (self.failures == 0 || (self.creating() == 0 && now >= self.retry_at))
+    }
+
+    /// Creations that the waiters are worth: one each, but for those who keep the pool within its size only as many
+    /// as fit into it.
+    pub fn creations_due(&self) -> u32 {
+        let within = self.queue.iter().filter(|waiter| waiter.within_size).count() as u32;
+        let below_size = self.config.size.saturating_sub(self.idle() + self.leased());
+        let free = self.empty.len() as u32 + self.creating();
+        (self.queue.len() as u32 - within + within.min(below_size)).min(free)
     }
 
     fn create(&mut self) {
@@ -117,7 +130,7 @@ impl Model {
     }
 
     fn create_for_waiters(&mut self, now: u64) {
-        while !self.closed && self.creating() < self.queue.len() as u32 && self.may_create(now) {
+        while !self.closed && self.creating() < self.creations_due() && self.may_create(false, now) {
             self.create();
         }
     }
@@ -153,6 +166,14 @@ impl Model {
     }
 
     pub fn checkout(&mut self, owner: u64, wait: Wait, token: u64, now: u64) -> Answer {
+        self.ask(owner, wait, false, token, now)
+    }
+
+    pub fn checkout_within_size(&mut self, owner: u64, wait: Wait, token: u64, now: u64) -> Answer {
+        self.ask(owner, wait, true, token, now)
+    }
+
+    fn ask(&mut self, owner: u64, wait: Wait, within_size: bool, token: u64, now: u64) -> Answer {
         if self.closed {
             return Answer::Rejected(Refusal::Closed);
         }
@@ -170,14 +191,14 @@ impl Model {
         let waiting = self.queue.len() as u32;
         let (deadline, for_creation) = match wait {
             Wait::Never | Wait::For(0) => {
-                if self.creating() <= waiting && self.may_create(now) {
+                if self.creating() <= waiting && self.may_create(within_size, now) {
                     self.create();
                 }
                 return Answer::Rejected(Refusal::Exhausted);
             }
             Wait::ForCreation => {
                 let others_too = self.queue.iter().all(|waiter| waiter.for_creation);
-                if !others_too || !(self.creating() > waiting || self.may_create(now)) {
+                if !others_too || !(self.creating() > waiting || self.may_create(within_size, now)) {
                     return Answer::Rejected(Refusal::Exhausted);
                 }
                 (u64::MAX, true)
@@ -189,7 +210,10 @@ impl Model {
         if waiting >= self.config.max_waiters {
             return Answer::Rejected(Refusal::QueueFull);
         }
-        self.queue.push(Waiter { token, owner, deadline, for_creation });
+        self.queue.push(Waiter { token, owner, deadline, for_creation, within_size });
+        if for_creation && self.creating() <= waiting {
+            self.create();
+        }
         self.create_for_waiters(now);
         Answer::Queued
     }
@@ -254,6 +278,14 @@ impl Model {
         self.create_for_waiters(now);
     }
 
+    /// The connection in a slot died. Everybody here is told at once, so nobody is left to be told first.
+    pub fn lost(&mut self, slot: u32, now: u64) {
+        if matches!(self.slots[slot as usize], Slot::Idle { .. } | Slot::Leased { .. }) {
+            self.destroy(slot);
+            self.create_for_waiters(now);
+        }
+    }
+
     pub fn maintain(&mut self, now: u64) {
         let (late, rest) = self.queue.iter().copied().partition(|waiter: &Waiter| waiter.deadline <= now);
         self.queue = rest;
@@ -275,8 +307,7 @@ impl Model {
 
     /// When idle time or back-off needs `maintain`.
     pub fn alarm(&self) -> Option<u64> {
-        let held_back =
-            !self.queue.is_empty() && self.creating() == 0 && !self.empty.is_empty() && self.failures > 0;
+        let held_back = self.creating() == 0 && self.creations_due() > 0 && self.failures > 0;
         self.surplus_due().into_iter().chain(held_back.then_some(self.retry_at)).min()
     }
 

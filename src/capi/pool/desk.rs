@@ -4,13 +4,14 @@
 //! can be lost. The seat is taken before the core is asked, since the wake may come before the answer; its
 //! token carries a sequence number, so that a late wake for an earlier sitter is told from one for this one.
 //!
-//! A *chore* is a creation that the core asked of a thread which should not do it: one that returns a
-//! connection must not pay for making the next. It is left here and a sleeping waiter is nudged to take it,
-//! since it waits for that connection anyway. The *alarm* is the time at which the core wants `maintain` called, which
-//! a sleeping waiter does as well: the library has no thread of its own.
+//! A *chore* is a creation that the core asked for. The thread that was asked may be one that returns a connection, which
+//! must not pay for making the next, or one that would make several in turn; so every chore is left here, and whoever
+//! waits takes one, since it waits for a connection anyway. A sleeper is nudged to do so. The *alarm* is the time at
+//! which the core wants `maintain` called, which a waiter does as well: the library has no thread of its own.
 //!
 //! Invariant: while a chore lies here or an alarm is set, and somebody sleeps, one sleeper has been nudged since.
-//! Whoever leaves passes the nudge on.
+//! Whoever gets up, for whatever reason and however long, passes the nudge on: it may be busy with a creation or, between
+//! two slices, be anywhere in its program.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -40,6 +41,8 @@ pub enum Turn {
     Alarm,
     /// Its own time is up.
     DeadlinePassed,
+    /// The slice is over, the wait is not.
+    SliceOver,
 }
 
 #[derive(Debug, Default)]
@@ -157,6 +160,12 @@ impl State {
             seat.bell.notify_one();
         }
     }
+
+    fn pass_on(&mut self) {
+        if !self.chores.is_empty() || self.alarm_ns != u64::MAX {
+            self.nudge();
+        }
+    }
 }
 
 impl<D: Deref<Target = Desk>> Seat<D> {
@@ -165,26 +174,31 @@ impl<D: Deref<Target = Desk>> Seat<D> {
         u64::from(self.sitting) << 32 | u64::from(self.place)
     }
 
-    /// Sleeps until there is something to do. Whatever came before the call counts. `u64::MAX` is no deadline.
-    pub fn next(&self, deadline_ns: u64) -> Turn {
+    /// Sleeps until there is something to do, at most until the slice or the wait is over; `u64::MAX` is no end.
+    /// Whatever came before the call counts, and what there is to do comes before the end of a slice: else slices that
+    /// are too short to sleep in would never get anything done.
+    pub fn next(&self, slice_end_ns: u64, deadline_ns: u64) -> Turn {
         let place = self.place as usize;
         let mut state = self.desk.lock();
-        loop {
+        let turn = loop {
             if let Some(outcome) = state.places[place].note.take() {
-                return Turn::Ended(outcome);
+                break Turn::Ended(outcome);
             }
             let now_ns = monotonic_ns();
             if now_ns >= deadline_ns {
-                return Turn::DeadlinePassed;
+                break Turn::DeadlinePassed;
             }
             if let Some(chore) = state.chores.pop_front() {
-                return Turn::Do(chore);
+                break Turn::Do(chore);
             }
             if now_ns >= state.alarm_ns {
                 state.alarm_ns = u64::MAX;
-                return Turn::Alarm;
+                break Turn::Alarm;
             }
-            let until_ns = deadline_ns.min(state.alarm_ns);
+            if now_ns >= slice_end_ns {
+                break Turn::SliceOver;
+            }
+            let until_ns = slice_end_ns.min(deadline_ns).min(state.alarm_ns);
             let bell = Arc::clone(&state.places[place].bell);
             state.places[place].asleep = true;
             // std waits by CLOCK_MONOTONIC and sleeps on when a signal interrupts it.
@@ -197,7 +211,9 @@ impl<D: Deref<Target = Desk>> Seat<D> {
             let seat = &mut state.places[place];
             seat.asleep = false;
             seat.nudged = false;
-        }
+        };
+        state.pass_on();
+        turn
     }
 }
 
@@ -215,9 +231,7 @@ impl<D: Deref<Target = Desk>> Drop for Seat<D> {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
         state.free.push(self.place);
-        if !state.chores.is_empty() || state.alarm_ns != u64::MAX {
-            state.nudge();
-        }
+        state.pass_on();
     }
 }
 
@@ -232,7 +246,7 @@ mod tests {
         let desk = Desk::new();
         let seat = desk.sit();
         desk.wake(seat.token(), WakeOutcome::TimedOut);
-        assert!(matches!(seat.next(u64::MAX), Turn::Ended(WakeOutcome::TimedOut)));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Ended(WakeOutcome::TimedOut)));
     }
 
     #[test]
@@ -242,14 +256,14 @@ mod tests {
         let seat = desk.sit();
         assert_eq!(token as u32, seat.token() as u32, "the place is taken again");
         desk.wake(token, WakeOutcome::Closed);
-        assert!(matches!(seat.next(0), Turn::DeadlinePassed));
+        assert!(matches!(seat.next(u64::MAX, 0), Turn::DeadlinePassed));
     }
 
     #[test]
     fn a_chore_waits_for_somebody_and_a_closed_desk_takes_none() {
         let desk = Desk::new();
         assert_eq!(desk.leave_chore(CHORE), Ok(()));
-        assert!(matches!(desk.sit().next(u64::MAX), Turn::Do(CHORE)));
+        assert!(matches!(desk.sit().next(u64::MAX, u64::MAX), Turn::Do(CHORE)));
         assert_eq!(desk.take_chore(), None);
         assert_eq!(desk.leave_chore(CHORE), Ok(()));
         assert_eq!(desk.close(), [CHORE]);
@@ -262,28 +276,63 @@ mod tests {
         desk.set_alarm(5);
         desk.set_alarm(u64::MAX - 1);
         let seat = desk.sit();
-        assert!(matches!(seat.next(u64::MAX), Turn::Alarm));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Alarm));
         desk.wake(seat.token(), WakeOutcome::Closed);
-        assert!(matches!(seat.next(u64::MAX), Turn::Ended(_)));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Ended(_)));
+    }
+
+    #[test]
+    fn what_there_is_to_do_comes_before_the_end_of_a_slice() {
+        let desk = Desk::new();
+        let seat = desk.sit();
+        assert!(matches!(seat.next(0, u64::MAX), Turn::SliceOver));
+        assert_eq!(desk.leave_chore(CHORE), Ok(()));
+        desk.set_alarm(1);
+        assert!(matches!(seat.next(0, u64::MAX), Turn::Do(CHORE)));
+        assert!(matches!(seat.next(0, u64::MAX), Turn::Alarm));
+        assert!(matches!(seat.next(0, u64::MAX), Turn::SliceOver));
+    }
+
+    /// The first sleeper wakes at the alarm for which it was nudged, or at the end of its slice before it. What it does
+    /// then may take long, so the second must not sleep past the alarm.
+    #[test]
+    fn who_gets_up_without_leaving_passes_the_alarm_on() {
+        const SOON_NS: u64 = 20_000_000;
+        let desk = Desk::new();
+        std::thread::scope(|scope| {
+            let (first, second) = (desk.sit(), desk.sit());
+            let slice_end_ns = monotonic_ns() + SOON_NS;
+            let first = scope.spawn(move || (first.next(slice_end_ns, u64::MAX), first));
+            sleepers(&desk, 1);
+            let second = scope.spawn(move || second.next(u64::MAX, u64::MAX));
+            sleepers(&desk, 2);
+            desk.set_alarm(slice_end_ns + SOON_NS);
+            let (turn, _first) = first.join().expect("the first sleeper's slice ends");
+            assert!(matches!(turn, Turn::SliceOver));
+            assert!(matches!(second.join().expect("the second sleeper got the alarm"), Turn::Alarm));
+        });
+    }
+
+    fn sleepers(desk: &Desk, wanted: usize) {
+        while desk.lock().places.iter().filter(|place| place.asleep).count() < wanted {
+            std::thread::yield_now();
+        }
     }
 
     /// Of two sleepers one is nudged for a chore; when that one leaves with a wake instead, the other gets it.
     #[test]
     fn who_leaves_passes_the_nudge_on() {
         let desk = Desk::new();
-        let sleepers = |wanted: usize| {
-            while desk.lock().places.iter().filter(|place| place.asleep).count() < wanted {
-                std::thread::yield_now();
-            }
-        };
         std::thread::scope(|scope| {
             let first = desk.sit();
             let token = first.token();
             let second = desk.sit();
-            let first = scope.spawn(move || assert!(matches!(first.next(u64::MAX), Turn::Ended(_))));
-            sleepers(1);
-            let second = scope.spawn(move || assert!(matches!(second.next(u64::MAX), Turn::Do(CHORE))));
-            sleepers(2);
+            let first =
+                scope.spawn(move || assert!(matches!(first.next(u64::MAX, u64::MAX), Turn::Ended(_))));
+            sleepers(&desk, 1);
+            let second =
+                scope.spawn(move || assert!(matches!(second.next(u64::MAX, u64::MAX), Turn::Do(CHORE))));
+            sleepers(&desk, 2);
             {
                 // Both at once, as two threads could: the first sleeper finds its wake and must not take the nudge
                 // with it.

@@ -2,9 +2,9 @@
 //!
 //! No lock is held while a callback runs or a thread sleeps. Who runs what:
 //!
-//! * **create**: a thread that waits for a connection, with its own deadline. It may be another thread than
-//!   the one the connection goes to, which is the head of the queue. A thread that gets a Create from a
-//!   check-in, say of a broken connection, leaves it to a waiter (see [`desk`](super::desk)).
+//! * **create**: a thread that waits for a connection, with its own deadline, one at a time and none any more once
+//!   its wait has ended. It may be another thread than the one the connection goes to, which is the head of the queue,
+//!   and another than the one that got the action, which leaves it at the [`desk`](super::desk).
 //! * **destroy**: the thread that got the action, usually the one that returned the connection.
 //! * **maintain**: a waiting thread when the core's alarm is due, else whoever calls `escope_pool_maintain`.
 
@@ -81,13 +81,15 @@ pub enum Asked<'a> {
 /// Code in the core for a `create` that returned 0 and NULL; above every `i32`.
 const NULL_CONNECTION: u64 = 1 << 32;
 
-/// How the actions of a call are carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// By a thread that has time until its deadline: it creates.
-    Waiting { deadline_ns: u64 },
-    /// By a thread that is about to leave: it leaves creations to others.
-    Passing,
+/// What a thread does by itself once it has told others what they wait for.
+#[derive(Debug, Clone, Copy)]
+enum Later {
+    Destroy {
+        slot: u32,
+        epoch: u64,
+    },
+    /// A creation that a closed desk did not take.
+    Abandon(Chore),
 }
 
 /// A pool, its connections and its waiting threads.
@@ -113,7 +115,7 @@ impl Edge {
         loop {
             match self.ask(timeout_ns, &mut actions) {
                 Asked::Lent(lease) => {
-                    self.settle(&mut actions, Role::Passing);
+                    self.settle(&mut actions);
                     return Ok(self.lent(lease));
                 }
                 Asked::Queued(place) => {
@@ -121,14 +123,14 @@ impl Edge {
                     return ended.expect("nobody calls it back before its wait has ended");
                 }
                 Asked::Refused(refusal) => {
-                    self.settle(&mut actions, Role::Passing);
+                    self.settle(&mut actions);
                     // A creation that a check-in left behind may hold the last slot while nobody waits to make it.
                     let exhausted = refusal == Refusal::Exhausted;
                     let Some(chore) = exhausted.then(|| self.desk.take_chore()).flatten() else {
                         return Err(NoConnection::Refused(refusal));
                     };
                     self.create(chore, u64::MAX, &mut actions);
-                    self.settle(&mut actions, Role::Passing);
+                    self.settle(&mut actions);
                 }
             }
         }
@@ -139,7 +141,7 @@ impl Edge {
     pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
         let mut actions = Actions::new();
         let asked = self.ask(timeout_ns, &mut actions);
-        self.settle(&mut actions, Role::Passing);
+        self.settle(&mut actions);
         asked
     }
 
@@ -156,7 +158,7 @@ impl Edge {
     pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) {
         let mut actions = Actions::new();
         let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, monotonic_ns, &mut actions);
-        self.settle(&mut actions, Role::Passing);
+        self.settle(&mut actions);
         if let CancelOutcome::Granted(lease) = outcome {
             let returned = self.checkin(lease, Condition::Good);
             returned.expect("a lease that nobody was told of is returned once");
@@ -193,20 +195,19 @@ impl Edge {
     pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
         let mut actions = Actions::new();
         let result = self.core.checkin(lease, condition, monotonic_ns, &mut actions);
-        self.settle(&mut actions, Role::Passing);
+        self.settle(&mut actions);
         result
     }
 
     /// Does what time asks for and what nobody has begun; tells when to come again.
     pub fn maintain(&self) -> Option<u64> {
         let mut actions = Actions::new();
-        let role = Role::Waiting { deadline_ns: u64::MAX };
+        self.ask_maintain(&mut actions);
+        self.settle(&mut actions);
         while let Some(chore) = self.desk.take_chore() {
             self.create(chore, u64::MAX, &mut actions);
-            self.settle(&mut actions, role);
+            self.settle(&mut actions);
         }
-        self.ask_maintain(&mut actions);
-        self.settle(&mut actions, role);
         self.snapshot().next_deadline_ns
     }
 
@@ -215,10 +216,10 @@ impl Edge {
         let mut actions = Actions::new();
         self.core.close(monotonic_ns, &mut actions);
         let chores = self.desk.close();
-        self.settle(&mut actions, Role::Passing);
+        self.settle(&mut actions);
         for chore in chores {
             self.abandon(chore, &mut actions);
-            self.settle(&mut actions, Role::Passing);
+            self.settle(&mut actions);
         }
     }
 
@@ -226,7 +227,7 @@ impl Edge {
     pub fn snapshot(&self) -> Snapshot {
         let mut actions = Actions::new();
         let snapshot = self.core.snapshot(monotonic_ns, &mut actions);
-        self.settle(&mut actions, Role::Passing);
+        self.settle(&mut actions);
         snapshot
     }
 
@@ -244,22 +245,21 @@ impl Edge {
         actions: &mut Actions,
     ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
         let &Place { ref seat, ticket, deadline_ns } = place;
-        let role = Role::Waiting { deadline_ns };
         let granted = |lease| Some(Ok(self.lent(lease)));
         let refused = |refusal| Some(Err(NoConnection::Refused(refusal)));
         loop {
-            self.settle(actions, role);
-            match seat.next(deadline_ns.min(until_ns)) {
+            self.settle(actions);
+            match seat.next(until_ns, deadline_ns) {
                 Turn::Ended(WakeOutcome::Granted(lease)) => return granted(lease),
                 Turn::Ended(WakeOutcome::TimedOut) => return refused(Refusal::TimedOut),
                 Turn::Ended(WakeOutcome::Closed) => return refused(Refusal::Closed),
                 Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
                 Turn::Do(chore) => self.create(chore, deadline_ns, actions),
                 Turn::Alarm => self.ask_maintain(actions),
-                Turn::DeadlinePassed if until_ns < deadline_ns => return None,
+                Turn::SliceOver => return None,
                 Turn::DeadlinePassed => {
                     let outcome = self.core.cancel(ticket, GiveUp::TimedOut, monotonic_ns, actions);
-                    self.settle(actions, Role::Passing);
+                    self.settle(actions);
                     return match outcome {
                         // The grant came first: a connection a moment late is still a connection.
                         CancelOutcome::Granted(lease) => granted(lease),
@@ -281,39 +281,40 @@ impl Edge {
         }
     }
 
-    /// Carries out `actions` and all that follows from them; leaves the buffer empty.
+    /// Carries out `actions` and all that follows from them, but for creations; leaves the buffer empty.
     #[inline]
-    fn settle(&self, actions: &mut Actions, role: Role) {
+    fn settle(&self, actions: &mut Actions) {
         if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
-            self.settle_all(actions, role);
+            self.settle_all(actions);
         }
     }
 
     #[cold]
-    fn settle_all(&self, actions: &mut Actions, role: Role) {
+    fn settle_all(&self, actions: &mut Actions) {
         let mut later = VecDeque::new();
         loop {
             self.take_up(actions, &mut later);
             match later.pop_front() {
                 None => return,
-                Some(Action::Destroy { slot, epoch, .. }) => self.destroy(slot, epoch, actions),
-                Some(Action::Create { slot, epoch }) => match role {
-                    Role::Waiting { deadline_ns } => self.create(Chore { slot, epoch }, deadline_ns, actions),
-                    Role::Passing => self.leave(Chore { slot, epoch }, actions),
-                },
-                Some(Action::Wake { waiter_token, outcome }) => self.desk.wake(waiter_token, outcome),
+                Some(Later::Destroy { slot, epoch }) => self.destroy(slot, epoch, actions),
+                Some(Later::Abandon(chore)) => self.abandon(chore, actions),
             }
         }
     }
 
-    /// Empties the buffer, and the pool's lists behind it: wakes are delivered at once, since somebody sleeps for
-    /// each, and callbacks may take long; the rest is put off.
-    fn take_up(&self, actions: &mut Actions, later: &mut VecDeque<Action>) {
+    /// Empties the buffer, and the pool's lists behind it: what others wait for is passed on at once, since callbacks may
+    /// take long; the rest is put off.
+    fn take_up(&self, actions: &mut Actions, later: &mut VecDeque<Later>) {
         loop {
             for action in actions.iter() {
                 match action {
                     Action::Wake { waiter_token, outcome } => self.desk.wake(waiter_token, outcome),
-                    other => later.push_back(other),
+                    Action::Create { slot, epoch } => {
+                        if let Err(chore) = self.desk.leave_chore(Chore { slot, epoch }) {
+                            later.push_back(Later::Abandon(chore));
+                        }
+                    }
+                    Action::Destroy { slot, epoch, .. } => later.push_back(Later::Destroy { slot, epoch }),
                 }
             }
             if let Some(at_ns) = actions.alarm_ns() {
@@ -352,12 +353,6 @@ impl Edge {
     fn report(&self, chore: Chore, result: Result<(), u64>, actions: &mut Actions) {
         let reported = self.core.created(chore.slot, chore.epoch, result, monotonic_ns, actions);
         reported.expect("a slot that was announced for creation waits for its one report");
-    }
-
-    fn leave(&self, chore: Chore, actions: &mut Actions) {
-        if let Err(chore) = self.desk.leave_chore(chore) {
-            self.abandon(chore, actions);
-        }
     }
 
     fn destroy(&self, slot: u32, epoch: u64, actions: &mut Actions) {

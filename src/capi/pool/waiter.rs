@@ -80,7 +80,8 @@ impl Drop for Kept {
 /// @param waiter     receives the place, if POOL_EXHAUSTED.
 /// @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
 ///
-/// Thread safety: any thread, concurrently; not in a signal handler. Never blocks.
+/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `destroy` where a close in another
+/// thread left more than it could carry at once.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_pool_checkout_begin(
@@ -123,7 +124,8 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
 
 /// Waits for a connection for a while.
 ///
-/// The thread that waits also runs `create` for connections that are to be made, which can make the slice longer.
+/// The thread that waits also runs `create` for connections that are to be made, which can make the slice longer. So does
+/// one with a slice of 0: a program that only ever polls gets its connections made as well.
 ///
 /// Ownership: the place stays the caller's, to be freed, whatever the status.
 ///
@@ -187,7 +189,8 @@ pub unsafe extern "C" fn escope_waiter_wait(
 ///
 /// @param waiter the place; NULL does nothing.
 ///
-/// Thread safety: any thread, once no other uses the place; not in a signal handler. Never blocks.
+/// Thread safety: any thread, once no other uses the place; not in a signal handler. May block: runs `destroy` on a connection
+/// that it was granted and that nobody is to have any more.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {

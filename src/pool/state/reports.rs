@@ -68,7 +68,11 @@ impl State {
 
     pub(in crate::pool) fn lost(&mut self, slot: u32, now_ns: u64) -> bool {
         match self.slots.get(slot).map(|slot| (slot.state, slot.cell)) {
-            Some((SlotState::Leased, cell)) if self.waiters.is_waking(cell) => return false,
+            Some((SlotState::Leased, cell))
+                if self.waiters.is_waking(cell) && !cfg!(escope_sabotage = "pool_lost_untold") =>
+            {
+                return false;
+            }
             Some((SlotState::Leased, _)) => {
                 self.release_cell(slot);
                 self.counts.broken += 1;
