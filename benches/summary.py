@@ -150,8 +150,8 @@ def table(summary: dict[str, Any]) -> str:
     """The committed run as the README shows it."""
     versions = summary["versions"]
     head = [
-        f"Run of {summary['date']} on {summary['cpu']}: {versions['rustc'].split(' (')[0]}, OTP {versions['otp']}, "
-        f"Python {versions['python']}.",
+        f"Run of {summary['date']} on {summary['cpu']}: {versions['rustc'].split(' (')[0]}, "
+        f"OTP {versions['otp']}, Python {versions['python']}.",
         "",
     ]
     if reasons := void(summary["rows"]):

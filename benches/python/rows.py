@@ -1,8 +1,8 @@
 """The Python rows of the number table: the public calls beside pybreaker, limits and SQLAlchemy.
 
-One JSON object a line. The bare ctypes call of the same C signature, which does nothing, is shown as the floor.
-A round measures the one and the other, back to back; which goes first alternates. The ratio is the median of the
-rounds' ratios, the spread the distance between their quartiles.
+One JSON object a line. The bare ctypes call of the same C signature, which does nothing, is shown as the
+floor. A round measures the one and the other, back to back; which goes first alternates. The ratio is the
+median of the rounds' ratios, the spread the distance between their quartiles.
 """
 
 from __future__ import annotations

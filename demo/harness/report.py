@@ -38,7 +38,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def inside_table(rows: Sequence[Row]) -> str:
-    """Time that an event's last attempt spent inside the library; the pool's includes the wait for a connection."""
+    """Time an event's last attempt spent inside the library; the pool's with the wait for a connection."""
     heading = "time inside, median / p99 us  limiter and breaker      pool, with waits           together"
     lines = [
         f"{row.language:<28}{micros(row.guard):>21}{micros(row.pool):>22}{micros(row.inside):>19}"

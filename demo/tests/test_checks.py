@@ -1,4 +1,4 @@
-"""Each check on a run in which everything held, on one without faults, and on runs that it must not let pass."""
+"""Each check on a run where everything held, on one without faults, and on runs it must not let pass."""
 
 import unittest
 from collections.abc import Mapping, Sequence
