@@ -2,7 +2,7 @@
 
 summary.py write ROWS.jsonl     makes the summary and shows what changed since docs/bench/summary.json
 summary.py check                marks what is over its bound, shows what changed, fails when a row is missing
-summary.py readme write|check   fills the README's table from docs/bench/summary.json, or fails when they differ
+summary.py readme write|check   fills the README's table from docs/bench/summary.json, or fails if they differ
 
 Nothing here passes or fails by a time.
 """
