@@ -10,6 +10,7 @@ use governor::{Quota, RateLimiter};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A thousand million a second and four seconds' worth at once: no round uses it up.
 const PER_SECOND: u32 = 1_000_000_000;
@@ -20,6 +21,7 @@ pub fn rows(threads: usize) -> Vec<Value> {
     let bound = Some(1.0);
     let mut rows = with_clocks(threads, "", bound, &manual, &FakeRelativeClock::default());
     rows.extend(with_clocks(threads, " (default clocks)", None, &Monotonic, &DefaultClock::default()));
+    rows.extend(floors(threads));
     rows
 }
 
@@ -65,6 +67,35 @@ where
         Row { id: &format!("{id}{suffix}"), peer: "governor", bound, threads }.measure(ours, peer)
     };
     sides.into_iter().filter_map(row).collect()
+}
+
+/// The least that any limiter does which keeps its state in one shared word: one compare-and-swap for a bucket; for
+/// a key the hash of its string, then one compare-and-swap where that points to.
+fn floors(threads: usize) -> Vec<Value> {
+    let rule = Rule::new(PER_SECOND.into(), 1_000_000_000, BURST.into()).expect("the rule is in range");
+    let keyed = KeyedRule::new(rule).expect("the rate is a whole number of tokens a nanosecond");
+    let keys: Vec<String> = (0..100_000).map(|key| format!("user:{key}")).collect();
+    let words: Vec<AtomicU64> = (0..1 << 19).map(AtomicU64::new).collect();
+    let clock = Manual::new(1_000_000_000);
+    let swap = |word: &AtomicU64| word.fetch_update(Relaxed, Relaxed, |seen| seen.checked_add(1)).is_ok();
+
+    let bucket = Bucket::new(rule);
+    let our_bucket =
+        |repeats| admitted(repeats, |_| bucket.check(1, || clock.now_ns()).verdict == Verdict::Allowed);
+    let bare_bucket = |repeats| admitted(repeats, |_| swap(&words[0]));
+
+    let limiter =
+        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None }).expect("the size is in range");
+    let key = |turn| limiter.key(keys[spread(turn)].as_bytes());
+    let check = |turn| limiter.check(key(turn), &keyed, 1, || clock.now_ns()).verdict == Verdict::Allowed;
+    let our_keys = |repeats| admitted(repeats, check);
+    let bare_keys =
+        |repeats| admitted(repeats, |turn| swap(&words[key(turn).to_raw() as usize % words.len()]));
+
+    let row = |id, peer, ours: Side, bare: Side| Row { id, peer, bound: None, threads }.measure(ours, bare);
+    let bucket_row = row("rust-bucket-floor", "one compare-and-swap", &our_bucket, &bare_bucket);
+    let keys_row = row("rust-key100k-floor", "hash and one compare-and-swap", &our_keys, &bare_keys);
+    [bucket_row, keys_row].into_iter().flatten().collect()
 }
 
 /// Bytes of a table for 36,000 live keys, and how many new keys it refuses while it fills up to that number.
