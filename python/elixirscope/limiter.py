@@ -24,19 +24,15 @@ class Decision(NamedTuple):
     refused call can pass after ``retry_after`` seconds; infinite means never, its cost is above the bucket.
     """
 
+    allowed: bool
     status: Status
     remaining: int
     limit: int
     retry_after: float
     reset_after: float
 
-    @property
-    def allowed(self) -> bool:
-        """Whether the call may go on."""
-        return self.status is Status.OK
-
     def __bool__(self) -> bool:
-        return self.status is Status.OK
+        return self.allowed
 
 
 class LimiterSnapshot(NamedTuple):
@@ -66,6 +62,8 @@ _peek = _ffi.api.escope_limiter_peek
 _peek_at = _ffi.api.escope_limiter_peek_at
 _fields: Final = struct.Struct("=4Q").unpack_from
 _ONE: Final = c_uint64(1)
+_USUAL_LENGTHS: Final = 256
+_LENGTHS: Final = tuple(c_size_t(length) for length in range(_USUAL_LENGTHS))
 # Rules are few. A caller that computes a new one for each call must not fill the memory with them.
 _MOST_RULES: Final = 1024
 
@@ -126,21 +124,23 @@ class RateLimiter(Unique):
             name = key.encode() if key.__class__ is str else _bytes(key)  # type: ignore[union-attr]
         except UnicodeEncodeError:
             name = _bytes(key)
+        size = len(name)
+        length = _LENGTHS[size] if size < _USUAL_LENGTHS else c_size_t(size)
         tokens = _ONE if cost == 1 else c_uint64(unsigned("cost", cost, 64))
         idle = self._idle
         answer = idle.pop() if idle else _Answer()
         if self._clock is None:
-            status = _check(self._handle, name, c_size_t(len(name)), rule, tokens, answer.ref)
+            status = _check(self._handle, name, length, rule, tokens, answer.ref)
         else:
             now = c_uint64(unsigned("clock", self._clock(), 64))
-            status = _check_at(self._handle, name, c_size_t(len(name)), rule, tokens, answer.ref, now)
+            status = _check_at(self._handle, name, length, rule, tokens, answer.ref, now)
         if status < 0:
             raise self._failure(status)
         remaining, most, retry_after, reset_after = _fields(answer.decision)
         idle.append(answer)
         if status == 0:
-            return _decide(Decision, (_OK, remaining, most, 0.0, reset_after / NS_PER_S))
-        return Decision(Status(status), remaining, most, seconds(retry_after), seconds(reset_after))
+            return _decide(Decision, (True, _OK, remaining, most, 0.0, reset_after / NS_PER_S))
+        return Decision(False, Status(status), remaining, most, seconds(retry_after), seconds(reset_after))
 
     def require(
         self, key: str | bytes, limit: int, window: float, cost: int = 1, burst: int | None = None
@@ -177,7 +177,9 @@ class RateLimiter(Unique):
         if status < 0:
             raise self._failure(status)
         remaining, most, retry_after, reset_after = _fields(answer.decision)
-        return Decision(Status(status), remaining, most, seconds(retry_after), seconds(reset_after))
+        return Decision(
+            status == 0, Status(status), remaining, most, seconds(retry_after), seconds(reset_after)
+        )
 
     def reset(self, key: str | bytes) -> None:
         """Fills the bucket of ``key``."""

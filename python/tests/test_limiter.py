@@ -19,7 +19,7 @@ def test_a_key_gets_its_limit_and_no_more() -> None:
     assert [v.allowed for v in verdicts] == [True] * 10 + [False] * 15
     assert [v.remaining for v in verdicts[:3]] == [9, 8, 7]
     refused = verdicts[-1]
-    assert refused == Decision(Status.RATE_LIMITED, 0, 10, 6.0, 60.0)
+    assert refused == Decision(False, Status.RATE_LIMITED, 0, 10, 6.0, 60.0)
     clock.advance(refused.retry_after)
     assert limiter.check("user:1", 10, 60.0)
     assert not limiter.check("user:1", 10, 60.0)
