@@ -364,7 +364,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       assert {:error, %Error{error_type: :pool_not_found, message: message}} =
                DatabasePool.with_connection(& &1)
 
-      assert message =~ "it is configured, but `path` is nil"
+      assert message =~ "the configuration is wrong: `path` is nil"
     end
   end
 
