@@ -99,10 +99,20 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil if there is none."
   @spec default_limit(atom()) :: {:ok, term()} | {:error, Error.t()}
-  def default_limit(name) do
+  def default_limit(name), do: with({:ok, limits} <- default_limits(), do: {:ok, limits[name]})
+
+  @doc "The names of the rules in `default_limits`; none where that is no map of rules."
+  @spec default_limit_names() :: [atom()]
+  def default_limit_names do
+    case default_limits() do
+      {:ok, limits} -> Map.keys(limits)
+      {:error, _told_by_the_call} -> []
+    end
+  end
+
+  defp default_limits do
     with {:ok, section} <- section(:rate_limiting),
-         {:ok, limits} <- options(Map.get(section, :default_limits, %{}), :any, "default limit"),
-         do: {:ok, Map.get(limits, name)}
+         do: options(Map.get(section, :default_limits, %{}), :any, "default limit")
   end
 
   defp check_algorithm(:token_bucket), do: :ok

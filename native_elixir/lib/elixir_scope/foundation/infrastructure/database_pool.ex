@@ -110,6 +110,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @doc """
   Runs a statement that returns rows: `{:ok, %{columns: [name], rows: [tuple]}}`.
 
+  A placeholder without a parameter is NULL, and a parameter without a placeholder is ignored: the driver does not
+  compare their numbers.
+
   Options, in milliseconds: `:timeout` (5000) is the time for all attempts, a locked database is tried again until
   then; `:grace` (1000) is how much longer the last attempt may run before its connection is given up.
   """
