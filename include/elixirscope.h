@@ -31,14 +31,15 @@
  * STRUCTS THAT GROW start with struct_size. Options: call _init(&options, sizeof options), change what you need; what
  * the library does not know must be zero. Statistics: set struct_size or call _init, then read.
  *
- * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies
- * on the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the
- * callbacks of a pool; two calls that change one breaker's options wait for each other. A signal never ends a wait and no function fails with EINTR. Functions marked
- * async-signal-safe, and no others, may be called in a signal handler.
+ * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies on
+ * the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the callbacks of a
+ * pool; two calls that change one breaker's options wait for each other. A signal never ends a wait and no
+ * function fails with EINTR. Functions marked async-signal-safe, and no others, may be called in a signal handler.
  *
  * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
- * were, and may use them; the options of a breaker that another thread was just changing cannot be changed there. A pool's connections stay the parent's: in the child a call on it returns
- * ESCOPE_STATUS_FORKED; escope_pool_free drops the child's copy without calling `destroy`.
+ * were, and may use them; the options of a breaker that another thread was just changing cannot be changed there.
+ * A pool's connections stay the parent's: in the child a call on it returns ESCOPE_STATUS_FORKED; escope_pool_free
+ * drops the child's copy without calling `destroy`.
  *
  * TIME is nanoseconds of CLOCK_MONOTONIC in uint64_t (escope_clock_now_ns). An _at function takes it as an
  * argument; a time that goes back is never more generous.
@@ -209,7 +210,7 @@ uint64_t escope_clock_now_ns(void);
 /** Opens at the `failure_threshold`th failure in a row. */
 #define ESCOPE_POLICY_CONSECUTIVE_FAILURES 0
 
-/** Opens at the first failure beyond `tolerated_failures` within `period_ns`. A failure exactly so old does not count. */
+/** Opens at the first failure beyond `tolerated_failures` within `period_ns`; one exactly so old does not count. */
 #define ESCOPE_POLICY_FAILURES_IN_PERIOD 1
 
 /** Opens when of the last `window_size` results too large a share failed or was slow. */
@@ -264,7 +265,10 @@ typedef struct escope_breaker_options {
     uint32_t tolerated_failures;
     /** RATE_COUNT: results that are looked at, 1 to 65535. Default 100. */
     uint32_t window_size;
-    /** RATE_TIME: parts of the period, 1 to 256, of at least 1 ms; failures older by up to one part may count. Default 10. */
+    /**
+     * RATE_TIME: parts of the period, 1 to 256, of at least 1 ms each; results older by up to one part may count.
+     * Default 10.
+     */
     uint32_t buckets;
     /** RATE_*: with fewer results in the window the breaker never opens; 1 or more, up to `window_size`. Default 10. */
     uint32_t min_calls;
@@ -881,7 +885,7 @@ escope_status escope_breaker_reinstall_at(escope_breaker *breaker,
 typedef struct escope_breaker_stats {
     /** Size of this struct as the program was compiled; set it before the call. */
     size_t struct_size;
-    /** Nanoseconds until an acquire may be admitted; 0 if it may be now, UINT64_MAX if only another mode changes that. */
+    /** Nanoseconds until an acquire may be admitted: 0 if it may be now, UINT64_MAX if only another mode can. */
     uint64_t retry_after_ns;
     /** When the generation began; 0 for the first. */
     uint64_t last_change_ns;
