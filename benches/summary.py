@@ -26,10 +26,13 @@ BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 # The number table: id -> thread or process counts.
 REQUIRED = {
     "rust-breaker": (1, 2),
+    "rust-breaker-rate": (1, 2),
+    "rust-breaker-open": (1, 2),
     "rust-bucket": (1, 2),
     "rust-key1": (1, 2),
     "rust-key100k": (1, 2),
     "rust-pool": (1, 2),
+    "c-breaker": (1, 2),
     "beam-breaker": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
     "beam-pool": (1, 2, 8),
@@ -37,6 +40,7 @@ REQUIRED = {
     "py-breaker": (1, 2),
     "py-limiter": (1, 2),
     "py-pool": (1, 2),
+    "breaker-memory": (1,),
     "limiter-memory": (1,),
 }
 # A peer beside itself, measured with every language and count: outside of these the machine was too noisy.
@@ -171,7 +175,9 @@ def line(row: Row) -> str:
 
 def ours(row: Row) -> str:
     if "ours_bytes" in row:
-        return f"{row['ours_bytes']:,} bytes; refused share {row['refused_share']:.2g}"
+        in_cell = "cell_bytes" in row
+        rest = f"{row['cell_bytes']} in the cell" if in_cell else f"refused share {row['refused_share']:.2g}"
+        return f"{row['ours_bytes']:,} bytes; {rest}"
     return time(row["ours_ns"])
 
 

@@ -11,6 +11,13 @@ out=$root/target/bench
 mkdir -p "$out/beam"
 
 rust() {
+    # The C loop is linked to the library as its users install it.
+    local flags
+    PREFIX=$out/installed ci/install.sh >&2
+    read -ra flags < <(PKG_CONFIG_PATH=$out/installed/lib/pkgconfig pkg-config --cflags --libs elixirscope)
+    export ESCOPE_ROWS_LIBRARY=$out/librows.so
+    cc -std=c11 -O2 -Wall -Wextra -Werror -shared -fPIC -Wl,-rpath,"$out/installed/lib" \
+        -o "$ESCOPE_ROWS_LIBRARY" benches/c/rows.c "${flags[@]}"
     cargo build --release --locked --quiet -p elixirscope_bench
     target/release/rust_rows
 }

@@ -84,21 +84,45 @@ else
     echo "SKIP valgrind is not installed: the programs run without it"
 fi
 
-for test in tests/c/*.c; do
+# What is an ordinary test: neither the replay nor what wants a library of its own.
+ordinary() {
+    local test
+    for test in tests/c/*.c; do
+        case $test in
+        */vectors.c | */faults.c) ;;
+        *) echo "$test" ;;
+        esac
+    done
+}
+
+for test in $(ordinary); do
     name=$(basename "$test" .c)
-    [ "$name" != vectors ] || continue
     step "test $name"
     compile "$test" "$bin/$name"
     "${checker[@]}" "$bin/$name"
 done
 
 step "the tests again, under the address and undefined behaviour sanitizers"
-for test in tests/c/*.c; do
+for test in $(ordinary); do
     name=$(basename "$test" .c)
-    [ "$name" != vectors ] || continue
     compile "$test" "$bin/$name.san" -fsanitize=address,undefined -fno-sanitize-recover=all
     "$bin/$name.san"
 done
+
+step "no fault injection in what is installed, all of it in a library that has it"
+# faulty LIBRARY: whether its symbols, their debug information or its texts tell of it.
+faulty() {
+    { nm "$1" && strings -a "$1"; } 2>/dev/null >"$target/words"
+    grep -qE 'inject_faults|Injector|delay_bp' "$target/words"
+}
+for library in libelixirscope.so libelixirscope.a; do
+    ! faulty "$prefix/lib/$library" || die "$library can inject faults"
+done
+cargo build --locked --lib --package elixirscope --features fault-injection --target-dir target/faults
+cp target/faults/debug/libelixirscope.so "$target/$abi_name"
+faulty "$target/$abi_name" || die "the check for fault injection does not see it where it is"
+"$CC" "${c11[@]}" -I"$prefix/include" tests/c/faults.c -o "$bin/faults" "$target/$abi_name"
+LD_LIBRARY_PATH=$target "${checker[@]}" "$bin/faults"
 
 step "vectors"
 compile tests/c/vectors.c "$bin/vectors"
@@ -117,6 +141,7 @@ make -s -B -C c_examples BIN="$examples" CFLAGS="${c11[*]}" CC="$CC"
 "${checker[@]}" "$examples/breaker" >"$target/breaker.out"
 grep -q 'closed -> open' "$target/breaker.out" || die "the breaker example does not open"
 grep -q 'half-open -> closed' "$target/breaker.out" || die "the breaker example does not recover"
+python3 tests/c/http_example.py "${checker[@]}" "$examples/breaker_http"
 printf 'ann\n%.0s' {1..25} | "${checker[@]}" "$examples/limiter" >"$target/limiter.out"
 [ "$(tail -n 1 "$target/limiter.out")" = "10 admitted, 15 refused" ] || die "limiter example"
 "${checker[@]}" "$examples/pool"

@@ -30,6 +30,7 @@ erlang-dialyzer
 erlang-jiffy
 erlang-poolboy
 g++                 command -v g++
+libcurl4-openssl-dev pkg-config --exists libcurl
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind
 LIST

@@ -62,7 +62,7 @@ step "types and style"
 (cd "$root/python" && "$python" -m mypy --cache-dir "$root/target/mypy" elixirscope tests setup.py)
 (cd "$root/demo" && "$python" -m mypy --config-file pyproject.toml --cache-dir "$root/target/mypy" \
     harness tests python/worker.py)
-for scripts in python demo benches; do
+for scripts in python demo benches tests/c; do
     "$python" -m ruff check --no-cache "$root/$scripts"
     "$python" -m ruff format --no-cache --check "$root/$scripts"
 done

@@ -5,8 +5,16 @@
  *
  * THE MODEL. Three kinds of opaque objects, each shared by all threads of a process: an escope_breaker says
  * whether a call may be made and learns how calls end; an escope_limiter says whether a key may do something
- * now; an escope_pool lends connections. Breaker and limiter never block and never lock. The library keeps
- * state per process, starts no thread, logs nothing and installs no signal handler.
+ * now; an escope_pool lends connections. Breaker and limiter never block and never lock, but for calls that change
+ * the options of one breaker at the same time. The library keeps state per process, starts no thread, logs nothing
+ * and installs no signal handler.
+ *
+ * A BREAKER is closed, open or half-open (ESCOPE_PHASE_*). Closed, it admits calls and counts how they end; its policy
+ * (ESCOPE_POLICY_*) says when it opens: at so many failures in a row, at more than some within a time, or when too large
+ * a share of the last calls failed or was slow. Open, it refuses all calls for a time. Then a few probes decide
+ * whether it closes. A probe is a lease: one that is not recorded in time counts as failed. Levels (ESCOPE_LEVEL_*) say
+ * how much of what opens a closed breaker is used up; with the strategy GRADUAL_DEGRADATION it admits fewer calls as
+ * they rise. Modes (ESCOPE_MODE_*) put somebody in charge: forced open, forced closed, or only telling what it would do.
  *
  * CODES. A function that can fail returns an escope_status. 0 is OK. A positive value is a refusal, a part of normal
  * life: open, limited, timed out. A negative value is misuse or failure, and escope_last_error has a sentence
@@ -23,14 +31,15 @@
  * STRUCTS THAT GROW start with struct_size. Options: call _init(&options, sizeof options), change what you need; what
  * the library does not know must be zero. Statistics: set struct_size or call _init, then read.
  *
- * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies
- * on the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the
- * callbacks of a pool. A signal never ends a wait and no function fails with EINTR. Functions marked
- * async-signal-safe, and no others, may be called in a signal handler.
+ * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies on
+ * the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the callbacks of a
+ * pool; two calls that change one breaker's options wait for each other. A signal never ends a wait and no
+ * function fails with EINTR. Functions marked async-signal-safe, and no others, may be called in a signal handler.
  *
  * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
- * were, and may use them. A pool's connections stay the parent's: in the child a call on it returns
- * ESCOPE_STATUS_FORKED; escope_pool_free drops the child's copy without calling `destroy`.
+ * were, and may use them; the options of a breaker that another thread was just changing cannot be changed there.
+ * A pool's connections stay the parent's: in the child a call on it returns ESCOPE_STATUS_FORKED; escope_pool_free
+ * drops the child's copy without calling `destroy`.
  *
  * TIME is nanoseconds of CLOCK_MONOTONIC in uint64_t (escope_clock_now_ns). An _at function takes it as an
  * argument; a time that goes back is never more generous.
@@ -85,6 +94,12 @@ enum {
     ESCOPE_STATUS_STALE = 10,
     /** The probe's lease had run out; it was already counted as a failure. */
     ESCOPE_STATUS_EXPIRED = 11,
+    /** Somebody has forced the circuit breaker open. */
+    ESCOPE_STATUS_FORCED_OPEN = 12,
+    /** The circuit breaker admits only a share of the calls for now. */
+    ESCOPE_STATUS_SERVICE_DEGRADED = 13,
+    /** The call was chosen to fail by fault injection. */
+    ESCOPE_STATUS_FAULT_INJECTED = 14,
     /** An argument is invalid. */
     ESCOPE_STATUS_INVALID_ARGUMENT = -1,
     /** The permit was recorded before. */
@@ -101,6 +116,8 @@ enum {
     ESCOPE_STATUS_CREATE_FAILED = -7,
     /** The pool belongs to the parent process. */
     ESCOPE_STATUS_FORKED = -8,
+    /** The breaker never granted such a probe. */
+    ESCOPE_STATUS_PERMIT_NOT_FOUND = -9,
 };
 
 /** Code that a function returns: 0, a refusal above it, a failure below it. */
@@ -188,7 +205,149 @@ uint32_t escope_abi_version(void);
  */
 uint64_t escope_clock_now_ns(void);
 
-/* -- Circuit breaker ------------------------------------------------------------------------------------- */
+/* -- Circuit breaker: options ---------------------------------------------------------------------------- */
+
+/** Opens at the `failure_threshold`th failure in a row. */
+#define ESCOPE_POLICY_CONSECUTIVE_FAILURES 0
+
+/** Opens at the first failure beyond `tolerated_failures` within `period_ns`; one exactly so old does not count. */
+#define ESCOPE_POLICY_FAILURES_IN_PERIOD 1
+
+/** Opens when of the last `window_size` results too large a share failed or was slow. */
+#define ESCOPE_POLICY_RATE_COUNT 2
+
+/** Opens when of the results within `period_ns` too large a share failed or was slow. */
+#define ESCOPE_POLICY_RATE_TIME 3
+
+/** A closed breaker admits every call whatever its level: the levels are only told. */
+#define ESCOPE_STRATEGY_FAIL_FAST 0
+
+/**
+ * A closed breaker admits `admit_bp` of the calls, or at a level `admit_light_bp`, `_medium_bp` or `_heavy_bp`; the
+ * others get SERVICE_DEGRADED.
+ */
+#define ESCOPE_STRATEGY_GRADUAL_DEGRADATION 1
+
+/**
+ * How a breaker behaves. Set it up with escope_breaker_options_init, then change what you need.
+ *
+ * Times are nanoseconds up to 2^62 - 1. Shares (`_bp`) are basis points: 10000 is all. A switch is 0 or 1.
+ */
+typedef struct escope_breaker_options {
+    /** Size of this struct as the program was compiled. */
+    size_t struct_size;
+    /** How far a policy looks back in time, FAILURES_IN_PERIOD and RATE_TIME. Default 60 s. */
+    uint64_t period_ns;
+    /** A call that takes longer is slow; 0, the default, measures none. Measuring reads the clock twice a call. */
+    uint64_t slow_call_ns;
+    /** How long an open breaker refuses every call. Default 30 s. */
+    uint64_t open_for_ns;
+    /** The open time grows up to here, at least `open_for_ns`; 0, the default, for no cap of its own. */
+    uint64_t max_open_ns;
+    /** Where jitter comes from: breakers with the same seed and history open for the same times. Default 0. */
+    uint64_t seed;
+    /** How long a probe may stay without a result. Default 60 s. */
+    uint64_t probe_lease_ns;
+    /** A half-open round without a verdict ends so long after it began; 0, the default, for never. */
+    uint64_t half_open_limit_ns;
+    /**
+     * After probes have closed the breaker, its admitted share grows linearly over this time; 0, the default, admits
+     * all at once.
+     */
+    uint64_t ramp_ns;
+    /** ESCOPE_POLICY_*: when a closed breaker opens. Default CONSECUTIVE_FAILURES. */
+    int32_t policy;
+    /** ESCOPE_STRATEGY_*: what the levels do. Default FAIL_FAST. */
+    int32_t strategy;
+    /** CONSECUTIVE_FAILURES: failures in a row that open, 1 to 536870911. Default 5. */
+    uint32_t failure_threshold;
+    /** FAILURES_IN_PERIOD: failures that do not open yet, 0 to 65535. Default 4. */
+    uint32_t tolerated_failures;
+    /** RATE_COUNT: results that are looked at, 1 to 65535. Default 100. */
+    uint32_t window_size;
+    /**
+     * RATE_TIME: parts of the period, 1 to 256, of at least 1 ms each; results older by up to one part may count.
+     * Default 10.
+     */
+    uint32_t buckets;
+    /** RATE_*: with fewer results in the window the breaker never opens; 1 or more, up to `window_size`. Default 10. */
+    uint32_t min_calls;
+    /** RATE_*: share of failed calls that opens, 1 to 10000. Default 5000. */
+    uint32_t failure_rate_bp;
+    /** RATE_*: share of slow calls that opens, 1 to 10000; looked at if `slow_call_ns` is not 0. Default 10000. */
+    uint32_t slow_call_rate_bp;
+    /** How many failures a success counts as, 0 to 15. Default 0. */
+    uint32_t weight_success;
+    /** How many failures a failure counts as, 1 to 15. Default 1. */
+    uint32_t weight_failure;
+    /** How many failures a slow success counts as, 0 to 15. Default 0. */
+    uint32_t weight_slow;
+    /** How many failures an ignored result counts as, 0 to 15. Default 0. */
+    uint32_t weight_ignored;
+    /** How many failures a cancelled call counts as, 0 to 15. Default 0. */
+    uint32_t weight_cancelled;
+    /**
+     * Growth of the open time with each re-opening since the breaker was last closed, in per cent: 100, the default,
+     * for none, or 120 to 10000.
+     */
+    uint32_t backoff_percent;
+    /** The open time is spread by up to this share to either side, 0, the default, to 9999. */
+    uint32_t jitter_bp;
+    /** Switch: an open breaker closes when its time is over, without probes. Default 0. */
+    uint32_t skip_half_open;
+    /** Probes that a half-open round admits, 1 to 64. Default 1. */
+    uint32_t half_open_permits;
+    /** Successful probes that close the breaker, 1 to `half_open_permits`. Default 1. */
+    uint32_t successes_to_close;
+    /** Switch: a probe whose lease is over gives its place back, instead of counting as failed. Default 0. */
+    uint32_t release_expired_probes;
+    /** Switch: a round that reaches `half_open_limit_ns` ends closed, instead of open. Default 0. */
+    uint32_t close_at_half_open_limit;
+    /** The so-manyth ignored probe of a round opens the breaker again; 0, the default, for never; up to 4095. */
+    uint32_t max_ignored_probes;
+    /** Share that is admitted when a ramp begins, 1 to 10000. Default 1000. */
+    uint32_t ramp_from_bp;
+    /** Used share of the trip budget from which on a closed breaker is degraded lightly, 1 to 10000. Default 4000. */
+    uint32_t level_light_bp;
+    /** The same for medium, `level_light_bp` or more. Default 6000. */
+    uint32_t level_medium_bp;
+    /** The same for heavy, `level_medium_bp` or more. Default 8000. */
+    uint32_t level_heavy_bp;
+    /** GRADUAL_DEGRADATION: share of calls admitted without degradation, 0 to 10000. Default 10000. */
+    uint32_t admit_bp;
+    /** GRADUAL_DEGRADATION: the same at level light. Default 8000. */
+    uint32_t admit_light_bp;
+    /** GRADUAL_DEGRADATION: the same at level medium. Default 5000. */
+    uint32_t admit_medium_bp;
+    /** GRADUAL_DEGRADATION: the same at level heavy. Default 2000. */
+    uint32_t admit_heavy_bp;
+    /**
+     * Probes that escope_breaker_reconfigure may ask for later, up to 64; 0, the default, for `half_open_permits` and
+     * at least 8. Fixed at creation.
+     */
+    uint32_t probe_capacity;
+    /**
+     * Results that escope_breaker_reconfigure may ask a window to hold later, up to 65536; 0, the default, for those
+     * that the policy needs. Fixed at creation. Sixteen bytes each.
+     */
+    uint32_t window_capacity;
+} escope_breaker_options;
+
+/**
+ * Fills breaker options with the defaults.
+ *
+ * Ownership: `options` stays the caller's.
+ *
+ * @param options the struct to fill.
+ * @param size    `sizeof *options`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_options_init(struct escope_breaker_options *options, size_t size);
+
+/* -- Circuit breaker: permits ---------------------------------------------------------------------------- */
 
 /** The call succeeded. */
 #define ESCOPE_OUTCOME_SUCCESS 0
@@ -199,6 +358,33 @@ uint64_t escope_clock_now_ns(void);
 /** The call says nothing about the health of what it called, such as a refused argument. */
 #define ESCOPE_OUTCOME_IGNORED 2
 
+/** The call succeeded, but took too long. With `slow_call_ns` the breaker finds that out by itself. */
+#define ESCOPE_OUTCOME_SLOW 3
+
+/** The call was given up before it could tell anything: like ignored, and counted apart. */
+#define ESCOPE_OUTCOME_CANCELLED 4
+
+/**
+ * The right to make one call, in the caller's memory. Its fields are private to the library; do not copy
+ * the struct, for a copy is a second permit that only a half-open breaker would notice.
+ */
+typedef struct escope_permit {
+    /** Private. */
+    uint64_t private_breaker;
+    /** Private. */
+    uint64_t private_started_ns;
+    /** Private. */
+    uint32_t private_generation;
+    /** Private. */
+    uint32_t private_slot;
+    /** Private. */
+    uint32_t private_epoch;
+    /** Private; an atomic. */
+    uint32_t private_state;
+} escope_permit;
+
+/* -- Circuit breaker: events ----------------------------------------------------------------------------- */
+
 /** Calls pass, failures are counted. */
 #define ESCOPE_PHASE_CLOSED 0
 
@@ -208,7 +394,34 @@ uint64_t escope_clock_now_ns(void);
 /** A few calls pass as probes. */
 #define ESCOPE_PHASE_HALF_OPEN 2
 
-/** So many failures in a row that the breaker opened. */
+/** Results decide. */
+#define ESCOPE_MODE_AUTO 0
+
+/** Every call is refused, whatever happens. */
+#define ESCOPE_MODE_FORCED_OPEN 1
+
+/** Every call is admitted and nothing is counted: switched off. */
+#define ESCOPE_MODE_FORCED_CLOSED 2
+
+/** Every call is admitted; results are counted, and events tell when the breaker would have opened. */
+#define ESCOPE_MODE_METRICS_ONLY 3
+
+/** A closed breaker has used little or nothing of its trip budget. */
+#define ESCOPE_LEVEL_NONE 0
+
+/** At least `level_light_bp` of it. */
+#define ESCOPE_LEVEL_LIGHT 1
+
+/** At least `level_medium_bp` of it. */
+#define ESCOPE_LEVEL_MEDIUM 2
+
+/** At least `level_heavy_bp` of it. */
+#define ESCOPE_LEVEL_HEAVY 3
+
+/** All of it: the breaker would be open, did its mode not forbid that. */
+#define ESCOPE_LEVEL_EXCEEDED 4
+
+/** The failures used up what the policy tolerates. */
 #define ESCOPE_CAUSE_FAILURE_THRESHOLD 1
 
 /** The open time elapsed; the first acquire after it lets probes in. */
@@ -226,53 +439,46 @@ uint64_t escope_clock_now_ns(void);
 /** escope_breaker_reset was called. */
 #define ESCOPE_CAUSE_RESET 6
 
-/** A circuit breaker. Opaque; shared by any number of threads. */
-typedef struct escope_breaker escope_breaker;
+/** Too large a share of the calls in the window failed. */
+#define ESCOPE_CAUSE_FAILURE_RATE 7
 
-/** How a breaker behaves. Set it up with escope_breaker_options_init, then change what you need. */
-typedef struct escope_breaker_options {
-    /** Size of this struct as the program was compiled. */
-    size_t struct_size;
-    /** How long an open breaker refuses every call, in nanoseconds. Default 30 s. */
-    uint64_t open_for_ns;
-    /** How long a probe may take before it counts as failed, in nanoseconds. Default 60 s. */
-    uint64_t probe_lease_ns;
-    /** Failures in a row that open the breaker. Default 5. */
-    uint32_t failure_threshold;
-    /** Probes that a half-open breaker admits, 1 to 64. Default 1. */
-    uint32_t half_open_permits;
-    /** Successful probes that close the breaker, 1 to `half_open_permits`. Default 1. */
-    uint32_t successes_to_close;
-    /** Must be 0. */
-    uint32_t reserved;
-} escope_breaker_options;
+/** Too large a share of the calls in the window was slow. */
+#define ESCOPE_CAUSE_SLOW_CALL_RATE 8
+
+/** `half_open_limit_ns` was over without a verdict. */
+#define ESCOPE_CAUSE_HALF_OPEN_LIMIT 9
+
+/** `max_ignored_probes` of a round were ignored. */
+#define ESCOPE_CAUSE_PROBES_IGNORED 10
+
+/** escope_breaker_set_mode was called. */
+#define ESCOPE_CAUSE_MODE_CHANGED 11
+
+/** escope_breaker_reconfigure started a new round of probes. */
+#define ESCOPE_CAUSE_RECONFIGURED 12
+
+/** escope_breaker_reinstall was called. */
+#define ESCOPE_CAUSE_REINSTALLED 13
+
+/** The used share of the trip budget passed a level, up or down. An event of levels. */
+#define ESCOPE_CAUSE_LEVEL_CHANGED 14
+
+/** The trip budget is used up, in METRICS_ONLY. An event of levels. */
+#define ESCOPE_CAUSE_WOULD_OPEN 15
 
 /**
- * The right to make one call, in the caller's memory. Its fields are private to the library; do not copy
- * the struct, for a copy is a second permit that only a half-open breaker would notice.
+ * A change of a breaker.
+ *
+ * There are two kinds, each with gapless sequence numbers of its own: those of levels (cause LEVEL_CHANGED or
+ * WOULD_OPEN), which change nothing but the level, and all others, each of which begins a generation. A reset of a
+ * closed breaker is an event from closed to closed.
  */
-typedef struct escope_permit {
-    /** Private. */
-    uint64_t private_breaker;
-    /** Private. */
-    uint32_t private_generation;
-    /** Private. */
-    uint32_t private_slot;
-    /** Private. */
-    uint32_t private_epoch;
-    /** Private. */
-    uint32_t private_reserved[2];
-    /** Private; an atomic. */
-    uint32_t private_state;
-} escope_permit;
-
-/** A change of a breaker's phase. A reset of a closed breaker is an event from closed to closed. */
 typedef struct escope_event {
-    /** Time of the call that caused it. */
+    /** Time of the call that caused it, or the end of the lease or round that was over. */
     uint64_t at_ns;
-    /** 1 for a breaker's first event, then one more each, without gaps. */
+    /** 1 for a breaker's first event of the kind, then one more each, without gaps. Wraps at 2^28, of levels at 2^32. */
     uint32_t sequence;
-    /** Generation that the breaker entered. */
+    /** Generation that began, or in which the level changed. */
     uint32_t generation;
     /** ESCOPE_PHASE_* before. */
     int32_t from;
@@ -280,8 +486,14 @@ typedef struct escope_event {
     int32_t to;
     /** ESCOPE_CAUSE_*. */
     int32_t cause;
+    /** ESCOPE_LEVEL_* before. */
+    uint8_t from_level;
+    /** ESCOPE_LEVEL_* after. */
+    uint8_t to_level;
+    /** ESCOPE_MODE_* after. */
+    uint8_t mode;
     /** 0. */
-    uint32_t reserved;
+    uint8_t reserved;
 } escope_event;
 
 /** The events that one call caused, oldest first. */
@@ -294,55 +506,23 @@ typedef struct escope_events {
     struct escope_event items[3];
 } escope_events;
 
-/** What a breaker has seen so far, and where it stands. */
-typedef struct escope_breaker_stats {
-    /** Size of this struct as the program was compiled; set it before the call. */
-    size_t struct_size;
-    /** Nanoseconds until an acquire may be admitted; 0 if it may be now. */
-    uint64_t retry_after_ns;
-    /** Calls admitted, probes among them. */
-    uint64_t admitted;
-    /** Outcomes recorded as success. */
-    uint64_t succeeded;
-    /** Outcomes recorded as failure. */
-    uint64_t failed;
-    /** Outcomes recorded as ignored. */
-    uint64_t ignored;
-    /** Calls refused because the breaker was open. */
-    uint64_t rejected_open;
-    /** Calls refused because all probes were taken. */
-    uint64_t rejected_half_open;
-    /** Records whose permit was of an earlier generation. */
-    uint64_t stale;
-    /** Records of probes whose lease had run out. */
-    uint64_t expired;
-    /** ESCOPE_PHASE_*. */
-    int32_t phase;
-    /** 1 at first; grows by one at each change of phase and at each reset, modulo 2^28. */
-    uint32_t generation;
-    /** Failures in a row. */
-    uint32_t consecutive_failures;
-    /** Times the breaker opened since it was last closed. */
-    uint32_t opens;
-    /** Probes that are admitted and not yet recorded. */
-    uint32_t live_probes;
-    /** 0. */
-    uint32_t reserved;
-} escope_breaker_stats;
-
 /**
- * Fills breaker options with the defaults.
+ * Gives the word for the cause of an event, such as "failure_rate", the same in every language.
  *
- * Ownership: `options` stays the caller's.
+ * Ownership: the text is static and belongs to the library; it is never NULL.
  *
- * @param options the struct to fill.
- * @param size    `sizeof *options`.
- * @return OK; INVALID_ARGUMENT.
+ * @param cause ESCOPE_CAUSE_*; 0 gives "none" and an unknown number "unknown".
+ * @return the text, ending in NUL.
  *
- * Thread safety: any thread, concurrently. Never blocks.
+ * Thread safety: any thread, concurrently; async-signal-safe. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_options_init(struct escope_breaker_options *options, size_t size);
+const char *escope_breaker_cause_str(int32_t cause);
+
+/* -- Circuit breaker ------------------------------------------------------------------------------------- */
+
+/** A circuit breaker. Opaque; shared by any number of threads. */
+typedef struct escope_breaker escope_breaker;
 
 /**
  * Makes a closed breaker.
@@ -357,7 +537,7 @@ escope_status escope_breaker_options_init(struct escope_breaker_options *options
  * Thread safety: any thread, concurrently. Never blocks; allocates.
  * Since: 0.1.0
  */
-escope_status escope_breaker_new(const struct escope_breaker_options *options,
+escope_status escope_breaker_new(const escope_breaker_options *options,
                                  struct escope_breaker **out);
 
 /**
@@ -386,28 +566,36 @@ struct escope_breaker *escope_breaker_ref(struct escope_breaker *breaker);
  */
 void escope_breaker_free(struct escope_breaker *breaker);
 
+/* -- Circuit breaker: calls ------------------------------------------------------------------------------ */
+
 /**
  * Asks whether a call may be made now.
  *
  * Ownership: `permit` is the caller's memory, 32 bytes; it may move to another thread, and it may be dropped
- * without a record (a dropped probe counts as failed when its lease ends).
+ * without a record (what becomes of a dropped probe `release_expired_probes` says when its lease ends).
  *
  * @param breaker        the breaker.
  * @param permit         receives the permit on OK, to be given to escope_breaker_record once.
- * @param retry_after_ns receives, on a refusal, the time until a call may pass, else 0; may be NULL.
+ * @param retry_after_ns receives, on a refusal, the time until a call may pass, at least 1, or UINT64_MAX if only
+ *                       another mode changes that; else 0; may be NULL.
  * @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
- * @return OK: make the call; CIRCUIT_OPEN, HALF_OPEN_FULL: do not; INVALID_ARGUMENT.
+ * @return OK: make the call; CIRCUIT_OPEN, HALF_OPEN_FULL, FORCED_OPEN, SERVICE_DEGRADED (a share of the calls is
+ *         admitted): do not; FAULT_INJECTED, in a library with fault injection: do not, it counts as a failure already;
+ *         INVALID_ARGUMENT.
  *
- * Thread safety: any thread, concurrently. Never blocks.
+ * Thread safety: any thread, concurrently. Never blocks, but in a library with fault injection, where it may wait the
+ * injected delay before it returns OK.
  * Since: 0.1.0
  */
-escope_status escope_breaker_acquire(struct escope_breaker *breaker,
-                                     struct escope_permit *permit,
+escope_status escope_breaker_acquire(escope_breaker *breaker,
+                                     escope_permit *permit,
                                      uint64_t *retry_after_ns,
-                                     struct escope_events *events);
+                                     escope_events *events);
 
 /**
  * escope_breaker_acquire at a given time.
+ *
+ * Ownership: as escope_breaker_acquire.
  *
  * @param breaker        the breaker.
  * @param permit         receives the permit on OK.
@@ -416,13 +604,13 @@ escope_status escope_breaker_acquire(struct escope_breaker *breaker,
  * @param now_ns         the time; one that goes back is never more generous.
  * @return as escope_breaker_acquire.
  *
- * Thread safety: any thread, concurrently. Never blocks.
+ * Thread safety: any thread, concurrently. Never blocks, with the exception of escope_breaker_acquire.
  * Since: 0.1.0
  */
-escope_status escope_breaker_acquire_at(struct escope_breaker *breaker,
-                                        struct escope_permit *permit,
+escope_status escope_breaker_acquire_at(escope_breaker *breaker,
+                                        escope_permit *permit,
                                         uint64_t *retry_after_ns,
-                                        struct escope_events *events,
+                                        escope_events *events,
                                         uint64_t now_ns);
 
 /**
@@ -432,26 +620,29 @@ escope_status escope_breaker_acquire_at(struct escope_breaker *breaker,
  *
  * @param breaker the breaker that gave the permit.
  * @param permit  the permit.
- * @param outcome ESCOPE_OUTCOME_SUCCESS, _FAILURE or _IGNORED.
+ * @param outcome ESCOPE_OUTCOME_*.
  * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
  * @return OK; STALE: the breaker has changed since, nothing was counted; EXPIRED: the probe's lease had run out and
- *         it counted as failed already; ALREADY_DONE: recorded before, by another thread perhaps;
- *         INVALID_ARGUMENT: not a permit, a permit of another breaker, no such outcome.
+ *         what follows from that was counted already; ALREADY_DONE: recorded before, by another thread perhaps;
+ *         PERMIT_NOT_FOUND: a probe with made-up fields; INVALID_ARGUMENT: not a permit, a permit of another breaker, no
+ *         such outcome.
  *
  * Thread safety: any thread, concurrently; of several records of one permit one counts. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_record(struct escope_breaker *breaker,
-                                    struct escope_permit *permit,
+escope_status escope_breaker_record(escope_breaker *breaker,
+                                    escope_permit *permit,
                                     int32_t outcome,
-                                    struct escope_events *events);
+                                    escope_events *events);
 
 /**
  * escope_breaker_record at a given time.
  *
+ * Ownership: as escope_breaker_record.
+ *
  * @param breaker the breaker that gave the permit.
  * @param permit  the permit.
- * @param outcome ESCOPE_OUTCOME_SUCCESS, _FAILURE or _IGNORED.
+ * @param outcome ESCOPE_OUTCOME_*.
  * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
  * @param now_ns  the time.
  * @return as escope_breaker_record.
@@ -459,40 +650,298 @@ escope_status escope_breaker_record(struct escope_breaker *breaker,
  * Thread safety: any thread, concurrently; of several records of one permit one counts. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_record_at(struct escope_breaker *breaker,
-                                       struct escope_permit *permit,
+escope_status escope_breaker_record_at(escope_breaker *breaker,
+                                       escope_permit *permit,
                                        int32_t outcome,
-                                       struct escope_events *events,
+                                       escope_events *events,
                                        uint64_t now_ns);
 
 /**
- * Closes a breaker and forgets its failures. Permits given out before become stale.
+ * Says how a call ended that had no permit, for programs that cannot ask first.
+ *
+ * It counts in the generation that is under way: a report is part of no round of probes, and `slow_call_ns` does
+ * not measure it.
  *
  * Ownership: takes nothing.
  *
  * @param breaker the breaker.
- * @param events  receives the event; may be NULL.
+ * @param outcome ESCOPE_OUTCOME_*.
+ * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @return OK; STALE: the breaker is not closed, nothing was counted; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_report(escope_breaker *breaker,
+                                    int32_t outcome,
+                                    escope_events *events);
+
+/**
+ * escope_breaker_report at a given time.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param outcome ESCOPE_OUTCOME_*.
+ * @param events  receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_report.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_report_at(escope_breaker *breaker,
+                                       int32_t outcome,
+                                       escope_events *events,
+                                       uint64_t now_ns);
+
+/* -- Circuit breaker: in charge -------------------------------------------------------------------------- */
+
+/**
+ * Does what is due: ends leases and half-open rounds that are over, and closes an open breaker with
+ * `skip_half_open`. Every other call does so too; this is for a program that wants to hear of it without one.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param events  receives the events the call caused; may be NULL.
  * @return OK; INVALID_ARGUMENT.
  *
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_reset(struct escope_breaker *breaker, struct escope_events *events);
+escope_status escope_breaker_settle(escope_breaker *breaker, escope_events *events);
+
+/**
+ * escope_breaker_settle at a given time.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param events  receives the events the call caused; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_settle.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_settle_at(escope_breaker *breaker, escope_events *events, uint64_t now_ns);
+
+/**
+ * Closes a breaker and forgets its results. Permits given out before become stale. The mode stays, and a breaker
+ * that is forced open stays so, without an event.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param events  receives the events the call caused; may be NULL.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reset(escope_breaker *breaker,
+                                   escope_events *events);
 
 /**
  * escope_breaker_reset at a given time.
  *
+ * Ownership: takes nothing.
+ *
  * @param breaker the breaker.
- * @param events  receives the event; may be NULL.
+ * @param events  receives the events the call caused; may be NULL.
  * @param now_ns  the time.
+ * @return as escope_breaker_reset.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reset_at(escope_breaker *breaker, escope_events *events, uint64_t now_ns);
+
+/**
+ * Puts somebody, or the results again, in charge.
+ *
+ * Another mode begins a generation: FORCED_OPEN open, the others closed and without results. The mode that the
+ * breaker has already changes nothing.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param mode    ESCOPE_MODE_*.
+ * @param events  receives the events the call caused; may be NULL.
  * @return OK; INVALID_ARGUMENT.
  *
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_reset_at(struct escope_breaker *breaker,
-                                      struct escope_events *events,
-                                      uint64_t now_ns);
+escope_status escope_breaker_set_mode(escope_breaker *breaker,
+                                      int32_t mode,
+                                      escope_events *events);
+
+/**
+ * escope_breaker_set_mode at a given time.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker the breaker.
+ * @param mode    ESCOPE_MODE_*.
+ * @param events  receives the events the call caused; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_set_mode.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_set_mode_at(escope_breaker *breaker,
+                                         int32_t mode,
+                                         escope_events *events,
+                                         uint64_t now_ns);
+
+/**
+ * Replaces the options and keeps the state.
+ *
+ * What stays: phase, open time, mode, and the results so far unless they are of another kind of policy, or of time
+ * buckets of another length. A half-open breaker whose permits, successes, lease or limit change begins a new round.
+ * The capacities stay those of the creation: their fields here are checked and have no effect.
+ *
+ * Ownership: `options` stays the caller's and is not needed after the call.
+ *
+ * @param breaker the breaker.
+ * @param options all options, not only those that change.
+ * @param events  receives the events the call caused; may be NULL.
+ * @return OK; INVALID_ARGUMENT naming the option, or one that asks for more than the capacities; nothing
+ *         was changed.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reconfigure(escope_breaker *breaker,
+                                         const escope_breaker_options *options,
+                                         escope_events *events);
+
+/**
+ * escope_breaker_reconfigure at a given time.
+ *
+ * Ownership: `options` stays the caller's and is not needed after the call.
+ *
+ * @param breaker the breaker.
+ * @param options all options, not only those that change.
+ * @param events  receives the events the call caused; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_reconfigure.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reconfigure_at(escope_breaker *breaker,
+                                            const escope_breaker_options *options,
+                                            escope_events *events,
+                                            uint64_t now_ns);
+
+/**
+ * Replaces the options and begins anew: closed, without results, in the mode that the breaker has. One that is
+ * forced open stays so. Permits given out before become stale.
+ *
+ * Ownership: `options` stays the caller's and is not needed after the call.
+ *
+ * @param breaker the breaker.
+ * @param options all options, as for escope_breaker_reconfigure.
+ * @param events  receives the events the call caused; may be NULL.
+ * @return OK; INVALID_ARGUMENT as escope_breaker_reconfigure.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reinstall(escope_breaker *breaker,
+                                       const escope_breaker_options *options,
+                                       escope_events *events);
+
+/**
+ * escope_breaker_reinstall at a given time.
+ *
+ * Ownership: `options` stays the caller's and is not needed after the call.
+ *
+ * @param breaker the breaker.
+ * @param options all options, as for escope_breaker_reconfigure.
+ * @param events  receives the events the call caused; may be NULL.
+ * @param now_ns  the time.
+ * @return as escope_breaker_reinstall.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_reinstall_at(escope_breaker *breaker,
+                                          const escope_breaker_options *options,
+                                          escope_events *events,
+                                          uint64_t now_ns);
+
+/* -- Circuit breaker: statistics ------------------------------------------------------------------------- */
+
+/** Where a breaker stands, and what it has seen so far. */
+typedef struct escope_breaker_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Nanoseconds until an acquire may be admitted: 0 if it may be now, UINT64_MAX if only another mode can. */
+    uint64_t retry_after_ns;
+    /** When the generation began; 0 for the first. */
+    uint64_t last_change_ns;
+    /** Results in the window of a closed breaker, where its policy has one. */
+    uint64_t window_calls;
+    /** Failures that count toward a trip, by their weights: in a row, within the period, or in the window. */
+    uint64_t failures;
+    /** Slow results in the window. */
+    uint64_t slow_calls;
+    /** Calls admitted, probes among them. */
+    uint64_t admitted;
+    /** Outcomes recorded as success, slow ones among them. */
+    uint64_t succeeded;
+    /** Outcomes recorded as failure. */
+    uint64_t failed;
+    /** Outcomes recorded as ignored. */
+    uint64_t ignored;
+    /** Outcomes recorded as cancelled. */
+    uint64_t cancelled;
+    /** Records whose permit was of an earlier generation. */
+    uint64_t stale;
+    /** Records of probes whose lease had run out. */
+    uint64_t expired;
+    /** Outcomes reported without a permit. */
+    uint64_t reported;
+    /** Calls refused because the breaker was open. */
+    uint64_t rejected_open;
+    /** Calls refused because all probes were taken. */
+    uint64_t rejected_half_open;
+    /** Calls refused because the breaker was forced open. */
+    uint64_t rejected_forced_open;
+    /** Calls refused because the breaker was degraded or ramping up. */
+    uint64_t rejected_degraded;
+    /** Calls that were chosen to fail; 0 in a library without fault injection. */
+    uint64_t injected;
+    /** ESCOPE_PHASE_*. */
+    int32_t phase;
+    /** ESCOPE_MODE_*. */
+    int32_t mode;
+    /** ESCOPE_LEVEL_*: how much of its trip budget a closed breaker has used. */
+    int32_t level;
+    /** ESCOPE_CAUSE_*: why the generation began; 0 for the first. */
+    int32_t last_cause;
+    /** 1 at first; grows by one at each change but those of the level, modulo 2^28. */
+    uint32_t generation;
+    /** Times the breaker opened since it was last closed; stays at 255. */
+    uint32_t opens;
+    /** Probes that are admitted and not yet recorded. */
+    uint32_t live_probes;
+    /** Share of failures in the window, in basis points. */
+    uint32_t failure_rate_bp;
+    /** Share of slow calls in the window, in basis points. */
+    uint32_t slow_call_rate_bp;
+    /** 0. */
+    uint32_t reserved;
+} escope_breaker_stats;
 
 /**
  * Sets a statistics struct to zero and to its size.
@@ -512,7 +961,8 @@ escope_status escope_breaker_stats_init(struct escope_breaker_stats *stats, size
  * Reads a breaker's state and counters without changing it.
  *
  * An open breaker whose time has passed still reads open: the next acquire changes it. The counters are
- * exact while no call is under way.
+ * exact while no call is under way; then `admitted` minus `succeeded`, `failed`, `ignored`, `cancelled`, `stale` and
+ * `expired` is the number of permits that were not recorded.
  *
  * Ownership: `stats` stays the caller's.
  *
@@ -523,11 +973,13 @@ escope_status escope_breaker_stats_init(struct escope_breaker_stats *stats, size
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_snapshot(const struct escope_breaker *breaker,
+escope_status escope_breaker_snapshot(const escope_breaker *breaker,
                                       struct escope_breaker_stats *stats);
 
 /**
  * escope_breaker_snapshot at a given time.
+ *
+ * Ownership: `stats` stays the caller's.
  *
  * @param breaker the breaker.
  * @param stats   receives the numbers; escope_breaker_stats_init sets it up.
@@ -537,9 +989,39 @@ escope_status escope_breaker_snapshot(const struct escope_breaker *breaker,
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_breaker_snapshot_at(const struct escope_breaker *breaker,
+escope_status escope_breaker_snapshot_at(const escope_breaker *breaker,
                                          struct escope_breaker_stats *stats,
                                          uint64_t now_ns);
+
+/* -- Circuit breaker: fault injection -------------------------------------------------------------------- */
+
+#if defined(ESCOPE_FAULT_INJECTION)
+/**
+ * Makes chosen calls of a closed breaker fail, or wait first; only in a library built with fault injection, and
+ * declared only where the program defines ESCOPE_FAULT_INJECTION.
+ *
+ * A call that is chosen to fail gets FAULT_INJECTED from escope_breaker_acquire and counts as a failure. One that is
+ * chosen to wait sleeps in escope_breaker_acquire, also when that is given a time. Which calls are chosen follows
+ * from `seed` and from how many calls the breaker admitted since. Shares of 0 end it.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker    the breaker.
+ * @param failure_bp share of calls that fail, in basis points, 0 to 10000.
+ * @param delay_bp   share of the others that wait, in basis points, 0 to 10000.
+ * @param delay_ns   how long they wait, up to 2^62 - 1 nanoseconds.
+ * @param seed       equal seeds choose the same calls.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_inject_faults(escope_breaker *breaker,
+                                           uint32_t failure_bp,
+                                           uint32_t delay_bp,
+                                           uint64_t delay_ns,
+                                           uint64_t seed);
+#endif
 
 /* -- Rate limiter ---------------------------------------------------------------------------------------- */
 

@@ -60,6 +60,9 @@ statuses! {
     QueueFull = 9, "queue_full", "Too many callers wait for a connection already.";
     Stale = 10, "stale", "The permit belongs to an earlier generation of the breaker; it changed nothing.";
     Expired = 11, "expired", "The probe's lease had run out; it was already counted as a failure.";
+    ForcedOpen = 12, "forced_open", "Somebody has forced the circuit breaker open.";
+    ServiceDegraded = 13, "service_degraded", "The circuit breaker admits only a share of the calls for now.";
+    FaultInjected = 14, "fault_injected", "The call was chosen to fail by fault injection.";
     InvalidArgument = -1, "invalid_argument", "An argument is invalid.";
     AlreadyDone = -2, "already_done", "The permit was recorded before.";
     StaleLease = -3, "stale_lease", "The lease was returned before, or belongs to another pool.";
@@ -68,4 +71,5 @@ statuses! {
     Unsupported = -6, "unsupported", "This machine has no lock-free 128-bit atomic.";
     CreateFailed = -7, "create_failed", "The callback that makes a connection failed.";
     Forked = -8, "forked", "The pool belongs to the parent process.";
+    PermitNotFound = -9, "permit_not_found", "The breaker never granted such a probe.";
 }

@@ -12,10 +12,17 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("Status", "status"),
     ("Version and clock", "version"),
+    ("Circuit breaker: options", "breaker/options"),
+    ("Circuit breaker: permits", "breaker/permit"),
+    ("Circuit breaker: events", "breaker/event"),
     ("Circuit breaker", "breaker"),
+    ("Circuit breaker: calls", "breaker/calls"),
+    ("Circuit breaker: in charge", "breaker/admin"),
+    ("Circuit breaker: statistics", "breaker/stats"),
+    ("Circuit breaker: fault injection", "breaker/faults"),
     ("Rate limiter", "limiter"),
     ("Connection pool", "pool"),
     ("Waiting for a connection in slices", "pool/waiter"),

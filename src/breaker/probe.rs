@@ -1,26 +1,29 @@
 //! A probe slot: who holds one of the permits of a half-open round, and what came of it.
 //!
 //! ```text
-//! high half   instant          live: lease ends    result: when it was recorded or expired
+//! high half   instant          live: lease ends    decided, released: when it was recorded, or the lease over
 //! low half    bits  0..3       state
 //!             bit   3          counted: the control word's tally holds this result
-//!             bits  4..36      epoch: how often the slot was claimed in this round
+//!             bits  4..24      epoch: how often the slot was claimed in this round
+//!             bits 24..36      ignored results of this slot in this round; stays at its maximum
 //!             bits 36..64      generation of the round
 //! ```
 //!
 //! | state | may become | by |
 //! | --- | --- | --- |
-//! | free (also: any word of an earlier round) | live | an acquire, with the next epoch |
+//! | free, released (also: any word of an earlier round) | live | an acquire, with the next epoch |
 //! | live | succeeded, failed, free | the permit's result; free if it was ignored |
-//! | live | expired | any call at or past the lease's end |
+//! | live | expired, released | any call at or past the lease's end; released if so configured |
 //! | succeeded, failed, expired | the same, counted | whoever finds the control word's `pending` naming it |
 //!
 //! A result is final for its round, so a permit's single use is the one compare-and-swap that leaves `live`.
 //! Slot 0 belongs to the acquire that made the round: until something is written to it in this round it reads
 //! as live, so that one compare-and-swap of the control word both enters half-open and admits the first probe.
 
-use super::control::{Control, GENERATION_BITS};
-use crate::sync::{HALF, Half, Wide, hi, lo, wide};
+use super::cell::View;
+use super::control::GENERATION;
+use super::field::Field;
+use crate::sync::Wide;
 
 /// What a slot's permit has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +34,17 @@ pub(super) enum State {
     Succeeded = 2,
     Failed = 3,
     Expired = 4,
+    /// Free again, by the end of a lease.
+    Released = 5,
 }
 
-const STATE_MASK: Half = 0b111;
-const COUNTED_BIT: Half = 1 << 3;
-const EPOCH_SHIFT: u32 = 4;
-const EPOCH_BITS: u32 = if HALF == 64 { 32 } else { 8 };
-const EPOCH_MASK: Half = (1 << EPOCH_BITS) - 1;
-const GENERATION_SHIFT: u32 = EPOCH_SHIFT + EPOCH_BITS;
-const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS <= HALF);
+const STATE: Field = Field::first(3, 3);
+const COUNTED: Field = STATE.then(1, 1);
+const EPOCH: Field = COUNTED.then(20, 8);
+const IGNORED: Field = EPOCH.then(12, 4);
+const ROUND: Field = IGNORED.then(28, 8);
+const INSTANT: Field = Field::high(64, 32);
+const _: () = assert!(ROUND.max() == GENERATION.max());
 
 /// Epoch of the permit that the acquire which enters half-open holds on slot 0.
 pub(super) const FIRST_EPOCH: u32 = 1;
@@ -49,6 +54,7 @@ pub(super) const FIRST_EPOCH: u32 = 1;
 pub(super) struct Probe {
     pub(super) generation: u32,
     pub(super) epoch: u32,
+    pub(super) ignored: u32,
     pub(super) state: State,
     pub(super) counted: bool,
     pub(super) instant: u64,
@@ -56,40 +62,64 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) fn from_word(word: Wide) -> Self {
-        let low = lo(word);
         Self {
-            generation: (low >> GENERATION_SHIFT) as u32,
-            epoch: (low >> EPOCH_SHIFT & EPOCH_MASK) as u32,
-            state: match low & STATE_MASK {
+            generation: ROUND.get(word) as u32,
+            epoch: EPOCH.get(word) as u32,
+            ignored: IGNORED.get(word) as u32,
+            state: match STATE.get(word) {
                 0 => State::Free,
                 1 => State::Live,
                 2 => State::Succeeded,
                 3 => State::Failed,
-                _ => State::Expired,
+                4 => State::Expired,
+                _ => State::Released,
             },
-            counted: low & COUNTED_BIT != 0,
-            instant: hi(word) as u64,
+            counted: COUNTED.get(word) != 0,
+            instant: INSTANT.get(word),
         }
     }
 
     pub(super) fn word(self) -> Wide {
-        let counted = if self.counted { COUNTED_BIT } else { 0 };
-        let epoch = (self.epoch as Half & EPOCH_MASK) << EPOCH_SHIFT;
-        let low = self.state as Half | counted | epoch | (self.generation as Half) << GENERATION_SHIFT;
-        wide(self.instant as Half, low)
+        STATE.put(self.state as u64)
+            | COUNTED.put(self.counted.into())
+            | EPOCH.put(self.epoch.into())
+            | IGNORED.put(self.ignored.into())
+            | ROUND.put(self.generation.into())
+            | INSTANT.put(self.instant)
     }
 
-    /// The slot as of the round in `control`, when the word at `slot` is left from an earlier one.
-    pub(super) fn untouched(slot: usize, control: Control, lease_ns: u64) -> Self {
-        let generation = control.generation();
-        let free = Self { generation, epoch: 0, state: State::Free, counted: false, instant: 0 };
-        if slot > 0 { free } else { free.claim(control.instant().saturating_add(lease_ns)) }
+    /// The slot as of the round in `view`, when its word is left from an earlier one.
+    pub(super) fn untouched(slot: usize, view: &View) -> Self {
+        let generation = view.control.generation();
+        let free = Self { generation, epoch: 0, ignored: 0, state: State::Free, counted: false, instant: 0 };
+        if slot == 0 && view.control.first_probe_is_held() {
+            free.claim(view.control.instant().saturating_add(view.settings.probe_lease_ns()))
+        } else {
+            free
+        }
     }
 
     /// Live under the next epoch until `deadline`.
     pub(super) fn claim(self, deadline: u64) -> Self {
-        let epoch = ((self.epoch as Half + 1) & EPOCH_MASK) as u32;
+        // No permit has epoch 0, so a made-up one is told apart.
+        let epoch = self.epoch % EPOCH.max() as u32 + 1;
         Self { epoch, state: State::Live, counted: false, instant: deadline, ..self }
+    }
+
+    /// With a result.
+    pub(super) fn finish(self, state: State, instant: u64) -> Self {
+        Self { state, instant, ..self }
+    }
+
+    /// Free again, without a result.
+    pub(super) fn ignore(self) -> Self {
+        let ignored = (self.ignored + 1).min(IGNORED.max() as u32);
+        Self { state: State::Free, ignored, ..self }
+    }
+
+    /// Whether an earlier permit of this slot gave it back by the end of its lease: some did not by being ignored.
+    pub(super) fn was_released(self) -> bool {
+        self.ignored < self.epoch - u32::from(self.state != State::Free)
     }
 
     /// A result that the tally does not hold yet.

@@ -1,5 +1,5 @@
 /* Reads the JSON of the test vectors: numbers are unsigned integers of 64 bits, which most readers do not keep
- * exact. Ends the program with a message on anything else. */
+ * exact, and true and false are 1 and 0, as in C. Ends the program with a message on anything else. */
 #ifndef ESCOPE_TEST_JSON_H
 #define ESCOPE_TEST_JSON_H
 
@@ -71,7 +71,7 @@ static inline char *json_string(struct json_reader *reader, size_t *length) {
     if (!json_take(reader, '"')) {
         json_fail(reader, "a string");
     }
-    /* No escape is shorter than what it stands for. */
+    /* No escape is shorter than what it stands for. What was too much is given back below. */
     char *text = json_grow(NULL, strcspn(reader->at, "\n") + 1);
     *length = 0;
     while (*reader->at != '"') {
@@ -97,7 +97,7 @@ static inline char *json_string(struct json_reader *reader, size_t *length) {
     }
     reader->at++;
     text[*length] = 0;
-    return text;
+    return json_grow(text, *length + 1);
 }
 
 static inline struct json json_value(struct json_reader *reader) {
@@ -117,6 +117,10 @@ static inline struct json json_value(struct json_reader *reader) {
         reader->at = end;
     } else if (strncmp(reader->at, "null", 4) == 0) {
         reader->at += 4;
+    } else if (strncmp(reader->at, "true", 4) == 0 || strncmp(reader->at, "false", 5) == 0) {
+        value.kind = JSON_NUMBER;
+        value.number = *reader->at == 't';
+        reader->at += value.number ? 4 : 5;
     } else if (*reader->at == '[' || *reader->at == '{') {
         char close = *reader->at++ == '[' ? ']' : '}';
         value.kind = close == ']' ? JSON_LIST : JSON_OBJECT;

@@ -1,0 +1,219 @@
+//! The last N results, and their sums, changed as a whole.
+//!
+//! The first word of the window's memory is its head; the others are a ring, as many as a power of two. A result is
+//! pending in the head, already part of the sums, until the next one writes it to the ring: one compare-and-swap
+//! adds a result and publishes the sums with it, and a process that dies next to it loses nothing.
+//!
+//! ```text
+//! head        bits   0..28     generation                     entry  bits  0..28   generation
+//!             bits  28..34     window id                             bits 28..34   window id
+//!             bits  34..50     N that the sums are of                bits 34..38   weight
+//!             bits  50..86     results so far                        bit  38       slow
+//!             bits  86..106    sum of weights                 high   bits  0..35   number of the result
+//!             bits 106..122    slow ones
+//!             bits 122..126    weight of the pending result
+//!             bit  126         whether it is slow
+//! ```
+//!
+//! A head of another generation or window id is an empty window: nobody has to clear one. Entries carry the
+//! number of their result, so a late helper cannot overwrite a newer one, and one that is read is the one meant.
+
+use super::cell::{Cell, View};
+use super::control::GENERATION;
+use super::field::Field;
+use super::rate::Tally;
+use super::settings::Settings;
+use crate::sync::{Ordering, Wide};
+
+/// One result of a closed breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sample {
+    pub(super) weight: u64,
+    pub(super) slow: bool,
+}
+
+const OWNER: Field = Field::first(28, 8);
+const WINDOW_ID: Field = OWNER.then(6, 4);
+const _: () = assert!(OWNER.max() == GENERATION.max());
+
+const SIZE: Field = WINDOW_ID.then(16, 8);
+const RESULTS: Field = SIZE.then(36, 16);
+const WEIGHTS: Field = RESULTS.then(20, 10);
+const SLOW: Field = WEIGHTS.then(16, 8);
+const PENDING_WEIGHT: Field = SLOW.then(4, 4);
+const PENDING_SLOW: Field = PENDING_WEIGHT.then(1, 1);
+
+const ENTRY_WEIGHT: Field = WINDOW_ID.then(4, 4);
+const ENTRY_SLOW: Field = ENTRY_WEIGHT.then(1, 1);
+const ENTRY_NUMBER: Field = Field::high(35, 15);
+// A number that goes on from the middle ends in the same bits as before.
+const _: () = assert!(ENTRY_NUMBER.max() == RESULTS.max() / 2);
+
+/// A value of the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sums(Wide);
+
+impl Cell<'_> {
+    /// Adds a result to the window. Its sums before and after; none if the breaker changed meanwhile.
+    #[inline]
+    pub(super) fn count_result(self, view: &View, sample: Sample) -> Option<(Tally, Tally)> {
+        let (head, ring) = self.count_window();
+        loop {
+            // Acquire pairs with the Release of the exchange below: the ring is as full as the head says.
+            let word = head.load(Ordering::Acquire);
+            if !self.is_current(view) {
+                return None;
+            }
+            let Some(before) = self.current(view, Sums(word)) else { continue };
+            if !self.write_pending(ring, before) {
+                continue;
+            }
+            let size = view.settings.size();
+            let leaving = if before.results() < size {
+                Sample { weight: 0, slow: false }
+            } else {
+                let Some(oldest) = entry(ring, before, before.results() - size) else { continue };
+                oldest
+            };
+            let after = before.with(sample, leaving);
+            // AcqRel: Release publishes the entry that this call or the one before has written.
+            if head.compare_exchange(word, after.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return Some((before.tally(), after.tally()));
+            }
+        }
+    }
+
+    /// The sums of the window; none if something changed meanwhile.
+    pub(super) fn count_tally(self, view: &View) -> Option<Tally> {
+        let word = self.count_window().0.load(Ordering::Acquire);
+        if self.is_current(view) { self.current(view, Sums(word)).map(Sums::tally) } else { None }
+    }
+
+    /// The head as of `view`, which was current after the head was read: empty where it is left from another generation
+    /// or window, summed up anew where N is another one.
+    #[inline]
+    fn current(self, view: &View, sums: Sums) -> Option<Sums> {
+        let empty = Sums::empty(view.control.generation(), &view.settings);
+        if sums.identity() == empty.identity() {
+            return Some(sums);
+        }
+        self.resized(view, sums, empty)
+    }
+
+    #[cold]
+    fn resized(self, view: &View, sums: Sums, empty: Sums) -> Option<Sums> {
+        if sums.owner() != empty.owner() {
+            return Some(empty);
+        }
+        let (_, ring) = self.count_window();
+        let mut tally = Sums(SIZE.set(sums.0, view.settings.size())).with_sums(0, 0);
+        let results = sums.results();
+        for number in results.saturating_sub(view.settings.size())..results {
+            let pending = number + 1 == results;
+            let Sample { weight, slow } = if pending { sums.pending() } else { entry(ring, sums, number)? };
+            tally = tally.with_sums(tally.weights() + weight, tally.slow() + u64::from(slow));
+        }
+        Some(tally)
+    }
+
+    /// Brings the pending result into the ring. False if the head has moved on.
+    #[inline]
+    fn write_pending(self, ring: &[crate::sync::AtomicWide], sums: Sums) -> bool {
+        let Some(number) = sums.results().checked_sub(1) else { return true };
+        let place = &ring[number as usize & (ring.len() - 1)];
+        let Sample { weight, slow } = sums.pending();
+        let mine = sums.entry_key(number) | ENTRY_WEIGHT.put(weight) | ENTRY_SLOW.put(slow.into());
+        let found = place.load(Ordering::Acquire);
+        if found == mine {
+            return true;
+        }
+        // The look at the head comes after the one at the place: an entry newer than `mine` would be there only if
+        // the head had moved before.
+        let unmoved = Sums(self.count_window().0.load(Ordering::Acquire)).same_results(sums);
+        unmoved && place.compare_exchange(found, mine, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    #[inline]
+    fn count_window(&self) -> (&crate::sync::AtomicWide, &[crate::sync::AtomicWide]) {
+        (&self.window[0], &self.window[1..])
+    }
+}
+
+/// The result with this number, if the ring still holds it.
+#[inline]
+fn entry(ring: &[crate::sync::AtomicWide], sums: Sums, number: u64) -> Option<Sample> {
+    let word = ring[number as usize & (ring.len() - 1)].load(Ordering::Acquire);
+    let value = ENTRY_WEIGHT.put(u64::MAX) | ENTRY_SLOW.put(u64::MAX);
+    (word & !value == sums.entry_key(number))
+        .then(|| Sample { weight: ENTRY_WEIGHT.get(word), slow: ENTRY_SLOW.get(word) != 0 })
+}
+
+impl Sums {
+    fn empty(generation: u32, settings: &Settings) -> Self {
+        Self(OWNER.put(generation.into()) | WINDOW_ID.put(settings.window_id()) | SIZE.put(settings.size()))
+    }
+
+    /// Whose sums they are, and of how many.
+    #[inline]
+    fn identity(self) -> Wide {
+        self.owner() | self.0 & SIZE.put(u64::MAX)
+    }
+
+    #[inline]
+    fn owner(self) -> Wide {
+        self.0 & (OWNER.put(u64::MAX) | WINDOW_ID.put(u64::MAX))
+    }
+
+    #[inline]
+    fn results(self) -> u64 {
+        RESULTS.get(self.0)
+    }
+
+    fn weights(self) -> u64 {
+        WEIGHTS.get(self.0)
+    }
+
+    fn slow(self) -> u64 {
+        SLOW.get(self.0)
+    }
+
+    #[inline]
+    fn pending(self) -> Sample {
+        Sample { weight: PENDING_WEIGHT.get(self.0), slow: PENDING_SLOW.get(self.0) != 0 }
+    }
+
+    /// Everything of an entry but its value.
+    #[inline]
+    fn entry_key(self, number: u64) -> Wide {
+        self.owner() | ENTRY_NUMBER.put(number)
+    }
+
+    #[inline]
+    fn tally(self) -> Tally {
+        let calls = self.results().min(SIZE.get(self.0));
+        Tally { calls, failures: self.weights(), slow: self.slow() }
+    }
+
+    fn same_results(self, other: Self) -> bool {
+        (self.owner(), self.results()) == (other.owner(), other.results())
+    }
+
+    fn with_sums(self, weights: u64, slow: u64) -> Self {
+        Self(SLOW.set(WEIGHTS.set(self.0, weights), slow))
+    }
+
+    #[inline]
+    fn with(self, sample: Sample, leaving: Sample) -> Self {
+        let weights = self.weights() + sample.weight - leaving.weight;
+        let slow = self.slow() + u64::from(sample.slow) - u64::from(leaving.slow);
+        let results = RESULTS.set(self.0, next_number(self.results()));
+        let pending = PENDING_WEIGHT.set(results, sample.weight);
+        Self(PENDING_SLOW.set(pending, sample.slow.into())).with_sums(weights, slow)
+    }
+}
+
+/// At its end the number goes on from the middle: a multiple of every ring's length, and above every N.
+#[inline]
+fn next_number(number: u64) -> u64 {
+    if number == RESULTS.max() { RESULTS.max() / 2 + 1 } else { number + 1 }
+}
