@@ -1,8 +1,9 @@
 #!/bin/bash
 # make soak SOAK=name: runs that are too long or too random for make test. Without a name: the list.
 #
-#   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
+#   sabotage  takes one precaution at a time out of the shipped code; the models that guard it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
+#   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
@@ -19,6 +20,7 @@ sabotage() {
         return 1
     fi
     ci/loom.sh sabotage
+    ci/shuttle.sh sabotage
 }
 
 prop() {
@@ -34,6 +36,7 @@ prop() {
 case ${1:-} in
 sabotage) sabotage ;;
 loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
+shuttle) ESCOPE_SHUTTLE_SCHEDULES=${SCHEDULES:-3000000} ci/shuttle.sh ;;
 prop) prop ;;
 interrupts)
     ci/python.sh install
