@@ -29,6 +29,7 @@ LIST
 erlang-dialyzer
 erlang-jiffy
 erlang-poolboy
+erlang-proper
 g++                 command -v g++
 libcurl4-openssl-dev pkg-config --exists libcurl
 shellcheck          command -v shellcheck

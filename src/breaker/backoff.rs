@@ -38,7 +38,7 @@ pub(super) fn draw(seed: u64, index: u64) -> u64 {
     bits ^ bits >> 31
 }
 
-#[cfg(all(test, not(escope_loom)))]
+#[cfg(all(test, not(escope_model)))]
 mod tests {
     use super::*;
     use crate::breaker::{BreakerConfig, MAX_DURATION_NS};

@@ -12,25 +12,14 @@
 //! fewer than one new key in 100,000 is refused.
 
 use super::key::Key;
-use crate::sync::{AtomicWide, Ordering, Wide};
+use crate::sync::{AtomicWide, HALF, Ordering, Wide};
 
-/// Entries in a line.
-#[cfg(not(escope_loom))]
-pub(super) const WAYS: usize = 4;
+/// Entries in a line. In a model a key has two places in all.
+pub(super) const WAYS: usize = if HALF == 64 { 4 } else { 1 };
 /// Lines that a key may live in.
-#[cfg(not(escope_loom))]
-pub(super) const SECTIONS: usize = 4;
+pub(super) const SECTIONS: usize = if HALF == 64 { 4 } else { 2 };
 /// A section after the first is this part of the table; the first has the rest.
-#[cfg(not(escope_loom))]
-const PARTS: u32 = 8;
-
-/// In a model a key has two places in all.
-#[cfg(escope_loom)]
-pub(super) const WAYS: usize = 1;
-#[cfg(escope_loom)]
-pub(super) const SECTIONS: usize = 2;
-#[cfg(escope_loom)]
-const PARTS: u32 = 2;
+const PARTS: u32 = if HALF == 64 { 8 } else { 2 };
 
 /// Live keys per hundred places that a table is sized for.
 const NOMINAL_LOAD_PERCENT: u64 = 60;

@@ -1,6 +1,6 @@
 //! The rules of the circuit breaker, R01 to R25: a test's name starts with the rule that it proves. Times are explicit;
 //! nothing sleeps.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 mod books;
 mod bounds;
