@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import gc
 import pickle
 import threading
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from guarded import Broken, fail, phase_of
@@ -16,6 +18,7 @@ from elixirscope import (
     Breaker,
     CircuitOpen,
     HalfOpenFull,
+    InvalidArgument,
     ManualClock,
     Outcome,
     PermitNotFound,
@@ -164,15 +167,20 @@ def test_a_refusal_can_be_pickled() -> None:
     assert (str(copy), copy.retry_after) == ("open", 2.5)
 
 
-def test_a_breaker_leaves_no_garbage_behind() -> None:
+@pytest.mark.parametrize("options", [{}, {"on_event": [print]}, {"clock": ManualClock()}])
+def test_a_breaker_leaves_no_garbage_behind(options: dict[str, Any]) -> None:
     gc.collect()
     gc.disable()
     try:
         before = len(gc.get_objects())
         for _ in range(50):
-            breaker = Breaker()
+            breaker = Breaker(**options)
             with breaker:
                 pass
+            breaker.call(len, "")
+            breaker.acquire()
+            with contextlib.suppress(InvalidArgument):
+                breaker.reconfigure(failure_threshold=0)
             del breaker
         assert len(gc.get_objects()) - before < 50
     finally:
