@@ -37,7 +37,11 @@ static int call_server(const struct sockaddr_in *address) {
 static void print_events(const escope_events *events) {
     static const char *const phases[] = {"closed", "open", "half-open"};
     for (uint32_t i = 0; i < events->count; i++) {
-        printf("  breaker: %s -> %s\n", phases[events->items[i].from], phases[events->items[i].to]);
+        const escope_event *event = &events->items[i];
+        /* Changes of the level are events too; this program does not act on them. */
+        if (event->cause != ESCOPE_CAUSE_LEVEL_CHANGED) {
+            printf("  breaker: %s -> %s\n", phases[event->from], phases[event->to]);
+        }
     }
 }
 

@@ -45,7 +45,7 @@ static void print_events(const escope_events *events) {
     for (uint32_t i = 0; i < events->count; i++) {
         const escope_event *event = &events->items[i];
         /* Changes of the level are events too; this program does not act on them. */
-        if (event->from != event->to) {
+        if (event->cause != ESCOPE_CAUSE_LEVEL_CHANGED) {
             const char *cause = escope_breaker_cause_str(event->cause);
             printf("breaker: %s -> %s (%s)\n", phases[event->from], phases[event->to], cause);
         }

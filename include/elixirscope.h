@@ -5,8 +5,16 @@
  *
  * THE MODEL. Three kinds of opaque objects, each shared by all threads of a process: an escope_breaker says
  * whether a call may be made and learns how calls end; an escope_limiter says whether a key may do something
- * now; an escope_pool lends connections. Breaker and limiter never block and never lock. The library keeps
- * state per process, starts no thread, logs nothing and installs no signal handler.
+ * now; an escope_pool lends connections. Breaker and limiter never block and never lock, but for calls that change
+ * the options of one breaker at the same time. The library keeps state per process, starts no thread, logs nothing
+ * and installs no signal handler.
+ *
+ * A BREAKER is closed, open or half-open (ESCOPE_PHASE_*). Closed, it admits calls and counts how they end; its policy
+ * (ESCOPE_POLICY_*) says when it opens: at so many failures in a row, at more than some within a time, or when too large
+ * a share of the last calls failed or was slow. Open, it refuses all calls for a time. Then a few probes decide
+ * whether it closes. A probe is a lease: one that is not recorded in time counts as failed. Levels (ESCOPE_LEVEL_*) say
+ * how much of what opens a closed breaker is used up; with the strategy GRADUAL_DEGRADATION it admits fewer calls as
+ * they rise. Modes (ESCOPE_MODE_*) put somebody in charge: forced open, forced closed, or only telling what it would do.
  *
  * CODES. A function that can fail returns an escope_status. 0 is OK. A positive value is a refusal, a part of normal
  * life: open, limited, timed out. A negative value is misuse or failure, and escope_last_error has a sentence
@@ -23,14 +31,15 @@
  * STRUCTS THAT GROW start with struct_size. Options: call _init(&options, sizeof options), change what you need; what
  * the library does not know must be zero. Statistics: set struct_size or call _init, then read.
  *
- * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies
- * on the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the
- * callbacks of a pool. A signal never ends a wait and no function fails with EINTR. Functions marked
- * async-signal-safe, and no others, may be called in a signal handler.
+ * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies on
+ * the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the callbacks of a
+ * pool; two calls that change one breaker's options wait for each other. A signal never ends a wait and no
+ * function fails with EINTR. Functions marked async-signal-safe, and no others, may be called in a signal handler.
  *
  * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
- * were, and may use them. A pool's connections stay the parent's: in the child a call on it returns
- * ESCOPE_STATUS_FORKED; escope_pool_free drops the child's copy without calling `destroy`.
+ * were, and may use them; the options of a breaker that another thread was just changing cannot be changed there.
+ * A pool's connections stay the parent's: in the child a call on it returns ESCOPE_STATUS_FORKED; escope_pool_free
+ * drops the child's copy without calling `destroy`.
  *
  * TIME is nanoseconds of CLOCK_MONOTONIC in uint64_t (escope_clock_now_ns). An _at function takes it as an
  * argument; a time that goes back is never more generous.
@@ -201,7 +210,7 @@ uint64_t escope_clock_now_ns(void);
 /** Opens at the `failure_threshold`th failure in a row. */
 #define ESCOPE_POLICY_CONSECUTIVE_FAILURES 0
 
-/** Opens at the first failure beyond `tolerated_failures` within `period_ns`. A failure exactly so old does not count. */
+/** Opens at the first failure beyond `tolerated_failures` within `period_ns`; one exactly so old does not count. */
 #define ESCOPE_POLICY_FAILURES_IN_PERIOD 1
 
 /** Opens when of the last `window_size` results too large a share failed or was slow. */
@@ -256,7 +265,10 @@ typedef struct escope_breaker_options {
     uint32_t tolerated_failures;
     /** RATE_COUNT: results that are looked at, 1 to 65535. Default 100. */
     uint32_t window_size;
-    /** RATE_TIME: parts of the period, 1 to 256, of at least 1 ms; failures older by up to one part may count. Default 10. */
+    /**
+     * RATE_TIME: parts of the period, 1 to 256, of at least 1 ms each; results older by up to one part may count.
+     * Default 10.
+     */
     uint32_t buckets;
     /** RATE_*: with fewer results in the window the breaker never opens; 1 or more, up to `window_size`. Default 10. */
     uint32_t min_calls;
@@ -800,7 +812,8 @@ escope_status escope_breaker_set_mode_at(escope_breaker *breaker,
  * @return OK; INVALID_ARGUMENT naming the option, or one that asks for more than the capacities; nothing
  *         was changed.
  *
- * Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
  * Since: 0.1.0
  */
 escope_status escope_breaker_reconfigure(escope_breaker *breaker,
@@ -818,7 +831,8 @@ escope_status escope_breaker_reconfigure(escope_breaker *breaker,
  * @param now_ns  the time.
  * @return as escope_breaker_reconfigure.
  *
- * Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
  * Since: 0.1.0
  */
 escope_status escope_breaker_reconfigure_at(escope_breaker *breaker,
@@ -837,7 +851,8 @@ escope_status escope_breaker_reconfigure_at(escope_breaker *breaker,
  * @param events  receives the events the call caused; may be NULL.
  * @return OK; INVALID_ARGUMENT as escope_breaker_reconfigure.
  *
- * Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
  * Since: 0.1.0
  */
 escope_status escope_breaker_reinstall(escope_breaker *breaker,
@@ -855,7 +870,8 @@ escope_status escope_breaker_reinstall(escope_breaker *breaker,
  * @param now_ns  the time.
  * @return as escope_breaker_reinstall.
  *
- * Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this
+ * breaker's options; so not in a signal handler.
  * Since: 0.1.0
  */
 escope_status escope_breaker_reinstall_at(escope_breaker *breaker,
@@ -869,7 +885,7 @@ escope_status escope_breaker_reinstall_at(escope_breaker *breaker,
 typedef struct escope_breaker_stats {
     /** Size of this struct as the program was compiled; set it before the call. */
     size_t struct_size;
-    /** Nanoseconds until an acquire may be admitted; 0 if it may be now, UINT64_MAX if only another mode changes that. */
+    /** Nanoseconds until an acquire may be admitted: 0 if it may be now, UINT64_MAX if only another mode can. */
     uint64_t retry_after_ns;
     /** When the generation began; 0 for the first. */
     uint64_t last_change_ns;

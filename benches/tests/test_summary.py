@@ -110,6 +110,13 @@ class Readme(unittest.TestCase):
         self.assertIn("| a | 1 | 200 ns | peer, 100 ns | 2.00 × | 1 × (missed) |", text)
         self.assertIn("| b | 1 | 100 ns | peer, 100 ns | 1.00 × | 1 × |", text)
 
+    def test_memory_is_shown_in_bytes(self) -> None:
+        weighed = {**row("a", 1, ratio=0.5, bound=1.0), "ours_bytes": 1234}
+        del weighed["peer_ns"]
+        shown = table(summary([{**weighed, "cell_bytes": 64}, {**weighed, "refused_share": 0.25}]))
+        self.assertIn("| a | 1 | 1,234 bytes; 64 in the cell | peer | 0.50 × | 1 × |", shown)
+        self.assertIn("| a | 1 | 1,234 bytes; refused share 0.25 | peer | 0.50 × | 1 × |", shown)
+
     def test_a_void_run_is_shown_as_one(self) -> None:
         self.assertNotIn("void", table(summary(COMPLETE)))
         self.assertIn("void:** rust-a/a on 1 was not measured", table(summary(COMPLETE[1:])))

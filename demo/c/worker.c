@@ -31,13 +31,6 @@ enum { CLIENTS = 4, POOL_SIZE = 2, POOL_OVERFLOW = 2 };
 static const escope_rule RULE = {.tokens = 150, .period_ns = SECOND, .burst = 30};
 
 static const char *const PHASES[] = {"closed", "open", "half_open"};
-static const char *const CAUSES[] = {NULL,
-                                     "failure_threshold",
-                                     "open_elapsed",
-                                     "probes_succeeded",
-                                     "probes_failed",
-                                     "probe_expired",
-                                     "reset"};
 
 typedef struct worker {
     const char *directory;
@@ -69,9 +62,14 @@ static void require(escope_status status, const char *what) {
 static void publish(const escope_events *events) {
     for (uint32_t i = 0; i < events->count; i++) {
         const escope_event *event = &events->items[i];
+        /* Those of levels have a sequence of their own; nothing here follows from a level. */
+        if (event->cause == ESCOPE_CAUSE_LEVEL_CHANGED) {
+            continue;
+        }
         printf("{\"type\":\"transition\",\"at\":%" PRIu64 ",\"sequence\":%" PRIu32
                ",\"from\":\"%s\",\"to\":\"%s\",\"cause\":\"%s\"}\n",
-               event->at_ns, event->sequence, PHASES[event->from], PHASES[event->to], CAUSES[event->cause]);
+               event->at_ns, event->sequence, PHASES[event->from], PHASES[event->to],
+               escope_breaker_cause_str(event->cause));
     }
 }
 

@@ -157,9 +157,10 @@ impl Breaker {
         config: &BreakerConfig,
         now: impl FnOnce() -> u64,
     ) -> Result<Events, ConfigError> {
-        let mut events = Events::NONE;
+        // The clock is the caller's code: nothing is held while it runs.
+        let (now, mut events) = (now(), Events::NONE);
         let _one_at_a_time = self.configuring.lock();
-        self.cell().reconfigure(config, now(), &mut events)?;
+        self.cell().reconfigure(config, now, &mut events)?;
         Ok(events)
     }
 
@@ -170,9 +171,10 @@ impl Breaker {
         config: &BreakerConfig,
         now: impl FnOnce() -> u64,
     ) -> Result<Events, ConfigError> {
-        let mut events = Events::NONE;
+        // The clock is the caller's code: nothing is held while it runs.
+        let (now, mut events) = (now(), Events::NONE);
         let _one_at_a_time = self.configuring.lock();
-        self.cell().reinstall(config, now(), &mut events)?;
+        self.cell().reinstall(config, now, &mut events)?;
         Ok(events)
     }
 

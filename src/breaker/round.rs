@@ -195,12 +195,19 @@ impl Cell<'_> {
         }
     }
 
-    /// What to say of a probe whose round is over: whether it was recorded in it.
+    /// What to say of a probe whose round is over: whether it was recorded in it, as far as its slot still tells.
     fn late_verdict(self, permit: &Permit) -> RecordVerdict {
         let probe = Probe::from_word(self.probes[permit.slot as usize].load(Ordering::Acquire));
-        let same = probe.generation == permit.generation && probe.epoch == permit.epoch;
-        let recorded = matches!(probe.state, State::Succeeded | State::Failed | State::Free);
-        if same && recorded { RecordVerdict::AlreadyDone } else { RecordVerdict::Stale }
+        let recorded = match probe.epoch.cmp(&permit.epoch) {
+            _ if probe.generation != permit.generation => false,
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => {
+                matches!(probe.state, State::Succeeded | State::Failed | State::Free)
+            }
+            // It was ignored, if no permit of this slot gave it back otherwise.
+            std::cmp::Ordering::Greater => !probe.was_released(),
+        };
+        if recorded { RecordVerdict::AlreadyDone } else { RecordVerdict::Stale }
     }
 
     /// Turns a tally that has reached its verdict into a transition, dated at the result that decided it.

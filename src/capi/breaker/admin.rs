@@ -154,7 +154,8 @@ pub unsafe extern "C" fn escope_breaker_set_mode_at(
 /// @return OK; INVALID_ARGUMENT naming the option, or one that asks for more than the capacities; nothing
 ///         was changed.
 ///
-/// Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+/// Thread safety: any thread, concurrently. May block, for as long as another call changes this
+/// breaker's options; so not in a signal handler.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_breaker_reconfigure(
@@ -178,7 +179,8 @@ pub unsafe extern "C" fn escope_breaker_reconfigure(
 /// @param now_ns  the time.
 /// @return as escope_breaker_reconfigure.
 ///
-/// Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+/// Thread safety: any thread, concurrently. May block, for as long as another call changes this
+/// breaker's options; so not in a signal handler.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_breaker_reconfigure_at(
@@ -203,7 +205,8 @@ pub unsafe extern "C" fn escope_breaker_reconfigure_at(
 /// @param events  receives the events the call caused; may be NULL.
 /// @return OK; INVALID_ARGUMENT as escope_breaker_reconfigure.
 ///
-/// Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+/// Thread safety: any thread, concurrently. May block, for as long as another call changes this
+/// breaker's options; so not in a signal handler.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_breaker_reinstall(
@@ -227,7 +230,8 @@ pub unsafe extern "C" fn escope_breaker_reinstall(
 /// @param now_ns  the time.
 /// @return as escope_breaker_reinstall.
 ///
-/// Thread safety: any thread, concurrently. Blocks for no longer than another call that configures this breaker.
+/// Thread safety: any thread, concurrently. May block, for as long as another call changes this
+/// breaker's options; so not in a signal handler.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_breaker_reinstall_at(

@@ -1,4 +1,7 @@
 //! What a guarded call needs: leave to make it, and a place to say how it went.
+//!
+//! What stands between an exported function and the core is always inlined: a permit or a list of events that
+//! goes through memory costs more than a closed breaker's verdict.
 
 use super::super::boundary::{Failure, Out, Verdict, check, guarded, input};
 use super::super::status::escope_status;
@@ -162,7 +165,7 @@ pub unsafe extern "C" fn escope_breaker_report_at(
 
 /// # Safety
 /// Each pointer is NULL or valid for what the header says.
-#[inline]
+#[inline(always)]
 unsafe fn acquire(
     breaker: *const escope_breaker,
     permit: *mut escope_permit,
@@ -209,7 +212,7 @@ fn refusal(reason: RejectReason) -> Status {
 
 /// # Safety
 /// Each pointer is NULL or valid for what the header says.
-#[inline]
+#[inline(always)]
 unsafe fn record(
     breaker: *const escope_breaker,
     permit: *mut escope_permit,
@@ -240,7 +243,7 @@ unsafe fn report(
 }
 
 /// Writes the events and gives the verdict.
-#[inline]
+#[inline(always)]
 fn told(recorded: &Recorded, events: &EventsOut) -> Result<Status, Failure> {
     events.set(&recorded.events);
     match recorded.verdict {

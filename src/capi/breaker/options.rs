@@ -11,7 +11,7 @@ use crate::status::Status;
 
 /// Opens at the `failure_threshold`th failure in a row.
 pub const ESCOPE_POLICY_CONSECUTIVE_FAILURES: i32 = 0;
-/// Opens at the first failure beyond `tolerated_failures` within `period_ns`. A failure exactly so old does not count.
+/// Opens at the first failure beyond `tolerated_failures` within `period_ns`; one exactly so old does not count.
 pub const ESCOPE_POLICY_FAILURES_IN_PERIOD: i32 = 1;
 /// Opens when of the last `window_size` results too large a share failed or was slow.
 pub const ESCOPE_POLICY_RATE_COUNT: i32 = 2;
@@ -59,7 +59,8 @@ pub struct escope_breaker_options {
     pub tolerated_failures: u32,
     /// RATE_COUNT: results that are looked at, 1 to 65535. Default 100.
     pub window_size: u32,
-    /// RATE_TIME: parts of the period, 1 to 256, of at least 1 ms; failures older by up to one part may count. Default 10.
+    /// RATE_TIME: parts of the period, 1 to 256, of at least 1 ms each; results older by up to one part may count.
+    /// Default 10.
     pub buckets: u32,
     /// RATE_*: with fewer results in the window the breaker never opens; 1 or more, up to `window_size`. Default 10.
     pub min_calls: u32,

@@ -14,7 +14,7 @@ use crate::sync::monotonic_ns;
 pub struct escope_breaker_stats {
     /// Size of this struct as the program was compiled; set it before the call.
     pub struct_size: usize,
-    /// Nanoseconds until an acquire may be admitted; 0 if it may be now, UINT64_MAX if only another mode changes that.
+    /// Nanoseconds until an acquire may be admitted: 0 if it may be now, UINT64_MAX if only another mode can.
     pub retry_after_ns: u64,
     /// When the generation began; 0 for the first.
     pub last_change_ns: u64,
