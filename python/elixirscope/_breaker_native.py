@@ -103,8 +103,10 @@ def refusal(status: int, fields: Layer, options: abi.BreakerOptions) -> Error:
         return failure
     field, allowed = found.groups()
     name, kind = FIELDS[field]
-    default = f"{kind.shown(getattr(options, field))} (its default)"
-    value = fields[field] if field in fields else _Shown(default)
+    if field in fields:
+        value = fields[field]
+    else:
+        value = _Shown(f"{kind.shown(getattr(options, field))} (its default)")
     return invalid(name, value, _translated(kind, allowed, options))
 
 
