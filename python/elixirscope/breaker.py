@@ -89,9 +89,9 @@ class Breaker(AdministeredBreaker):
     say nothing about what was called. Inside a block put a time limit that is to count as a failure, such as
     ``asyncio.timeout``.
 
-    ``is_failure`` has the last word on such an exception, and judges what `call` and decorated functions
-    return. It gives True or False, or an `Outcome`; an exception that it says is no failure is ignored. What
-    it raises counts as a failure of the call, and is raised.
+    ``is_failure`` is asked about what `call` and decorated functions return, and about each `Exception` that
+    is neither of ``failure_on`` nor of ``ignore``. It gives True or False, or an `Outcome`. What it raises
+    counts as a failure of the call, and is raised.
 
     >>> breaker = Breaker(failure_threshold=1, is_failure=lambda result: result == 503)
     >>> breaker.call(lambda: 503)
@@ -271,9 +271,13 @@ class Breaker(AdministeredBreaker):
             self._end(call, outcome)
 
     def _outcome(self, error: BaseException) -> Prepared:
-        if isinstance(error, self._failure_on) and not isinstance(error, self._ignore):
-            return _FAILURE if self._is_failure is None else self._judged(error, _IGNORED)
-        return _IGNORED if isinstance(error, Exception) else _CANCELLED
+        if isinstance(error, self._ignore):
+            return _IGNORED
+        if isinstance(error, self._failure_on):
+            return _FAILURE
+        if not isinstance(error, Exception):
+            return _CANCELLED
+        return _IGNORED if self._is_failure is None else self._judged(error, _IGNORED)
 
     def _judged(self, result: object, otherwise: Prepared) -> Prepared:
         judgement = cast(Judge, self._is_failure)(result)

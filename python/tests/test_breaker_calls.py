@@ -40,19 +40,29 @@ def test_an_interrupt_or_a_cancelled_task_is_cancelled() -> None:
     assert strict.phase is Phase.OPEN
 
 
-def test_is_failure_has_the_last_word_on_exceptions() -> None:
+def test_is_failure_is_asked_about_the_other_exceptions() -> None:
     asked: list[object] = []
 
     def is_failure(error: object) -> bool | Outcome:
         asked.append(error)
         return Outcome.SUCCESS if isinstance(error, KeyError) else isinstance(error, OSError)
 
-    breaker = Breaker(failure_threshold=1, ignore=(Broken,), is_failure=is_failure)
+    breaker = Breaker(
+        failure_threshold=1, failure_on=(ZeroDivisionError,), ignore=(Broken,), is_failure=is_failure
+    )
     for kind in (ValueError, KeyError, Broken, KeyboardInterrupt):
         fail(breaker, kind)
     assert counted(breaker) == (1, 0, 2, 1)
-    assert [type(error) for error in asked] == [ValueError, KeyError]
-    fail(breaker, OSError)
+    for failure in (OSError, ZeroDivisionError):
+        fail(breaker, failure)
+        assert phase_of(breaker) is Phase.OPEN
+        breaker.reset()
+    assert [type(error) for error in asked] == [ValueError, KeyError, OSError]
+
+
+def test_a_judge_of_results_leaves_exceptions_failures() -> None:
+    breaker = Breaker(failure_threshold=1, is_failure=lambda result: result == 503)
+    fail(breaker)
     assert breaker.phase is Phase.OPEN
 
 
@@ -87,7 +97,7 @@ def test_is_failure_judges_what_is_returned() -> None:
 
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_judge_that_raises_counts_as_a_failure(raises: bool) -> None:
-    breaker = Breaker(failure_threshold=1, open_for=0.0, is_failure=lambda result: {}[result])
+    breaker = Breaker(failure_threshold=1, open_for=0.0, failure_on=(), is_failure=lambda result: {}[result])
     breaker.report(Outcome.FAILURE)
 
     def probe() -> str:
