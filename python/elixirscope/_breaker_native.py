@@ -84,8 +84,9 @@ def native(fields: Layer) -> abi.BreakerOptions:
     strategy = _chosen("strategy", fields.get("strategy", "fail_fast"), OF_STRATEGY, fields)
     if policy == "rate":
         policy = _window(fields)
-    for field in fields.keys() - {"policy", "strategy"}:
-        setattr(options, field, _number(field, fields[field]))
+    for field, value in fields.items():
+        if field not in {"policy", "strategy"}:
+            setattr(options, field, _number(field, value))
     options.policy, options.strategy = POLICIES[policy], STRATEGIES[strategy]
     return options
 
