@@ -50,7 +50,8 @@ step "tests"
 pytest -q "$root/python/tests"
 
 step "fault injection, with a library that has it"
-(cd "$root" && cargo build --locked --quiet --lib --package elixirscope --features fault-injection --target-dir target/faults)
+(cd "$root" && cargo build --locked --quiet --lib --package elixirscope --features fault-injection \
+    --target-dir target/faults)
 mkdir faulty
 cp -r "$package" faulty/
 cp "$root/target/faults/debug/libelixirscope.so" faulty/elixirscope/

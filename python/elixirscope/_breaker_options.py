@@ -17,7 +17,7 @@ class BreakerOptions(TypedDict, total=False):
 
     * ``"consecutive_failures"``, the default: at ``failure_threshold`` (5) failures in a row;
     * ``"failures_in_period"``: at the first failure beyond ``tolerated_failures`` (4) within ``period`` (60);
-    * ``"rate"``: when of the last ``window_size`` results, or of those within ``period``, a share of
+    * ``"rate"``: when of the last ``window_size`` results, or else of those within ``period``, a share of
       ``failure_rate`` (0.5) failed or of ``slow_call_rate`` (1) was slow; with fewer than ``min_calls`` (10)
       results never. A period is held in ``buckets`` (10): results older by up to one bucket may count.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from guarded import fail, phase_of
 from test_bad_input import BAD_COUNTS, BAD_TIMES, refused
 
 from elixirscope import Breaker, BreakerOptions, InvalidArgument, ManualClock, Phase, WrongType
+from elixirscope._breaker_native import native
 from elixirscope._breaker_options import FAULTS, FIELDS, OPTIONS
 
 RATE: BreakerOptions = {"policy": "rate", "window_size": 100}
@@ -202,6 +204,16 @@ def test_no_option_is_forgotten() -> None:
     tried = {name for name, _ in (*COUNTS, *TIMES, *SHARES)} | {*SWITCHES, "seed", "policy", "strategy"}
     tried |= {f"{group}[{key!r}]" for group, key in GROUPS}
     assert tried == {name for field, (name, _) in FIELDS.items() if field not in FAULTS}
+
+
+def test_the_documented_defaults_are_those_of_the_library() -> None:
+    defaults = native({})
+    documented = re.findall(r"``(\w+)`` \((\d[\d.]*)", (BreakerOptions.__doc__ or "").replace("\n    ", " "))
+    assert len(documented) > 15
+    fields = {name: (field, kind) for field, (name, kind) in FIELDS.items() if field not in FAULTS}
+    for option, number in documented:
+        field, kind = fields[option]
+        assert kind.shown(getattr(defaults, field)) == number, option
 
 
 @pytest.mark.parametrize(
