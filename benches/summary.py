@@ -38,6 +38,7 @@ REQUIRED = {
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),
     "py-breaker": (1, 2),
+    "py-breaker-floor": (1, 2),
     "py-limiter": (1, 2),
     "py-pool": (1, 2),
     "breaker-memory": (1,),

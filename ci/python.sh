@@ -49,6 +49,14 @@ fi
 step "tests"
 pytest -q "$root/python/tests"
 
+step "fault injection, with a library that has it"
+(cd "$root" && cargo build --locked --quiet --lib --package elixirscope --features fault-injection \
+    --target-dir target/faults)
+mkdir faulty
+cp -r "$package" faulty/
+cp "$root/target/faults/debug/libelixirscope.so" faulty/elixirscope/
+PYTHONPATH=$outside/faulty pytest -q "$root/python/tests/faults.py"
+
 step "examples in the documentation"
 pytest -q --doctest-modules "$package"
 for page in README.md python/README.md; do

@@ -157,8 +157,8 @@ def rows() -> Iterator[dict[str, object] | None]:
     for threads in (1, 2):
         ours, peer = breaker_sides()
         yield row("py-a/a", "pybreaker beside itself", None, threads, peer, peer)
-        yield row("py-breaker", "pybreaker", 0.9, threads, ours, peer)
-        yield row("py-breaker-floor", "bare ctypes call", None, threads, ours, floor.breaker)
+        yield row("py-breaker", "pybreaker", 0.8, threads, ours, peer)
+        yield row("py-breaker-floor", "bare ctypes call", 3.0, threads, ours, floor.breaker)
         ours, peer = limiter_sides()
         yield row("py-limiter", "limits", 0.5, threads, ours, peer)
         yield row("py-limiter-floor", "bare ctypes call", None, threads, ours, floor.limiter)

@@ -101,6 +101,8 @@ def say(**message: object) -> None:
 
 def on_transition(event: Transition) -> None:
     """Tells the stage that the breaker changed its phase."""
+    if event.is_of_level:
+        return
     say(
         type="transition",
         at=round(event.at * SECOND),

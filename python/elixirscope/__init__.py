@@ -8,15 +8,19 @@ child has its own breakers and limiters and must make its own pools. The package
 nothing and touches no signal.
 """
 
-from ._breaker_types import BreakerSnapshot, Cause, Event, Outcome, Phase
+from ._breaker_call import Permit
+from ._breaker_options import BreakerOptions
+from ._breaker_types import BreakerSnapshot, Cause, Event, Level, Mode, Outcome, Phase
 from ._ffi import VERSION as __version__  # noqa: N811
-from .breaker import Breaker, Permit
+from .breaker import Breaker
 from .clock import Clock, ManualClock
 from .errors import (
     AlreadyDone,
     CircuitOpen,
     CreateFailed,
     Error,
+    FaultInjected,
+    ForcedOpen,
     Forked,
     HalfOpenFull,
     HandleClosed,
@@ -24,6 +28,7 @@ from .errors import (
     Never,
     OutOfMemory,
     Panic,
+    PermitNotFound,
     PoolClosed,
     PoolError,
     PoolExhausted,
@@ -31,6 +36,7 @@ from .errors import (
     QueueFull,
     RateLimited,
     Refused,
+    ServiceDegraded,
     StaleLease,
     Status,
     TableFull,
@@ -43,6 +49,7 @@ from .pool import Checkout, Pool, PoolSnapshot
 __all__ = [
     "AlreadyDone",
     "Breaker",
+    "BreakerOptions",
     "BreakerSnapshot",
     "Cause",
     "Checkout",
@@ -52,17 +59,22 @@ __all__ = [
     "Decision",
     "Error",
     "Event",
+    "FaultInjected",
+    "ForcedOpen",
     "Forked",
     "HalfOpenFull",
     "HandleClosed",
     "InvalidArgument",
+    "Level",
     "LimiterSnapshot",
     "ManualClock",
+    "Mode",
     "Never",
     "OutOfMemory",
     "Outcome",
     "Panic",
     "Permit",
+    "PermitNotFound",
     "Phase",
     "Pool",
     "PoolClosed",
@@ -74,6 +86,7 @@ __all__ = [
     "RateLimited",
     "RateLimiter",
     "Refused",
+    "ServiceDegraded",
     "StaleLease",
     "Status",
     "TableFull",

@@ -2,7 +2,7 @@
 
 A call's memory, the ctypes objects and the prepared native calls, is used again, so that a pass through a
 closed breaker allocates next to nothing. There are two kinds: a `PlainCall` lets the library read the clock
-and asks for no events; a `WatchedCall` serves a breaker with a clock or a listener of its own.
+and asks for no events; a `WatchedCall` serves a breaker with a clock or listeners of its own.
 
 A breaker is shared by threads and tasks, so the open blocks stand in a context variable, and each thread and
 task sees its own. The variable holds the innermost call; each call holds the token that brings back the one
@@ -13,23 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from ctypes import byref, c_int32, c_uint64
+from ctypes import byref, c_int32, c_uint64, c_void_p
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from . import _breaker_abi as abi
 from . import _ffi
 from ._breaker_types import Event, Outcome
+from ._unique import Unique
 from ._units import unsigned
 from .clock import Clock
+from .errors import Status, invalid
 
 _acquire = _ffi.hot("escope_breaker_acquire")
 _acquire_at = _ffi.hot("escope_breaker_acquire_at")
 _record = _ffi.hot("escope_breaker_record")
 _record_at = _ffi.hot("escope_breaker_record_at")
 
-# Prepared, because a hot prototype takes no bare integer.
-OUTCOMES: Final = {outcome: c_int32(outcome) for outcome in Outcome}
-_SUCCESS: Final = OUTCOMES[Outcome.SUCCESS]
+# A ctypes argument; its type has no public name. A hot prototype takes no bare integer, and what is an
+# argument already it need not turn into one.
+Prepared: TypeAlias = Any
+
+OUTCOMES: Final[dict[Outcome, Prepared]] = {outcome: c_int32.from_param(outcome) for outcome in Outcome}
+SUCCESS: Final[Prepared] = OUTCOMES[Outcome.SUCCESS]
 
 Listener: TypeAlias = Callable[[Event], object]
 
@@ -39,10 +45,10 @@ class _Call:
 
     __slots__ = ("handle", "owner", "permit", "permit_ref", "retry_after", "retry_ref", "token")
 
-    def __init__(self, handle: _ffi.BreakerHandle, owner: object) -> None:
+    def __init__(self, handle: abi.BreakerHandle, owner: object) -> None:
         self.handle = handle
         self.owner = owner
-        self.permit = _ffi.Permit()
+        self.permit = abi.Permit()
         self.permit_ref = byref(self.permit)
         self.retry_after = c_uint64()
         self.retry_ref = byref(self.retry_after)
@@ -50,32 +56,34 @@ class _Call:
 
 
 class PlainCall(_Call):
-    """A call whose breaker has neither clock nor listener."""
+    """A call whose breaker has neither clock nor listeners."""
 
     __slots__ = ("acquire", "succeed")
 
-    def __init__(self, handle: _ffi.BreakerHandle, owner: object) -> None:
+    def __init__(self, handle: abi.BreakerHandle, owner: object) -> None:
         super().__init__(handle, owner)
-        self.acquire: Callable[[], int] = partial(_acquire, handle, self.permit_ref, self.retry_ref, None)
-        self.succeed: Callable[[], int] = partial(_record, handle, self.permit_ref, _SUCCESS, None)
+        # It does not keep the native breaker; the handle does.
+        breaker: Prepared = c_void_p.from_param(handle.value)
+        self.acquire: Callable[[], int] = partial(_acquire, breaker, self.permit_ref, self.retry_ref, None)
+        self.succeed: Callable[[], int] = partial(_record, breaker, self.permit_ref, SUCCESS, None)
 
-    def record(self, outcome: c_int32) -> int:
+    def record(self, outcome: Prepared) -> int:
         status: int = _record(self.handle, self.permit_ref, outcome, None)
         return status
 
 
 class WatchedCall(_Call):
-    """A call whose breaker has a clock or a listener."""
+    """A call whose breaker has a clock or listeners."""
 
-    __slots__ = ("clock", "events", "events_ref", "listener")
+    __slots__ = ("clock", "events", "events_ref", "listeners")
 
     def __init__(
-        self, handle: _ffi.BreakerHandle, owner: object, clock: Clock | None, listener: Listener | None
+        self, handle: abi.BreakerHandle, owner: object, clock: Clock | None, listeners: tuple[Listener, ...]
     ) -> None:
         super().__init__(handle, owner)
         self.clock = clock
-        self.listener = listener
-        self.events = _ffi.Events()
+        self.listeners = listeners
+        self.events = abi.Events()
         self.events_ref = byref(self.events)
 
     def acquire(self) -> int:
@@ -84,23 +92,48 @@ class WatchedCall(_Call):
             status: int = _acquire(*arguments)
         else:
             status = _acquire_at(*arguments, now(self.clock))
-        publish(self.listener, self.events)
+        publish(self.listeners, self.events)
         return status
 
     def succeed(self) -> int:
-        return self.record(_SUCCESS)
+        return self.record(SUCCESS)
 
-    def record(self, outcome: c_int32) -> int:
+    def record(self, outcome: Prepared) -> int:
         arguments = (self.handle, self.permit_ref, outcome, self.events_ref)
         if self.clock is None:
             status: int = _record(*arguments)
         else:
             status = _record_at(*arguments, now(self.clock))
-        publish(self.listener, self.events)
+        publish(self.listeners, self.events)
         return status
 
 
 Call: TypeAlias = PlainCall | WatchedCall
+
+
+class Permit(Unique):
+    """The right to make one call, to be recorded once.
+
+    One that is never recorded decides nothing; a probe's counts as failed when its lease has run out.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def record(self, outcome: Outcome) -> Status:
+        """Says what became of the call. Raises `AlreadyDone` the second time.
+
+        Gives `Status.OK`, or `Status.STALE` or `Status.EXPIRED` for a result that came too late to count.
+        """
+        prepared = OUTCOMES.get(outcome)
+        if prepared is None:
+            raise invalid("outcome", outcome, "a member of Outcome")
+        status = self._call.record(prepared)
+        if status < 0:
+            raise _ffi.error(status)
+        return Status(status)
 
 
 def now(clock: Clock) -> c_uint64:
@@ -108,12 +141,13 @@ def now(clock: Clock) -> c_uint64:
     return c_uint64(unsigned("clock", clock(), 64))
 
 
-def publish(listener: Listener | None, events: Any) -> None:
-    """Tells the listener of each event, and empties the list: a failed call does not write it."""
+def publish(listeners: tuple[Listener, ...], events: Any) -> None:
+    """Tells the listeners of each event, and empties the list: a failed call does not write it."""
     count, events.count = events.count, 0
-    if listener is not None:
-        for event in events.items[:count]:
-            _ffi.shielded(listener, Event.from_native(event))
+    for native in events.items[:count] if listeners else ():
+        event = Event.from_native(native)
+        for listener in listeners:
+            _ffi.shielded(listener, event)
 
 
 _innermost: ContextVar[Call | None] = ContextVar("elixirscope_innermost_call", default=None)

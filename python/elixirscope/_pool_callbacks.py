@@ -24,6 +24,7 @@ from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
 from . import _ffi
+from . import _pool_abi as abi
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class Callbacks(Generic[T]):
 
     def native(self) -> tuple[Any, Any]:
         """The functions for the native library, to be kept for as long as it may call them."""
-        return _ffi.CreateFn(self._make), _ffi.DestroyFn(partial(_Errand, self._end))
+        return abi.CreateFn(self._make), abi.DestroyFn(partial(_Errand, self._end))
 
     def _make(self, _userdata: object, _deadline_ns: int, out: Any) -> int:
         made: list[T] = []

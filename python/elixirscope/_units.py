@@ -14,6 +14,8 @@ from typing import Any, Final, cast
 from .errors import invalid, wrong_type
 
 NS_PER_S: Final = 1_000_000_000
+# Basis points: shares are numbers from 0 to 1 here.
+BP: Final = 10_000
 FOREVER_NS: Final = 2**64 - 1
 _LARGEST_NS: Final = FOREVER_NS - 1
 _SECONDS: Final = f"a number of seconds from 0 to {_LARGEST_NS // NS_PER_S}"

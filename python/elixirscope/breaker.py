@@ -1,48 +1,54 @@
 """Circuit breaker: stop calling what keeps failing, and probe it now and then.
 
-The rules are the native library's. What is decided here is which exceptions are failures.
+The rules are the native library's. What is decided here is which results and exceptions are failures.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from ctypes import byref, c_int32, sizeof
-from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+import math
+from collections.abc import Callable, Coroutine
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from . import _ffi
+from ._breaker_admin import AdministeredBreaker
 from ._breaker_call import (
     OUTCOMES,
+    SUCCESS,
     Call,
     Listener,
+    Permit,
     PlainCall,
+    Prepared,
     WatchedCall,
     enter,
     innermost,
     leave,
-    now,
-    publish,
     take_out,
 )
-from ._breaker_types import BreakerSnapshot, Outcome, Phase
-from ._unique import Unique
-from ._units import nanoseconds, seconds, unsigned
-from .clock import Clock, checked
-from .errors import (
-    CircuitOpen,
-    Error,
-    HalfOpenFull,
-    HandleClosed,
-    Status,
-    exception_types,
-    invalid,
-    wrong_type,
-)
+from ._breaker_types import Outcome
+from ._units import seconds
+from .clock import Clock
+from .errors import EXCEPTIONS, Error, Refused, Status, exception_types, wrong_type
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._breaker_options import BreakerOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Judge: TypeAlias = Callable[[Any], "bool | Outcome"]
+
+_FAILURE: Final = OUTCOMES[Outcome.FAILURE]
+_IGNORED: Final = OUTCOMES[Outcome.IGNORED]
+_CANCELLED: Final = OUTCOMES[Outcome.CANCELLED]
+
+
+# Seconds that nobody needs to wait.
+_AT_ONCE: Final = 0.001
 
 
 class _Discard(list[Call]):
@@ -52,7 +58,7 @@ class _Discard(list[Call]):
         del call
 
 
-class Breaker(Unique):
+class Breaker(AdministeredBreaker):
     """Refuses calls for ``open_for`` seconds after ``failure_threshold`` failures in a row.
 
     >>> from elixirscope import Breaker, CircuitOpen, ManualClock
@@ -76,62 +82,52 @@ class Breaker(Unique):
     >>> breaker.phase
     <Phase.CLOSED: 0>
 
-    Half-open, ``half_open_permits`` probes pass; ``successes_to_close`` of them close the breaker. A probe
-    that is not recorded within ``probe_lease`` seconds counts as failed.
+    `BreakerOptions` describes what else it can be told, such as a failure rate in place of the row.
 
-    An exception that leaves the block is a failure if it is one of ``failures`` and none of ``ignored``;
-    any other, such as KeyboardInterrupt or a cancelled task, says nothing about what was called.
+    An exception that leaves the block is a failure if it is one of ``failure_on`` and none of ``ignore``. Any
+    other is ignored, or cancelled if it is no `Exception`: a cancelled task, KeyboardInterrupt and SystemExit
+    say nothing about what was called. Inside a block put a time limit that is to count as a failure, such as
+    ``asyncio.timeout``.
 
-    ``on_event`` is called with each `Event`, in the thread that caused it and outside any lock. What it
-    raises goes to ``sys.unraisablehook``: it cannot change a verdict.
+    ``is_failure`` is asked about what `call` and decorated functions return, and about each `Exception` that
+    is neither of ``failure_on`` nor of ``ignore``. It gives True or False, or an `Outcome`. What it raises
+    counts as a failure of the call, and is raised.
+
+    >>> breaker = Breaker(failure_threshold=1, is_failure=lambda result: result == 503)
+    >>> breaker.call(lambda: 503)
+    503
+    >>> breaker.phase
+    <Phase.OPEN: 1>
+
+    ``on_event`` is a function or a list of functions. Each `Event` is given to each, in the thread that
+    caused it and outside any lock. What one raises goes to ``sys.unraisablehook``: it changes no verdict.
 
     Any thread and any task may use one breaker at a time, nothing waits, and blocks may nest. After a fork
     parent and child have a breaker each.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_failures",
-        "_handle",
-        "_identity",
-        "_idle",
-        "_ignored",
-        "_listener",
-    )
+    __slots__ = ("__weakref__", "_failure_on", "_identity", "_idle", "_ignore", "_is_failure")
 
     def __init__(
         self,
-        failure_threshold: int = 5,
-        open_for: float = 30.0,
         *,
-        half_open_permits: int = 1,
-        successes_to_close: int = 1,
-        probe_lease: float = 60.0,
-        failures: tuple[type[BaseException], ...] = (Exception,),
-        ignored: tuple[type[BaseException], ...] = (),
-        on_event: Listener | None = None,
+        failure_on: tuple[type[BaseException], ...] = (Exception,),
+        ignore: tuple[type[BaseException], ...] = (),
+        is_failure: Judge | None = None,
+        on_event: Listener | list[Listener] | tuple[Listener, ...] | None = None,
         clock: Clock | None = None,
+        **options: Unpack[BreakerOptions],
     ) -> None:
-        options = _ffi.BreakerOptions(
-            struct_size=sizeof(_ffi.BreakerOptions),
-            open_for_ns=nanoseconds("open_for", open_for),
-            probe_lease_ns=nanoseconds("probe_lease", probe_lease),
-            failure_threshold=unsigned("failure_threshold", failure_threshold, 32),
-            half_open_permits=unsigned("half_open_permits", half_open_permits, 32),
-            successes_to_close=unsigned("successes_to_close", successes_to_close, 32),
-        )
-        self._failures = exception_types("failures", failures)
-        self._ignored = exception_types("ignored", ignored)
-        if on_event is not None and not callable(on_event):
-            raise wrong_type("on_event", on_event, "a function that takes an event, or None")
-        self._listener = on_event
-        self._clock = checked(clock)
+        super().__init__(options, on_event, clock)
+        self._failure_on = exception_types("failure_on", failure_on)
+        self._ignore = exception_types("ignore", ignore)
+        if is_failure is not None and not callable(is_failure):
+            raise wrong_type(
+                "is_failure", is_failure, "a function that takes a result or an exception, or None"
+            )
+        self._is_failure = is_failure
         self._identity = object()
         self._idle: list[Call] = []
-        handle = _ffi.BreakerHandle()
-        _ffi.check(_ffi.api.escope_breaker_new(byref(options), byref(handle)))
-        self._handle: _ffi.BreakerHandle | None = handle
 
     def __enter__(self) -> Breaker:
         idle = self._idle
@@ -153,15 +149,55 @@ class Breaker(Unique):
             leave(call.token)
         else:
             call = take_out(self._identity)
-        status = call.succeed() if kind is None else call.record(self._outcome(kind))
+        if error is not None:
+            self._fail(call, error)
+            return
+        status = call.succeed()
         if status < 0:
             raise _ffi.error(status)
         self._idle.append(call)
 
+    async def __aenter__(self) -> Breaker:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Calls ``function`` if the breaker lets it, and gives back what it returns."""
-        with self:
-            return function(*args, **kwargs)
+        """Calls ``function`` if the breaker lets it, and gives back what it returns.
+
+        A coroutine that it returns is part of the call, which then ends as the coroutine does.
+        """
+        idle = self._idle
+        call = idle.pop() if idle else self._new_call()
+        status = call.acquire()
+        if status:
+            raise self._refusal(status, call)
+        try:
+            result = function(*args, **kwargs)
+            if result.__class__ is CoroutineType:
+                return cast(R, self._awaited(call, cast("Coroutine[Any, Any, Any]", result)))
+            outcome = SUCCESS if self._is_failure is None else self._judged(result, SUCCESS)
+        except BaseException as error:
+            self._fail(call, error)
+            raise
+        self._end(call, outcome)
+        return result
+
+    async def _awaited(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            result = await coroutine
+            outcome = SUCCESS if self._is_failure is None else self._judged(result, SUCCESS)
+        except BaseException as error:
+            self._fail(call, error)
+            raise
+        self._end(call, outcome)
+        return result
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorates a function or a coroutine function.
@@ -182,15 +218,13 @@ class Breaker(Unique):
 
             @functools.wraps(function)
             async def guarded_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self:
-                    return await function(*args, **kwargs)
+                return await self.call(function, *args, **kwargs)
 
             return cast("Callable[P, R]", guarded_coroutine)
 
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self:
-                return function(*args, **kwargs)
+            return self.call(function, *args, **kwargs)
 
         return guarded
 
@@ -208,31 +242,6 @@ class Breaker(Unique):
             raise self._refusal(status, call)
         return Permit(call)
 
-    @property
-    def phase(self) -> Phase:
-        """Where the breaker stands; asking changes nothing."""
-        return self.snapshot().phase
-
-    def snapshot(self) -> BreakerSnapshot:
-        """The breaker now; taking it changes nothing."""
-        stats = _ffi.BreakerStats(struct_size=sizeof(_ffi.BreakerStats))
-        if self._clock is None:
-            status = _ffi.api.escope_breaker_snapshot(self._live(), byref(stats))
-        else:
-            status = _ffi.api.escope_breaker_snapshot_at(self._live(), byref(stats), now(self._clock))
-        _ffi.check(status)
-        return BreakerSnapshot.from_native(stats)
-
-    def reset(self) -> None:
-        """Closes the breaker and forgets its failures; permits that are out become stale."""
-        events = _ffi.Events()
-        if self._clock is None:
-            status = _ffi.api.escope_breaker_reset(self._live(), byref(events))
-        else:
-            status = _ffi.api.escope_breaker_reset_at(self._live(), byref(events), now(self._clock))
-        _ffi.check(status)
-        publish(self._listener, events)
-
     def close(self) -> None:
         """Gives the native breaker back; a later use raises `HandleClosed`.
 
@@ -241,49 +250,53 @@ class Breaker(Unique):
         self._handle = None
         self._idle = _Discard()
 
-    def _live(self) -> _ffi.BreakerHandle:
-        if self._handle is None:
-            raise HandleClosed("this breaker was closed")
-        return self._handle
-
     def _new_call(self) -> Call:
-        if self._clock is None and self._listener is None:
+        if self._clock is None and not self._listeners:
             return PlainCall(self._live(), self._identity)
-        return WatchedCall(self._live(), self._identity, self._clock, self._listener)
+        return WatchedCall(self._live(), self._identity, self._clock, self._listeners)
 
-    def _outcome(self, kind: type[BaseException]) -> c_int32:
-        failed = issubclass(kind, self._failures) and not issubclass(kind, self._ignored)
-        return OUTCOMES[Outcome.FAILURE if failed else Outcome.IGNORED]
+    def _end(self, call: Call, outcome: Prepared) -> None:
+        status = call.record(outcome)
+        if status < 0:
+            raise _ffi.error(status)
+        self._idle.append(call)
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        """Ends a call that an exception left."""
+        # What counts if `is_failure` raises.
+        outcome = _FAILURE
+        try:
+            outcome = self._outcome(error)
+        finally:
+            self._end(call, outcome)
+
+    def _outcome(self, error: BaseException) -> Prepared:
+        if isinstance(error, self._ignore):
+            return _IGNORED
+        if isinstance(error, self._failure_on):
+            return _FAILURE
+        if not isinstance(error, Exception):
+            return _CANCELLED
+        return _IGNORED if self._is_failure is None else self._judged(error, _IGNORED)
+
+    def _judged(self, result: object, otherwise: Prepared) -> Prepared:
+        judgement = cast(Judge, self._is_failure)(result)
+        if isinstance(judgement, Outcome):
+            return OUTCOMES[judgement]
+        return _FAILURE if judgement else otherwise
 
     def _refusal(self, status: int, call: Call) -> Error:
         if status < 0:
             return _ffi.error(status)
         retry_after = seconds(call.retry_after.value)
         self._idle.append(call)
-        kind = HalfOpenFull if status == Status.HALF_OPEN_FULL else CircuitOpen
-        return kind(f"{_ffi.text(status)} Retry after {retry_after:g} s.", retry_after)
+        kind = cast(type[Refused], EXCEPTIONS[Status(status)])
+        return kind(f"{_ffi.text(status)} {_when(retry_after)}", retry_after)
 
 
-class Permit(Unique):
-    """The right to make one call, to be recorded once.
-
-    One that is never recorded decides nothing; a probe's counts as failed when its lease has run out.
-    """
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def record(self, outcome: Outcome) -> Status:
-        """Says what became of the call. Raises `AlreadyDone` the second time.
-
-        Gives `Status.OK`, or `Status.STALE` or `Status.EXPIRED` for a result that came too late to count.
-        """
-        prepared = OUTCOMES.get(outcome)
-        if prepared is None:
-            raise invalid("outcome", outcome, "a member of Outcome")
-        status = self._call.record(prepared)
-        if status < 0:
-            raise _ffi.error(status)
-        return Status(status)
+def _when(retry_after: float) -> str:
+    if retry_after == math.inf:
+        return "Only another mode changes that."
+    if retry_after < _AT_ONCE:
+        return "Retry at once."
+    return f"Retry after {retry_after:g} s."

@@ -30,6 +30,9 @@ class Status(enum.IntEnum):
     QUEUE_FULL = 9
     STALE = 10
     EXPIRED = 11
+    FORCED_OPEN = 12
+    SERVICE_DEGRADED = 13
+    FAULT_INJECTED = 14
     INVALID_ARGUMENT = -1
     ALREADY_DONE = -2
     STALE_LEASE = -3
@@ -38,6 +41,7 @@ class Status(enum.IntEnum):
     UNSUPPORTED = -6
     CREATE_FAILED = -7
     FORKED = -8
+    PERMIT_NOT_FOUND = -9
 
 
 class Error(Exception):
@@ -61,7 +65,10 @@ class Refused(Error):
 
 
 class CircuitOpen(Refused):
-    """The circuit breaker is open."""
+    """The circuit breaker is open.
+
+    Every other refusal of a breaker is a `CircuitOpen` too.
+    """
 
     status = Status.CIRCUIT_OPEN
 
@@ -70,6 +77,24 @@ class HalfOpenFull(CircuitOpen):
     """The circuit breaker is half-open and all its probes are taken."""
 
     status = Status.HALF_OPEN_FULL
+
+
+class ForcedOpen(CircuitOpen):
+    """Somebody has forced the circuit breaker open."""
+
+    status = Status.FORCED_OPEN
+
+
+class ServiceDegraded(CircuitOpen):
+    """The circuit breaker admits only a share of the calls for now."""
+
+    status = Status.SERVICE_DEGRADED
+
+
+class FaultInjected(CircuitOpen):
+    """The call was chosen to fail by fault injection."""
+
+    status = Status.FAULT_INJECTED
 
 
 class RateLimited(Refused):
@@ -148,6 +173,12 @@ class AlreadyDone(Error):
     status = Status.ALREADY_DONE
 
 
+class PermitNotFound(Error):
+    """The breaker never granted such a probe."""
+
+    status = Status.PERMIT_NOT_FOUND
+
+
 class InvalidArgument(Error, ValueError):
     """An argument is invalid."""
 
@@ -185,6 +216,9 @@ EXCEPTIONS: dict[Status, type[Error]] = {
     for kind in (
         CircuitOpen,
         HalfOpenFull,
+        ForcedOpen,
+        ServiceDegraded,
+        FaultInjected,
         RateLimited,
         Never,
         TableFull,
@@ -196,6 +230,7 @@ EXCEPTIONS: dict[Status, type[Error]] = {
         Forked,
         StaleLease,
         AlreadyDone,
+        PermitNotFound,
         InvalidArgument,
         OutOfMemory,
         Panic,

@@ -11,6 +11,7 @@ from ctypes import byref, c_size_t, c_uint64, sizeof
 from typing import Any, Final, NamedTuple
 
 from . import _ffi
+from . import _limiter_abi as abi
 from ._unique import Unique
 from ._units import NS_PER_S, nanoseconds, seconds, unsigned
 from .clock import Clock, checked
@@ -52,7 +53,7 @@ class _Answer:
     __slots__ = ("decision", "ref")
 
     def __init__(self) -> None:
-        self.decision = _ffi.Decision()
+        self.decision = abi.Decision()
         self.ref = byref(self.decision)
 
 
@@ -96,8 +97,8 @@ class RateLimiter(Unique):
     def __init__(
         self, max_keys: int = 65_536, *, secret: bytes | None = None, clock: Clock | None = None
     ) -> None:
-        options = _ffi.LimiterOptions(
-            struct_size=sizeof(_ffi.LimiterOptions), max_keys=unsigned("max_keys", max_keys, 64)
+        options = abi.LimiterOptions(
+            struct_size=sizeof(abi.LimiterOptions), max_keys=unsigned("max_keys", max_keys, 64)
         )
         if secret is not None:
             if not isinstance(secret, bytes):
@@ -107,9 +108,18 @@ class RateLimiter(Unique):
         self._clock = checked(clock)
         self._idle: list[_Answer] = []
         self._rules: dict[tuple[object, object, object], Any] = {}
-        handle = _ffi.LimiterHandle()
+        handle = abi.LimiterHandle()
         _ffi.check(_ffi.api.escope_limiter_new(byref(options), byref(handle)))
-        self._handle: _ffi.LimiterHandle | None = handle
+        self._handle: abi.LimiterHandle | None = handle
+
+    def __repr__(self) -> str:
+        if self._handle is None:
+            return f"<{type(self).__name__}, not to be used after close()>"
+        now = self.snapshot()
+        limited = now.limited + now.never + now.table_full
+        return (
+            f"<{type(self).__name__} of up to {now.capacity} keys, {now.allowed} allowed, {limited} limited>"
+        )
 
     def check(
         self, key: str | bytes, limit: int, window: float, cost: int = 1, burst: int | None = None
@@ -188,7 +198,7 @@ class RateLimiter(Unique):
 
     def snapshot(self) -> LimiterSnapshot:
         """Counts and size; taking it changes nothing."""
-        stats = _ffi.LimiterStats(struct_size=sizeof(_ffi.LimiterStats))
+        stats = abi.LimiterStats(struct_size=sizeof(abi.LimiterStats))
         _ffi.check(_ffi.api.escope_limiter_snapshot(self._live(), byref(stats)))
         return LimiterSnapshot(
             allowed=stats.allowed,
@@ -203,7 +213,7 @@ class RateLimiter(Unique):
         """Gives the native table back; a later use raises `HandleClosed`."""
         self._handle = None
 
-    def _live(self) -> _ffi.LimiterHandle:
+    def _live(self) -> abi.LimiterHandle:
         if self._handle is None:
             raise HandleClosed("this rate limiter was closed")
         return self._handle
@@ -221,7 +231,7 @@ class RateLimiter(Unique):
 
     def _new_rule(self, limit: int, window: float, burst: int | None) -> Any:
         rule = byref(
-            _ffi.Rule(
+            abi.Rule(
                 tokens=unsigned("limit", limit, 64),
                 period_ns=nanoseconds("window", window),
                 burst=unsigned("limit", limit, 64) if burst is None else unsigned("burst", burst, 64),

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from . import _ffi
+from . import _pool_abi as abi
 from ._pool_callbacks import Callbacks
 from ._unique import Unique
 from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
@@ -32,6 +33,7 @@ from .errors import (
     EXCEPTIONS,
     CreateFailed,
     Error,
+    Forked,
     InvalidArgument,
     StaleLease,
     Status,
@@ -95,8 +97,8 @@ class _Loan:
 
     __slots__ = ("give_back", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
 
-    def __init__(self, handle: _ffi.PoolHandle) -> None:
-        self.lease_ref = byref(_ffi.Lease())
+    def __init__(self, handle: abi.PoolHandle) -> None:
+        self.lease_ref = byref(abi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
         self.give_back = partial(_checkin, handle, self.lease_ref, _BROKEN)
@@ -104,7 +106,7 @@ class _Loan:
 
     def leave_queue(self) -> None:
         """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
-        self.waiter = _ffi.WaiterHandle()
+        self.waiter = abi.WaiterHandle()
         self.waiter_ref = byref(self.waiter)
 
 
@@ -188,8 +190,8 @@ class Pool(Unique, Generic[T]):
         self._timeouts: dict[object, c_uint64] = {}
         # The native pool may call these until it is closed, at the latest by the finalizer of this object.
         self._native = native = self._callbacks.native()
-        options = _ffi.PoolOptions(
-            struct_size=sizeof(_ffi.PoolOptions),
+        options = abi.PoolOptions(
+            struct_size=sizeof(abi.PoolOptions),
             create=native[0],
             destroy=native[1],
             overflow_ttl_ns=nanoseconds("overflow_ttl", overflow_ttl),
@@ -200,11 +202,22 @@ class Pool(Unique, Generic[T]):
             max_waiters=unsigned("max_waiters", max_waiters, 32),
             order=_ORDERS[order],
         )
-        self._handle = handle = _ffi.PoolHandle()
+        self._handle = handle = abi.PoolHandle()
         _ffi.check(_ffi.api.escope_pool_new(byref(options), byref(handle)))
         # Here and not with the handle: the garbage collector finalizes a pool before it takes apart what the
         # callbacks need.
         self.__del__: Callable[[], Any] = partial(_ffi.api.escope_pool_close, handle)
+
+    def __repr__(self) -> str:
+        try:
+            now = self.snapshot()
+        except Forked:
+            return f"<{type(self).__name__} of the parent process>"
+        state = "closed" if now.is_closed else "open"
+        return (
+            f"<{type(self).__name__} {state}, size {now.size}, {now.idle} idle, {now.leased} leased, "
+            f"{now.waiting} waiting>"
+        )
 
     def checkout(self, timeout: float | None = 5.0) -> Checkout[T]:
         """A context manager that lends a connection.
@@ -246,7 +259,7 @@ class Pool(Unique, Generic[T]):
 
     def snapshot(self) -> PoolSnapshot:
         """The pool now."""
-        stats = _ffi.PoolStats(struct_size=sizeof(_ffi.PoolStats))
+        stats = abi.PoolStats(struct_size=sizeof(abi.PoolStats))
         self._check(_ffi.api.escope_pool_snapshot(self._handle, byref(stats)))
         values = {name: getattr(stats, name) for name in PoolSnapshot._fields if name != "next_deadline"}
         values["is_closed"] = bool(stats.is_closed)

@@ -26,7 +26,10 @@ from elixirscope import (
     RateLimiter,
     StaleLease,
     WrongType,
+    _breaker_abi,
     _ffi,
+    _limiter_abi,
+    _pool_abi,
 )
 
 HUGE = 2**64
@@ -44,40 +47,11 @@ def refused(argument: str, value: object, function: Callable[[], object]) -> Inv
     return problem.value
 
 
-@pytest.mark.parametrize("value", [*BAD_TIMES, math.inf])
-@pytest.mark.parametrize("argument", ["open_for", "probe_lease"])
-def test_times_of_a_breaker(argument: str, value: Any) -> None:
-    refused(argument, value, lambda: Breaker(**{argument: value}))
-
-
-@pytest.mark.parametrize("value", BAD_COUNTS)
-@pytest.mark.parametrize("argument", ["failure_threshold", "half_open_permits", "successes_to_close"])
-def test_counts_of_a_breaker(argument: str, value: Any) -> None:
-    refused(argument, value, lambda: Breaker(**{argument: value}))
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("failure_threshold", 0),
-        ("half_open_permits", 0),
-        ("half_open_permits", 65),
-        ("successes_to_close", 2),
-    ],
-)
-def test_what_the_rules_of_a_breaker_forbid(argument: str, value: int) -> None:
-    refused(argument, value, lambda: Breaker(**{argument: value}))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("value", [Exception, (int,), ("ValueError",), None, [ValueError]])
-@pytest.mark.parametrize("argument", ["failures", "ignored"])
-def test_exception_types_of_a_breaker(argument: str, value: Any) -> None:
-    refused(argument, value, lambda: Breaker(**{argument: value}))
-
-
 def test_an_outcome_is_a_member() -> None:
     permit = Breaker().acquire()
     refused("outcome", 7, lambda: permit.record(7))  # type: ignore[arg-type]
+    refused("outcome", 7, lambda: Breaker().report(7))  # type: ignore[arg-type]
+    refused("mode", "auto", lambda: Breaker().set_mode("auto"))  # type: ignore[arg-type]
     assert permit.record(Outcome.SUCCESS) == 0
 
 
@@ -98,6 +72,8 @@ def test_a_clock_gives_nanoseconds(reading: Any) -> None:
     limiter = RateLimiter(clock=lambda: reading)
     refused("clock", reading, lambda: breaker.call(len, ""))
     refused("clock", reading, lambda: breaker.snapshot())
+    refused("clock", reading, breaker.reconfigure)
+    assert "Breaker closed" in repr(breaker)
     refused("clock", reading, lambda: limiter.check("a", 1, 1))
     refused("clock", reading, lambda: limiter.peek("a", 1, 1))
 
@@ -107,6 +83,7 @@ def test_what_is_to_be_called_can_be(value: Any) -> None:
     refused("clock", value, lambda: Breaker(clock=value))
     refused("clock", value, lambda: RateLimiter(clock=value))
     refused("on_event", value, lambda: Breaker(on_event=value))
+    refused("is_failure", value, lambda: Breaker(is_failure=value))
     refused("function", value, lambda: Breaker()(value))
 
 
@@ -246,6 +223,12 @@ def test_closed_objects_say_so() -> None:
         breaker.acquire,
         breaker.snapshot,
         breaker.reset,
+        breaker.settle,
+        breaker.force_open,
+        breaker.reconfigure,
+        breaker.reinstall,
+        lambda: breaker.report(Outcome.SUCCESS),
+        lambda: breaker.level,
         lambda: limiter.check("a", 1, 1),
         lambda: limiter.peek("a", 1, 1),
         lambda: limiter.reset("a"),
@@ -305,9 +288,9 @@ def test_a_foreign_lease_is_stale() -> None:
 @pytest.mark.parametrize(
     ("options", "new"),
     [
-        (_ffi.BreakerOptions, _ffi.api.escope_breaker_new),
-        (_ffi.LimiterOptions, _ffi.api.escope_limiter_new),
-        (_ffi.PoolOptions, _ffi.api.escope_pool_new),
+        (_breaker_abi.BreakerOptions, _ffi.api.escope_breaker_new),
+        (_limiter_abi.LimiterOptions, _ffi.api.escope_limiter_new),
+        (_pool_abi.PoolOptions, _ffi.api.escope_pool_new),
     ],
 )
 @pytest.mark.parametrize("size", [0, 1, 2**40])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,21 +12,35 @@ from typing import Any
 import pytest
 from header import HEADER, read
 
-from elixirscope import Cause, Outcome, Phase, Status, _ffi
+from elixirscope import (
+    BreakerSnapshot,
+    Cause,
+    Level,
+    Mode,
+    Outcome,
+    Phase,
+    Status,
+    _breaker_abi,
+    _ffi,
+    _limiter_abi,
+    _pool_abi,
+)
+from elixirscope._breaker_options import FAULTS, FIELDS, POLICIES, STRATEGIES
 
 HEADER_OF_NOW = read()
 
 # Struct names in C and here, and what a C type is in ctypes.
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "escope_" + "".join("_" + c.lower() if c.isupper() else c for c in kind.__name__)[1:]: kind
-    for kind in vars(_ffi).values()
+    for module in (_breaker_abi, _limiter_abi, _pool_abi)
+    for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, ctypes.Structure) and kind is not ctypes.Structure
 }
 HANDLES = {
-    "escope_breaker": _ffi.BreakerHandle,
-    "escope_limiter": _ffi.LimiterHandle,
-    "escope_pool": _ffi.PoolHandle,
-    "escope_waiter": _ffi.WaiterHandle,
+    "escope_breaker": _breaker_abi.BreakerHandle,
+    "escope_limiter": _limiter_abi.LimiterHandle,
+    "escope_pool": _pool_abi.PoolHandle,
+    "escope_waiter": _pool_abi.WaiterHandle,
 }
 SCALARS: dict[str, Any] = {
     "void": None,
@@ -102,6 +117,8 @@ def test_structs_have_the_layout_of_the_c_compiler(tmp_path: Path) -> None:
     [
         ("ESCOPE_STATUS_", Status),
         ("ESCOPE_PHASE_", Phase),
+        ("ESCOPE_MODE_", Mode),
+        ("ESCOPE_LEVEL_", Level),
         ("ESCOPE_OUTCOME_", Outcome),
         ("ESCOPE_CAUSE_", Cause),
     ],
@@ -109,6 +126,31 @@ def test_structs_have_the_layout_of_the_c_compiler(tmp_path: Path) -> None:
 def test_an_enumeration_has_the_numbers_of_the_header(prefix: str, enumeration: Any) -> None:
     theirs = {n.removeprefix(prefix): v for n, v in HEADER_OF_NOW.constants.items() if n.startswith(prefix)}
     assert theirs == {member.name: member.value for member in enumeration}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"), [("ESCOPE_POLICY_", POLICIES), ("ESCOPE_STRATEGY_", STRATEGIES)]
+)
+def test_a_choice_has_the_numbers_of_the_header(prefix: str, words: dict[str, int]) -> None:
+    theirs = {
+        n.removeprefix(prefix).lower(): v for n, v in HEADER_OF_NOW.constants.items() if n.startswith(prefix)
+    }
+    assert theirs == words
+
+
+def test_every_option_of_a_breaker_has_a_name_here() -> None:
+    fields = set(HEADER_OF_NOW.structs["escope_breaker_options"]) - {"struct_size"}
+    assert set(FIELDS) - set(FAULTS) == fields
+
+
+def test_every_number_of_a_breaker_is_shown() -> None:
+    theirs = set(HEADER_OF_NOW.structs["escope_breaker_stats"]) - {"struct_size", "reserved"}
+    assert {re.sub("_(ns|bp)$", "", field) for field in theirs} == set(BreakerSnapshot.__dataclass_fields__)
+
+
+def test_a_cause_has_the_word_of_the_library() -> None:
+    for cause in Cause:
+        assert _ffi.api.escope_breaker_cause_str(cause).decode() == cause.name.lower()
 
 
 def test_the_abi_version_is_that_of_the_header() -> None:

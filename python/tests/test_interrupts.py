@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import elixirscope
-from elixirscope import CreateFailed, Pool
+from elixirscope import Breaker, CreateFailed, ManualClock, Outcome, Phase, Pool
 
 PACKAGE = str(Path(elixirscope.__file__).parent)
 NEVER_STRUCK = ("RETURN", "PUSH_EXC_INFO", "POP_EXCEPT", "RERAISE")
@@ -255,3 +255,70 @@ def test_a_real_signal_at_any_moment_loses_nothing(monkeypatch: pytest.MonkeyPat
         signal.signal(signal.SIGALRM, before)
     assert struck == TURNS
     assert all(isinstance(problem, KeyboardInterrupt) for problem in reported)
+
+
+def guard(breaker: Breaker) -> None:
+    with breaker:
+        pass
+
+
+def guard_what_fails(breaker: Breaker) -> None:
+    try:
+        with breaker:
+            raise Mishap
+    except Mishap:
+        pass
+
+
+def guard_a_call(breaker: Breaker) -> None:
+    breaker.call(len, "")
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("run", [guard, guard_what_fails, guard_a_call])
+def test_an_interrupt_at_any_instruction_costs_a_breaker_one_permit(
+    run: Callable[[Breaker], None], watched: bool
+) -> None:
+    number = 0
+    while True:
+        number += 1
+        breaker = Breaker(on_event=[print] if watched else None)
+        striker, previous = Striker(number), sys.gettrace()
+        sys.settrace(striker)
+        try:
+            with contextlib.suppress(Strike):
+                run(breaker)
+        finally:
+            sys.settrace(previous)
+        if striker.place is None:
+            break
+        with Breaker() as other, breaker:
+            pass
+        assert other.snapshot().succeeded == 1, striker.place
+        now = breaker.snapshot()
+        recorded = now.succeeded + now.failed + now.ignored + now.cancelled
+        assert now.admitted - recorded in (0, 1), striker.place
+    assert number > 20
+
+
+def test_a_probe_that_an_interrupt_lost_comes_back_with_its_lease() -> None:
+    clock, number, lost = ManualClock(), 0, 0
+    while True:
+        number += 1
+        breaker = Breaker(open_for=0, probe_lease=5, release_expired_probes=True, clock=clock)
+        for _ in range(5):
+            breaker.report(Outcome.FAILURE)
+        striker, previous = Striker(number), sys.gettrace()
+        sys.settrace(striker)
+        try:
+            with contextlib.suppress(Strike):
+                guard(breaker)
+        finally:
+            sys.settrace(previous)
+        if striker.place is None:
+            break
+        lost += breaker.snapshot().live_probes
+        clock.advance(5)
+        guard(breaker)
+        assert breaker.phase is Phase.CLOSED, striker.place
+    assert lost > 0

@@ -101,6 +101,15 @@ def test_snapshot_counts_what_happened() -> None:
     assert now.bytes < 1_000_000
 
 
+def test_a_limiter_says_how_it_is() -> None:
+    limiter = RateLimiter(max_keys=1000, clock=ManualClock())
+    for _ in range(3):
+        limiter.check("a", 2, 60)
+    assert repr(limiter) == f"<RateLimiter of up to {limiter.snapshot().capacity} keys, 2 allowed, 1 limited>"
+    limiter.close()
+    assert repr(limiter) == "<RateLimiter, not to be used after close()>"
+
+
 def test_any_number_of_rules_keeps_memory_bounded() -> None:
     limiter = RateLimiter()
     for limit in range(1, 5000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from header import CHECKOUT
 
 import elixirscope
-from elixirscope import Breaker, Pool, RateLimiter
+from elixirscope import Breaker, Outcome, Pool, RateLimiter
 
 
 def test_one_version_everywhere() -> None:
@@ -48,8 +49,13 @@ def resident_bytes() -> int:
 
 
 def test_native_objects_end_with_their_owners() -> None:
+    async def later() -> None: ...
+
     def once() -> list[weakref.ref[object]]:
         breaker, limiter, pool = Breaker(), RateLimiter(max_keys=10_000), Pool(object, size=1, max_overflow=0)
+        permit, coroutine = breaker.acquire(), breaker.call(later)
+        asyncio.run(coroutine)
+        permit.record(Outcome.SUCCESS)
         with breaker, pool.checkout():
             limiter.check("a", 1, 60)
             with contextlib.suppress(elixirscope.PoolTimeout):

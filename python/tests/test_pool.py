@@ -359,6 +359,14 @@ def test_closing_wakes_who_waits_and_lets_loans_end(ledger: Ledger) -> None:
     assert pool.snapshot().is_closed
 
 
+def test_a_pool_says_how_it_is(ledger: Ledger) -> None:
+    pool = Pool(ledger.create, ledger.destroy, size=2)
+    with pool.checkout():
+        assert repr(pool) == "<Pool open, size 2, 0 idle, 1 leased, 0 waiting>"
+    pool.close()
+    assert repr(pool) == "<Pool closed, size 2, 0 idle, 0 leased, 0 waiting>"
+
+
 def test_the_queue_has_a_bound(ledger: Ledger) -> None:
     pool = Pool(ledger.create, ledger.destroy, size=1, max_overflow=0, max_waiters=1)
     with pool.checkout():

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from elixirscope import Breaker, Error, Forked, HandleClosed, ManualClock, Phase, Pool, RateLimiter
+from elixirscope import Breaker, Error, Forked, HandleClosed, ManualClock, Outcome, Phase, Pool, RateLimiter
 
 
 def in_child(function: Callable[[], object]) -> object:
@@ -51,6 +51,31 @@ def test_a_child_has_its_own_breaker_and_limiter() -> None:
     assert limiter.check("a", 2, 60).remaining == 1
 
 
+def test_a_child_is_not_stuck_in_what_its_parent_was_doing() -> None:
+    breaker, stop = Breaker(), threading.Event()
+
+    def configure() -> None:
+        while not stop.is_set():
+            breaker.reconfigure(failure_threshold=7)
+
+    threads = [threading.Thread(target=configure) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+
+    def use() -> object:
+        breaker.reconfigure(failure_threshold=1)
+        breaker.report(Outcome.FAILURE)
+        return breaker.phase
+
+    # The children are forked while other threads change the breaker's options.
+    for _ in range(20):
+        assert in_child(use) is Phase.OPEN
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert breaker.phase is Phase.CLOSED
+
+
 def test_a_pool_stays_with_its_process() -> None:
     destroyed: list[int] = []
     pool = Pool(os.getpid, destroyed.append, size=2)
@@ -63,6 +88,7 @@ def test_a_pool_stays_with_its_process() -> None:
         pool.maintain,
         pool.close,
     ]
+    assert in_child(lambda: repr(pool)) == "<Pool of the parent process>"
     for use in uses:
         problem = in_child(use)
         assert isinstance(problem, Forked), problem

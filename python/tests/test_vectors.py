@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from ctypes import memmove, sizeof
+from enum import IntEnum
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from header import CHECKOUT
@@ -17,66 +18,86 @@ from header import CHECKOUT
 from elixirscope import (
     AlreadyDone,
     Breaker,
+    BreakerOptions,
     Checkout,
     CircuitOpen,
     Decision,
     Error,
     Event,
     ManualClock,
+    Mode,
     Outcome,
     Permit,
     Pool,
     RateLimiter,
-    Status,
-    _ffi,
 )
-from elixirscope._units import FOREVER_NS, NS_PER_S, seconds
+from elixirscope import _breaker_abi as abi
+from elixirscope._breaker_options import FIELDS, OPTIONS
+from elixirscope._units import BP, FOREVER_NS, NS_PER_S, seconds
 
 VECTORS = CHECKOUT / "tests" / "vectors"
 
 
 def in_seconds(value: Any) -> Any:
-    """A recording whose times are seconds; a time that never comes is recorded as null."""
+    """A recording whose times are seconds and shares numbers; a time that never comes is recorded as null."""
     if isinstance(value, list):
         return [in_seconds(item) for item in value]
     if isinstance(value, dict):
-        return {
-            k: seconds(FOREVER_NS if v is None else v) if k.endswith("_ns") else in_seconds(v)
-            for k, v in value.items()
-        }
+        return {k: in_our_unit(k, v) for k, v in value.items()}
     return value
 
 
-def word(status: Status) -> str:
-    return status.name.lower()
+def in_our_unit(name: str, value: Any) -> Any:
+    if name.endswith("_ns"):
+        return seconds(FOREVER_NS if value is None else value)
+    return value / BP if name.endswith("_bp") else in_seconds(value)
+
+
+def word(member: IntEnum) -> str:
+    return member.name.lower()
+
+
+def options_of(config: dict[str, Any]) -> BreakerOptions:
+    """The options of a configuration, which names the library's fields, and its policy by the kind of window.
+
+    Levels admit what it says, and everything where it says nothing.
+    """
+    options: dict[str, Any] = {"strategy": "gradual_degradation", "admit": dict.fromkeys(OPTIONS["admit"], 1)}
+    for field, value in config.items():
+        if field == "policy":
+            options[field] = "rate" if value.startswith("rate_") else value
+            continue
+        name, kind = FIELDS[field]
+        # A fraction is exact. A switch is recorded as one already.
+        given = value if kind.per == 1 else Fraction(value, kind.per)
+        group, _, key = name.partition("[")
+        if key:
+            options.setdefault(group, {})[key.strip("']")] = given
+        else:
+            options[name] = given
+    return cast(BreakerOptions, options)
 
 
 class BreakerReplay:
     """One breaker. A second record of a permit asks the breaker itself, with a copy of the first permit."""
 
     def __init__(self, vector: dict[str, Any]) -> None:
-        config = vector["config"]
         self.clock = ManualClock()
         self.events: list[dict[str, Any]] = []
         self.permits: dict[int, tuple[Permit, bytes]] = {}
-        self.breaker = Breaker(
-            failure_threshold=config["failure_threshold"],
-            open_for=config["open_for_ns"] / NS_PER_S,
-            half_open_permits=config["half_open_permits"],
-            successes_to_close=config["successes_to_close"],
-            probe_lease=config["probe_lease_ns"] / NS_PER_S,
-            on_event=self.hear,
-            clock=self.clock,
-        )
+        self.breaker = Breaker(on_event=self.hear, clock=self.clock, **options_of(vector["config"]))
 
     def hear(self, event: Event) -> None:
         self.events.append(
             {
                 "sequence": event.sequence,
                 "generation": event.generation,
-                "from": event.before.name.lower(),
-                "to": event.after.name.lower(),
-                "cause": event.cause.name.lower(),
+                "from": word(event.before),
+                "to": word(event.after),
+                "from_level": word(event.level_before),
+                "to_level": word(event.level_after),
+                "mode": word(event.mode),
+                "cause": word(event.cause),
                 "at_ns": event.at,
             }
         )
@@ -98,24 +119,57 @@ class BreakerReplay:
 
     def record(self, op: dict[str, Any]) -> dict[str, Any]:
         permit, as_granted = self.permits[op["permit"]]
-        memmove(permit._call.permit_ref, as_granted, sizeof(_ffi.Permit))
+        memmove(permit._call.permit_ref, as_granted, sizeof(abi.Permit))
         try:
             verdict = permit.record(Outcome[op["outcome"].upper()])
         except AlreadyDone as misuse:
             verdict = misuse.status
         return {"verdict": word(verdict)}
 
+    def report(self, op: dict[str, Any]) -> dict[str, Any]:
+        return {"verdict": word(self.breaker.report(Outcome[op["outcome"].upper()]))}
+
+    def settle(self, _op: dict[str, Any]) -> dict[str, Any]:
+        self.breaker.settle()
+        return {}
+
     def reset(self, _op: dict[str, Any]) -> dict[str, Any]:
         self.breaker.reset()
         return {}
 
+    def set_mode(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.breaker.set_mode(Mode[op["mode"].upper()])
+        return {}
+
+    def reconfigure(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.breaker.reconfigure(**self.instead(op))
+        return {}
+
+    def reinstall(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.breaker.reinstall(**self.instead(op))
+        return {}
+
+    def instead(self, op: dict[str, Any]) -> BreakerOptions:
+        """A configuration that is to replace another one; the public call changes what it is given."""
+        self.breaker._options = {}
+        return options_of(op["config"])
+
     def state(self, _op: dict[str, Any]) -> dict[str, Any]:
         now = self.breaker.snapshot()
         return {
-            "phase": now.phase.name.lower(),
+            "phase": word(now.phase),
+            "mode": word(now.mode),
+            "level": word(now.level),
+            "last_cause": None if now.last_cause is None else word(now.last_cause),
             "generation": now.generation,
-            "consecutive_failures": now.consecutive_failures,
+            "opens": now.opens,
             "live_probes": now.live_probes,
+            "failures": now.failures,
+            "window_calls": now.window_calls,
+            "slow_calls": now.slow_calls,
+            "failure_rate_bp": now.failure_rate,
+            "slow_call_rate_bp": now.slow_call_rate,
+            "retry_after_ns": now.retry_after,
         }
 
 
