@@ -5,7 +5,7 @@
 #   ci/loom.sh sabotage       each line "// sabotage: NAME TEST" of a model file says which test must fail when the
 #                             library is built without the precaution NAME; shows that it does
 #
-# LOOM_MAX_PREEMPTIONS (default 2) bounds the search.
+# LOOM_MAX_PREEMPTIONS (default 2) bounds the search. LOOM_MODEL=breaker takes tests/loom_breaker.rs alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,8 @@ export RUSTFLAGS="--cfg escope_loom"
 export CARGO_TARGET_DIR=target/loom
 export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
 
-models() { basename -s .rs -a tests/loom_*.rs; }
+# shellcheck disable=SC2086 # the star is to match
+models() { basename -s .rs -a tests/loom_${LOOM_MODEL:-*}.rs; }
 
 cargo_test() { cargo test -q --release --no-default-features "$@"; }
 

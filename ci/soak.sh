@@ -4,6 +4,8 @@
 #   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
+#   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
+#             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,7 +28,8 @@ prop() {
     export PROPTEST_RNG_SEED=${SEED:-$((RANDOM << 30 | RANDOM << 15 | RANDOM))}
     export PROPTEST_CASES=${CASES:-20000}
     echo "soak prop: SEED=$PROPTEST_RNG_SEED CASES=$PROPTEST_CASES"
-    mapfile -t tests < <(basename -s .rs tests/prop_*.rs | sed 's/^/--test=/')
+    # shellcheck disable=SC2086 # the star is to match
+    mapfile -t tests < <(basename -s .rs tests/prop_${1:-*}.rs | sed 's/^/--test=/')
     cargo test --release --locked "${tests[@]}"
     echo "soak prop: passed with SEED=$PROPTEST_RNG_SEED"
 }
@@ -35,6 +38,11 @@ case ${1:-} in
 sabotage) sabotage ;;
 loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
 prop) prop ;;
+breaker)
+    LOOM_MODEL=breaker ci/loom.sh sabotage
+    ESCOPE_KILLS=${KILLS:-10000} cargo test --release --locked --test shared_breaker -- --nocapture
+    prop breaker
+    ;;
 interrupts)
     ci/python.sh install
     root=$PWD
