@@ -4,7 +4,7 @@
 #   ci/loom.sh                all models
 #   ci/loom.sh sabotage       shows that they fail when the library is built without a precaution (ci/sabotage.sh)
 #
-# LOOM_MAX_PREEMPTIONS (default 2) bounds the search.
+# LOOM_MAX_PREEMPTIONS (default 2) bounds the search. MODEL=breaker takes tests/loom_breaker.rs alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
 
 case "${1:-models}" in
 models)
-    for file in tests/loom_*.rs; do
+    for file in tests/loom_${MODEL:-*}.rs; do
         model=$(basename -s .rs "$file")
         echo "loom: $model, at most $LOOM_MAX_PREEMPTIONS preemptions"
         cargo test -q --release --locked --no-default-features --test "$model"

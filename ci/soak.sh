@@ -6,6 +6,8 @@
 #   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
+#   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
+#             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +31,8 @@ prop() {
     export PROPTEST_RNG_SEED=${SEED:-$((RANDOM << 30 | RANDOM << 15 | RANDOM))}
     export PROPTEST_CASES=${CASES:-20000}
     echo "soak prop: SEED=$PROPTEST_RNG_SEED CASES=$PROPTEST_CASES"
-    mapfile -t tests < <(basename -s .rs tests/prop_*.rs | sed 's/^/--test=/')
+    # shellcheck disable=SC2086 # the star is to match
+    mapfile -t tests < <(basename -s .rs tests/prop_${1:-*}.rs | sed 's/^/--test=/')
     cargo test --release --locked "${tests[@]}"
     echo "soak prop: passed with SEED=$PROPTEST_RNG_SEED"
 }
@@ -40,6 +43,12 @@ loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
 shuttle) ESCOPE_SHUTTLE_SCHEDULES=${SCHEDULES:-3000000} ci/shuttle.sh ;;
 prop) prop ;;
 fuzz-breaker) ci/fuzz.sh breaker_capi "${SOAK_SECONDS:-600}" ;;
+breaker)
+    MODEL=breaker ci/loom.sh sabotage
+    MODEL=breaker ci/shuttle.sh sabotage
+    ESCOPE_KILLS=${KILLS:-10000} cargo test --release --locked --test shared_breaker -- --nocapture
+    prop breaker
+    ;;
 interrupts)
     ci/python.sh install
     root=$PWD

@@ -14,6 +14,7 @@
 #[cfg(not(escope_model))]
 mod origin {
     pub use portable_atomic::AtomicU128 as AtomicWide;
+    pub use std::sync::atomic::AtomicU64 as UnwatchedU64;
     pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 
     /// Value of an [`AtomicWide`].
@@ -55,6 +56,9 @@ mod origin {
 mod origin {
     use super::Ordering;
     pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+    /// A word of which loom tries no orders: for the many words of a block that is read as a whole, beside some
+    /// that loom does watch.
+    pub use std::sync::atomic::AtomicU64 as UnwatchedU64;
 
     /// Value of an [`AtomicWide`].
     pub type Wide = u64;

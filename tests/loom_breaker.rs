@@ -4,10 +4,16 @@
 //! `--cfg escope_sabotage="..."` the shipped code lacks one of its precautions and a model must fail.
 // sabotage: breaker_no_second_look a_late_result_takes_nothing_from_the_next_round
 // sabotage: breaker_no_third_look a_probes_result_races_its_expiry
+// sabotage: breaker_no_version_check a_reconfiguration_is_seen_whole
+// sabotage: breaker_tells_once a_level_is_told_once_and_in_the_end_right
+// sabotage: breaker_no_help racing_results_of_a_count_window_are_all_summed
+// sabotage: breaker_no_latest racing_failures_in_a_period_trip_exactly_once
+// sabotage: breaker_unpublished a_ramp_is_never_seen_without_its_beginning
 #![cfg(escope_loom)]
 
 use elixirscope::breaker::{
-    Breaker, BreakerConfig, Events, Outcome, Permit, Phase, RawPermit, RecordVerdict, RejectReason,
+    Breaker, BreakerConfig, Events, Level, Mode, Outcome, Permit, Phase, Policy, RawPermit, RecordVerdict,
+    RejectReason, Window,
 };
 use loom::sync::Arc;
 use loom::thread;
@@ -38,20 +44,177 @@ fn opened(config: BreakerConfig) -> Arc<Breaker> {
     breaker
 }
 
+/// How many changes opened the breaker.
+fn opens(events: &Events) -> usize {
+    events.iter().filter(|event| event.to == Phase::Open).count()
+}
+
 fn phase(breaker: &Breaker) -> Phase {
     breaker.snapshot(|| 0).phase
 }
 
-#[test]
-fn racing_failures_trip_exactly_once() {
-    loom::model(|| {
-        let breaker = breaker(BreakerConfig { open_for_ns: 50, ..BreakerConfig::consecutive_failures(2) });
+/// Two failures at once of a breaker that opens at the second.
+fn two_failures_trip_exactly_once(config: BreakerConfig) {
+    loom::model(move || {
+        let breaker = breaker(config);
         let (one, two) = (admitted(&breaker, 0), admitted(&breaker, 0));
         let other = Arc::clone(&breaker);
-        let thread = thread::spawn(move || record(&other, two, Outcome::Failure, 1).1.len());
-        let events = record(&breaker, one, Outcome::Failure, 1).1.len();
-        assert_eq!(events + thread.join().unwrap(), 1);
+        let thread = thread::spawn(move || opens(&record(&other, two, Outcome::Failure, 1).1));
+        let mine = opens(&record(&breaker, one, Outcome::Failure, 1).1);
+        assert_eq!(mine + thread.join().unwrap(), 1);
         assert_eq!(phase(&breaker), Phase::Open);
+    });
+}
+
+fn rate_of(size: u32) -> BreakerConfig {
+    let window = Window::Count { size };
+    let policy = Policy::Rate { window, min_calls: size, failure_rate_bp: 10_000, slow_call_rate_bp: 10_000 };
+    BreakerConfig { policy, ..config() }
+}
+
+fn in_period(tolerated_failures: u32) -> BreakerConfig {
+    BreakerConfig { policy: Policy::FailuresInPeriod { tolerated_failures, period_ns: 100 }, ..config() }
+}
+
+#[test]
+fn racing_failures_trip_exactly_once() {
+    two_failures_trip_exactly_once(BreakerConfig {
+        open_for_ns: 50,
+        ..BreakerConfig::consecutive_failures(2)
+    });
+}
+
+#[test]
+fn racing_failures_in_a_period_trip_exactly_once() {
+    two_failures_trip_exactly_once(in_period(1));
+}
+
+#[test]
+fn racing_failures_in_a_count_window_trip_exactly_once() {
+    two_failures_trip_exactly_once(rate_of(2));
+}
+
+/// More results than the window holds: each leaves it as the value with which it came.
+#[test]
+fn racing_results_of_a_count_window_are_all_summed() {
+    loom::model(|| {
+        let breaker = breaker(rate_of(2));
+        breaker.report(Outcome::Failure, || 0);
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || opens(&other.report(Outcome::Success, || 0).events));
+        let mine = opens(&breaker.report(Outcome::Success, || 0).events);
+        assert_eq!(mine + thread.join().unwrap(), 0);
+        let seen = breaker.snapshot(|| 0);
+        assert_eq!((seen.window_calls, seen.failures), (2, 0));
+        breaker.report(Outcome::Failure, || 0);
+        assert_eq!(breaker.snapshot(|| 0).failures, 1);
+    });
+}
+
+/// Two thresholds with an open time each: a result meets one of the pairs.
+#[test]
+fn a_reconfiguration_is_seen_whole() {
+    loom::model(|| {
+        let breaker = breaker(BreakerConfig { open_for_ns: 10, ..BreakerConfig::consecutive_failures(1) });
+        let permit = admitted(&breaker, 0);
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || {
+            for (threshold, open_for_ns) in [(2, 20), (3, 30)] {
+                let config = BreakerConfig { open_for_ns, ..BreakerConfig::consecutive_failures(threshold) };
+                other.reconfigure(&config, || 0).unwrap();
+            }
+        });
+        let opened = opens(&record(&breaker, permit, Outcome::Failure, 0).1) > 0;
+        thread.join().unwrap();
+        let seen = breaker.snapshot(|| 0);
+        if opened {
+            assert_eq!((seen.phase, seen.retry_after_ns), (Phase::Open, 10));
+        } else {
+            assert_eq!((seen.phase, seen.failures), (Phase::Closed, 1));
+            breaker.report(Outcome::Failure, || 0);
+            breaker.report(Outcome::Failure, || 0);
+            assert_eq!(breaker.snapshot(|| 0).retry_after_ns, 30);
+        }
+    });
+}
+
+#[test]
+fn a_reconfiguration_races_an_acquire() {
+    loom::model(|| {
+        let breaker = opened(config());
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || {
+            let config = BreakerConfig { half_open_permits: 2, ..config() };
+            other.reconfigure(&config, || 50).unwrap().len()
+        });
+        let granted = breaker.acquire(|| 50);
+        assert!(granted.verdict.is_ok());
+        let rounds = granted.events.len() + thread.join().unwrap();
+        // Its round came before the reconfiguration, which began another one, or after.
+        let live = breaker.snapshot(|| 50).live_probes;
+        assert!(
+            (rounds, live) == (2, 0) || (rounds, live) == (1, 1) || (rounds, live) == (2, 1),
+            "{rounds} {live}"
+        );
+        assert!(breaker.acquire(|| 50).verdict.is_ok());
+        assert_eq!(breaker.acquire(|| 50).verdict.is_ok(), live == 0);
+    });
+}
+
+#[test]
+fn a_mode_races_an_acquire() {
+    loom::model(|| {
+        let breaker = opened(config());
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || other.set_mode(Mode::ForcedOpen, || 50).len());
+        let acquired = breaker.acquire(|| 50);
+        assert_eq!(thread.join().unwrap(), 1);
+        match acquired.verdict {
+            Ok(probe) => {
+                assert_eq!(acquired.events.len(), 1);
+                assert_eq!(breaker.record(probe, Outcome::Success, || 51).verdict, RecordVerdict::Stale);
+            }
+            Err(rejection) => assert_eq!(rejection.reason, RejectReason::ForcedOpen),
+        }
+        assert_eq!(breaker.snapshot(|| 51).mode, Mode::ForcedOpen);
+    });
+}
+
+/// A failure and a success at once: what was told last is what is.
+#[test]
+fn a_level_is_told_once_and_in_the_end_right() {
+    loom::model(|| {
+        let breaker = breaker(BreakerConfig::consecutive_failures(2));
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || other.report(Outcome::Failure, || 0).events);
+        let mine = breaker.report(Outcome::Success, || 0).events;
+        let theirs = thread.join().unwrap();
+        let mut told: Vec<_> = mine.iter().chain(theirs.iter()).collect();
+        told.sort_by_key(|event| event.sequence);
+        let mut level = Level::None;
+        for (event, sequence) in told.iter().zip(1..) {
+            assert_eq!((event.sequence, event.from_level), (sequence, level));
+            level = event.to_level;
+        }
+        assert_eq!(level, breaker.snapshot(|| 0).level);
+    });
+}
+
+/// The last success closes while somebody fails: a trip during the ramp knows how often it opened before.
+#[test]
+fn a_ramp_is_never_seen_without_its_beginning() {
+    loom::model(|| {
+        let breaker = opened(BreakerConfig { ramp_ns: 1_000, ..config() });
+        let probe = admitted(&breaker, 50);
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || record(&other, probe, Outcome::Success, 51).0);
+        let failed = breaker.report(Outcome::Failure, || 52).verdict;
+        assert_eq!(thread.join().unwrap(), RecordVerdict::Applied);
+        if failed == RecordVerdict::Applied {
+            assert_eq!((phase(&breaker), breaker.snapshot(|| 52).opens), (Phase::Open, 2));
+        } else {
+            assert_eq!((phase(&breaker), breaker.snapshot(|| 52).opens), (Phase::Closed, 1));
+        }
     });
 }
 
@@ -180,7 +343,8 @@ fn a_reset_races_a_result() {
 #[test]
 fn a_late_result_takes_nothing_from_the_next_round() {
     loom::model(|| {
-        let config = BreakerConfig { open_for_ns: 0, half_open_permits: 2, successes_to_close: 2, ..config() };
+        let config =
+            BreakerConfig { open_for_ns: 0, half_open_permits: 2, successes_to_close: 2, ..config() };
         let breaker = opened(config);
         let late = admitted(&breaker, 50);
         let other = Arc::clone(&breaker);

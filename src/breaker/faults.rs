@@ -89,5 +89,5 @@ impl Injector {
 
 /// 32 random bits as a number below [`WHOLE_BP`].
 fn in_basis_points(bits: u64) -> u64 {
-    bits * u64::from(WHOLE_BP) >> 32
+    (bits * u64::from(WHOLE_BP)) >> 32
 }

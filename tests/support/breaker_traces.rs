@@ -212,9 +212,9 @@ fn random_config(random: &mut Random, kind: u64, unit: u64) -> BreakerConfig {
 
 pub fn random(number: u64) -> Trace {
     let mut random = Random { seed: SEED ^ number << 32, drawn: 0 };
-    let unit = if number % 4 == 3 || number % 5 == 0 { MS } else { 1 };
+    let unit = if number % 4 == 3 || number.is_multiple_of(5) { MS } else { 1 };
     let mut config = random_config(&mut random, number % 4, unit);
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         (config.window_capacity, config.probe_capacity) = (8, 4);
     }
     // The steps are chosen with a model beside them, so that each permit is recorded once, or a probe twice in its own round.
@@ -241,7 +241,7 @@ pub fn random(number: u64) -> Trace {
                 let modes = [Mode::Auto, Mode::ForcedOpen, Mode::ForcedClosed, Mode::MetricsOnly];
                 Step::SetMode(if shadow.mode == Mode::Auto { random.one_of(&modes) } else { Mode::Auto })
             }
-            3..6 if number % 5 == 0 => {
+            3..6 if number.is_multiple_of(5) => {
                 let kind = if random.one_in(2) { number % 4 } else { random.below(4) };
                 let other = random_config(&mut random, kind, unit);
                 if random.one_in(3) { Step::Reinstall(other) } else { Step::Reconfigure(other) }
