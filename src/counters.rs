@@ -73,20 +73,28 @@ impl<const N: usize> Default for Counters<N> {
 }
 
 /// Which owned stripe the current thread writes: from `OWNED` on, none.
+///
+/// A thread-local variable would say so too, but in a shared library each look at one is a call. The thread pointer is
+/// a register, and a table of those that own a stripe one load.
 #[cfg(not(escope_model))]
 mod thread {
     use super::OWNED;
-    use crate::sync::{AtomicU32, Ordering};
+    use crate::sync::{AtomicU32, AtomicU64, Ordering, thread_pointer};
     use std::cell::Cell;
 
     /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    const NOT_ASKED: usize = usize::MAX;
     const NONE: usize = OWNED;
 
+    /// Who owns which stripe: `{ stripe: 7 | thread pointer: 57 }`, each in the place that its pointer hashes to. Two
+    /// threads of one place cannot both own one; with few threads that is rare.
+    static OWNERS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+    const PLACES: usize = 64;
+    const POINTER_BITS: u32 = 57;
+    const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
+
     thread_local! {
-        // Without a destructor, so that reading it is one load. `OWNER` beside it has the destructor.
-        static STRIPE: Cell<usize> = const { Cell::new(NOT_ASKED) };
+        static ASKED: Cell<bool> = const { Cell::new(false) };
         static OWNER: Owner = const { Owner };
     }
 
@@ -95,37 +103,56 @@ mod thread {
 
     #[inline]
     pub(super) fn stripe() -> usize {
-        STRIPE.get()
+        let pointer = thread_pointer();
+        // Relaxed: the entry of this thread is written by this thread alone.
+        let entry = place(pointer).load(Ordering::Relaxed);
+        if entry & POINTER_MASK == pointer { (entry >> POINTER_BITS) as usize } else { NONE }
     }
 
     /// Like [`stripe`], but asks for one if the thread has not asked yet.
     pub(super) fn claimed() -> usize {
-        if STRIPE.get() == NOT_ASKED {
+        if !ASKED.replace(true) {
             claim();
         }
-        STRIPE.get()
+        stripe()
     }
 
     fn claim() {
+        let pointer = thread_pointer();
+        if place(pointer).load(Ordering::Relaxed) != 0 {
+            return;
+        }
         let free = |taken: u32| Some(taken | 1 << taken.trailing_ones()).filter(|taken| *taken < 1 << OWNED);
         // Acquire pairs with the Release in `release`: the last owner's additions happened before this one's.
-        let claimed = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
-        let stripe = claimed.map_or(NONE, |taken| taken.trailing_ones() as usize);
-        STRIPE.set(stripe);
-        if stripe != NONE && OWNER.try_with(|_| ()).is_err() {
-            // The thread is ending and would never give the stripe back.
-            release(stripe);
+        let Ok(taken) = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free) else { return };
+        let stripe = taken.trailing_ones();
+        let entry = u64::from(stripe) << POINTER_BITS | pointer;
+        let entered = place(pointer).compare_exchange(0, entry, Ordering::Relaxed, Ordering::Relaxed);
+        // A thread that is ending would never give the stripe back.
+        if entered.is_err() || OWNER.try_with(|_| ()).is_err() {
+            release(stripe, entered.is_ok());
         }
     }
 
-    fn release(stripe: usize) {
-        STRIPE.set(NONE);
+    fn release(stripe: u32, entered: bool) {
+        if entered {
+            place(thread_pointer()).store(0, Ordering::Relaxed);
+        }
         TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
+    }
+
+    #[inline]
+    fn place(pointer: u64) -> &'static AtomicU64 {
+        // Fibonacci hashing (Knuth, volume 3, section 6.4): pointers are far apart and end in zeroes.
+        let spread = pointer.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        &OWNERS[(spread >> (64 - PLACES.trailing_zeros())) as usize]
     }
 
     impl Drop for Owner {
         fn drop(&mut self) {
-            release(STRIPE.get());
+            if let stripe @ ..NONE = stripe() {
+                release(stripe as u32, true);
+            }
         }
     }
 }

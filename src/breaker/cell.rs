@@ -29,7 +29,7 @@ pub struct Head {
     pub(super) degradation: AtomicWide,
     pub(super) ramp: AtomicWide,
     last: AtomicWide,
-    blocks: [Block; 2],
+    pub(super) blocks: [Block; 2],
 }
 
 /// A breaker's memory, wherever it lies: a head, places for probes, and for results. It does not count its
@@ -103,17 +103,19 @@ impl<'a> Cell<'a> {
                 // next call goes on from here.
                 return Err(Rejection::new(RejectReason::HalfOpenFull, 1));
             }
-            let view = self.view();
-            let control = view.control;
+            let control = self.head.control();
+            if control.phase() == Phase::Open && control.mode() == Mode::Auto && now.get() < control.instant()
+            {
+                // Most rejections are this one, which needs no settings.
+                return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
+            }
+            let Some(view) = self.view_of(control) else { continue };
             match (control.mode(), control.phase()) {
                 (Mode::ForcedOpen, _) => return Err(Rejection::new(RejectReason::ForcedOpen, u64::MAX)),
                 (_, Phase::Closed) => {
                     if let Some(verdict) = self.acquire_closed(&view, &mut now, events) {
                         return verdict;
                     }
-                }
-                (_, Phase::Open) if now.get() < control.instant() => {
-                    return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
                 }
                 (_, Phase::Open) if view.settings.skips_half_open() => {
                     let next = control.close(&view.settings);
@@ -163,11 +165,17 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(super) fn view(self) -> View {
         loop {
-            let control = self.head.control();
-            if let Some((settings, version)) = self.head.blocks[control.block()].read() {
-                return View { control, settings, version };
+            if let Some(view) = self.view_of(self.head.control()) {
+                return view;
             }
         }
+    }
+
+    /// The control word with the settings that it names, unless they are being replaced.
+    #[inline]
+    fn view_of(self, control: Control) -> Option<View> {
+        let (settings, version) = self.head.blocks[control.block()].read()?;
+        Some(View { control, settings, version })
     }
 
     /// Whether neither the control word nor its settings have changed since.

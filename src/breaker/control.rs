@@ -165,6 +165,12 @@ impl Control {
         self.0 & !BLOCK.put(u64::MAX) == GENERATION.put(generation as u64)
     }
 
+    /// Whether this is `generation`, closed, and a success changes nothing but what a window holds.
+    #[inline]
+    pub(super) fn counts_in_window(self, generation: u32) -> bool {
+        self.0 & !BLOCK.put(u64::MAX) == GENERATION.put(generation as u64) | INSTANT.put(u64::MAX)
+    }
+
     #[inline]
     pub(super) fn is_ramping(self) -> bool {
         self.is_closed() && RAMPING.get(self.0) != 0

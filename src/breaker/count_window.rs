@@ -15,12 +15,15 @@
 //!             bit  126         whether it is slow
 //! ```
 //!
+//! A success into a window of nothing but successes changes nothing, and writes nothing.
+//!
 //! A head of another generation or window id is an empty window: nobody has to clear one. Entries carry the
 //! number of their result, so a late helper cannot overwrite a newer one, and one that is read is the one meant.
 
 use super::cell::{Cell, View};
-use super::control::GENERATION;
+use super::control::{Control, GENERATION};
 use super::field::Field;
+use super::level::Level;
 use super::rate::Tally;
 use super::settings::Settings;
 use crate::sync::{Ordering, Wide};
@@ -81,6 +84,19 @@ impl Cell<'_> {
                 return Some((before.tally(), after.tally()));
             }
         }
+    }
+
+    /// Whether one more success leaves the window as it is: N successes, none of them slow, and no level to take back.
+    #[inline]
+    pub(super) fn window_ignores_success(self, control: Control) -> bool {
+        let Some((window_id, size)) = self.head.blocks[control.block()].count_window() else { return false };
+        let sums = Sums(self.count_window().0.load(Ordering::Acquire));
+        let nothing = WEIGHTS.put(u64::MAX) | SLOW.put(u64::MAX);
+        let clean = OWNER.put(control.generation().into()) | WINDOW_ID.put(window_id) | SIZE.put(size);
+        sums.identity() | sums.0 & nothing == clean
+            && sums.results() >= size
+            && self.told_level(control) == Level::None
+            && self.head.control() == control
     }
 
     /// The sums of the window; none if something changed meanwhile.

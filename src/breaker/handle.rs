@@ -106,10 +106,7 @@ impl Breaker {
     /// Says how the call of `permit` went. `now` is read only if something depends on it.
     #[inline]
     pub fn record(&self, permit: Permit, outcome: Outcome, now: impl FnOnce() -> u64) -> Recorded {
-        if outcome == Outcome::Success
-            && !permit.is_probe()
-            && self.head.control().ignores_success(permit.generation)
-        {
+        if outcome == Outcome::Success && !permit.is_probe() && self.ignores_success(permit.generation) {
             self.counters.increment(SUCCEEDED);
             return Recorded { verdict: RecordVerdict::Applied, events: Events::NONE };
         }
@@ -209,6 +206,14 @@ impl Breaker {
     #[cfg(feature = "fault-injection")]
     pub fn inject_faults(&self, faults: &Faults) -> Result<(), ConfigError> {
         self.injector.set(faults)
+    }
+
+    /// Whether a success of `generation` changes nothing.
+    #[inline]
+    fn ignores_success(&self, generation: u32) -> bool {
+        let control = self.head.control();
+        control.ignores_success(generation)
+            || control.counts_in_window(generation) && self.cell().window_ignores_success(control)
     }
 
     fn acquire_slow(&self, now: impl FnOnce() -> u64) -> Acquired {

@@ -83,6 +83,23 @@ impl Block {
         unchanged.then_some((Settings(words), version))
     }
 
+    /// Whether results are kept in a count window, and its id and size: three words of all, for the hot path.
+    #[inline]
+    pub(super) fn count_window(&self) -> Option<(u64, u64)> {
+        // As in `read`.
+        let version = self.version.load(Ordering::Acquire);
+        let word = |index: usize| match index.checked_sub(WATCHED) {
+            None => self.words[index].load(Ordering::Relaxed),
+            Some(index) => self.others[index].load(Ordering::Relaxed),
+        };
+        let mut words = [0; WORDS];
+        (words[8], words[10]) = (word(8), word(10));
+        let settings = Settings(words);
+        fence(Ordering::Acquire);
+        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
+        (unchanged && settings.kind() == Kind::CountWindow).then(|| (settings.window_id(), settings.size()))
+    }
+
     /// Grows with each write.
     #[inline]
     pub(super) fn version(&self) -> u64 {
