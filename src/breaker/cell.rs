@@ -103,18 +103,26 @@ impl<'a> Cell<'a> {
                 // next call goes on from here.
                 return Err(Rejection::new(RejectReason::HalfOpenFull, 1));
             }
+            // Most rejections need no more than this word.
+            let control = self.head.control();
+            match (control.mode(), control.phase()) {
+                (Mode::ForcedOpen, _) => return Err(Rejection::new(RejectReason::ForcedOpen, u64::MAX)),
+                (_, Phase::Open) if now.get() < control.instant() => {
+                    return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
+                }
+                _ => {}
+            }
             let view = self.view();
             let control = view.control;
             match (control.mode(), control.phase()) {
-                (Mode::ForcedOpen, _) => return Err(Rejection::new(RejectReason::ForcedOpen, u64::MAX)),
+                // It has changed meanwhile.
+                (Mode::ForcedOpen, _) => {}
                 (_, Phase::Closed) => {
                     if let Some(verdict) = self.acquire_closed(&view, &mut now, events) {
                         return verdict;
                     }
                 }
-                (_, Phase::Open) if now.get() < control.instant() => {
-                    return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
-                }
+                (_, Phase::Open) if now.get() < control.instant() => {}
                 (_, Phase::Open) if view.settings.skips_half_open() => {
                     let next = control.close(&view.settings);
                     self.transition(&view, next, Cause::OpenElapsed, now.get(), events);
