@@ -103,25 +103,27 @@ impl<'a> Cell<'a> {
                 // next call goes on from here.
                 return Err(Rejection::new(RejectReason::HalfOpenFull, 1));
             }
+            // Most rejections need no more than this word.
             let control = self.head.control();
-            if control.phase() == Phase::Open && control.mode() == Mode::Auto && now.get() < control.instant()
-            {
-                // Most rejections are this one, which needs no settings.
-                return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
-            }
-            let Some(view) = self.view_of(control) else { continue };
             match (control.mode(), control.phase()) {
                 (Mode::ForcedOpen, _) => return Err(Rejection::new(RejectReason::ForcedOpen, u64::MAX)),
-                (_, Phase::Closed) => {
+                (_, Phase::Open) if now.get() < control.instant() => {
+                    return Err(Rejection::new(RejectReason::Open, control.instant() - now.get()));
+                }
+                _ => {}
+            }
+            let Some(view) = self.view_of(control) else { continue };
+            match control.phase() {
+                Phase::Closed => {
                     if let Some(verdict) = self.acquire_closed(&view, &mut now, events) {
                         return verdict;
                     }
                 }
-                (_, Phase::Open) if view.settings.skips_half_open() => {
+                Phase::Open if view.settings.skips_half_open() => {
                     let next = control.close(&view.settings);
                     self.transition(&view, next, Cause::OpenElapsed, now.get(), events);
                 }
-                (_, Phase::Open) => {
+                Phase::Open => {
                     let next = control.half_open(now.get());
                     if self.transition(&view, next, Cause::OpenElapsed, now.get(), events) {
                         let generation = next.generation();
@@ -129,7 +131,7 @@ impl<'a> Cell<'a> {
                         return Ok(Permit { generation, slot: 0, epoch: FIRST_EPOCH, started_ns });
                     }
                 }
-                (_, Phase::HalfOpen) => match self.advance(&view, now.get(), events) {
+                Phase::HalfOpen => match self.advance(&view, now.get(), events) {
                     Round::Moved => {}
                     Round::Settled { free: Some(place), .. } => {
                         if let Some(permit) = self.claim(&view, place, &mut now) {

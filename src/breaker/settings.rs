@@ -110,7 +110,8 @@ impl Block {
     pub(super) fn write(&self, settings: &Settings) {
         // A writer that died may have left it odd.
         let writing = self.version.load(Ordering::Relaxed) | 1;
-        self.version.store(writing, Ordering::Relaxed);
+        // Release: a reader that meets this block under change sees that the control word names the other one.
+        self.version.store(writing, Ordering::Release);
         fence(Ordering::Release);
         for (word, value) in self.words.iter().zip(settings.0) {
             word.store(value, Ordering::Relaxed);
