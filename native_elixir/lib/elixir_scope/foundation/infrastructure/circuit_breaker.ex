@@ -205,7 +205,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   """
   @spec stats(namespace(), service()) :: {:ok, map()} | {:error, Error.t()}
   def stats(namespace, service) do
-    with {:ok, breaker} <- existing(namespace, service), do: {:ok, Native.breaker_stats(breaker)}
+    with {:ok, breaker} <- existing(namespace, service),
+         do:
+           {:ok,
+            breaker |> Native.breaker_stats() |> then(&Map.put(&1, :failure_count, &1.failures))}
   end
 
   @doc "Closes a breaker and forgets its failures. Permits granted before change nothing any more."

@@ -107,7 +107,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
     numbers = for {core, ours} <- @numbers, do: {core, config[ours]}
     durations = for {core, ours} <- @durations, do: {core, Config.nanoseconds(config[ours])}
     # What does not fit in a word is too large for the core as well, which says so.
-    options = Map.new(numbers ++ durations, fn {core, value} -> {core, min(value, @largest)} end)
+    given = Map.new(numbers ++ durations, fn {core, value} -> {core, min(value, @largest)} end)
+    options = Map.merge(Native.breaker_defaults(), given)
 
     case Native.breaker_new(options, clock, id, publisher) do
       {:ok, breaker} ->

@@ -205,10 +205,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   end
 
   @impl true
-  def handle_info({:escope_breaker_event, id, sequence, change}, state) do
+  def handle_info({:escope_breaker_event, id, change}, state) do
     case :ets.lookup(__MODULE__, id) do
       [{^id, namespace, service, last}] ->
-        event = event(namespace, service, sequence, change)
+        event = Map.merge(change, %{namespace: namespace, service: service})
         {:noreply, receive_event(state, id, last, event)}
 
       # A breaker that was removed.
@@ -283,19 +283,6 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     Telemetry.execute([:circuit_breaker, kind], measurements, metadata)
     for {pid, _monitor} <- state.subscribers, do: send(pid, {:circuit_breaker_event, event})
     %{state | published: state.published + 1}
-  end
-
-  defp event(namespace, service, sequence, {generation, from, to, cause, at_ns}) do
-    %{
-      namespace: namespace,
-      service: service,
-      sequence: sequence,
-      generation: generation,
-      from: from,
-      to: to,
-      cause: cause,
-      at_ns: at_ns
-    }
   end
 
   defp last_sequence(id), do: :ets.lookup_element(__MODULE__, id, 4)
