@@ -45,6 +45,8 @@ rustler::atoms! {
     level_changed,
     would_open,
     escope_breaker_event,
+    escope_kill,
+    elixir_scope_reaper,
     generation,
     level,
 

@@ -95,10 +95,12 @@ fn breaker_publish_to(breaker: ResourceArc<BreakerResource>, publisher: LocalPid
 /// A small integer or `{generation, started_ns}` while closed, a permit resource for a probe, or
 /// `{reason, retry_after_ns}`. With injected faults also `{:delayed, delay_ns, permit}`.
 #[rustler::nif]
-fn breaker_acquire<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>) -> Term<'a> {
-    match breaker.acquire(env) {
+fn breaker_acquire<'a>(env: Env<'a>, breaker: Term<'a>) -> NifResult<Term<'a>> {
+    // Borrowed for the call: to count a reference and back is a fifth of it.
+    let borrowed: &BreakerResource = breaker.decode()?;
+    Ok(match borrowed.acquire(env) {
         Ok(Granted { permit, delay_ns }) if permit.is_probe() => {
-            delayed(env, delay_ns, permit::grant(env, breaker, permit))
+            delayed(env, delay_ns, permit::grant(env, breaker.decode()?, permit))
         }
         Ok(Granted { permit, delay_ns }) => {
             let RawPermit { generation, started_ns, .. } = permit.into_raw();
@@ -110,7 +112,7 @@ fn breaker_acquire<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>) -> T
             delayed(env, delay_ns, permit)
         }
         Err(rejection) => rejected(env, rejection),
-    }
+    })
 }
 
 /// As `breaker_acquire`, with a permit resource in any phase: for a permit that is recorded later or elsewhere.
@@ -124,9 +126,9 @@ fn breaker_acquire_owned<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>
 
 /// Records the result of a call that `breaker_acquire` admitted while closed.
 #[rustler::nif]
-fn breaker_record(
-    env: Env,
-    breaker: ResourceArc<BreakerResource>,
+fn breaker_record<'a>(
+    env: Env<'a>,
+    breaker: &'a BreakerResource,
     permit: ClosedPermit,
     outcome: OutcomeArg,
 ) -> Atom {

@@ -75,6 +75,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def breaker_inject_faults(_breaker, _faults), do: stub()
   def permit_record(_permit, _outcome), do: stub()
 
+  # Processes that work for others.
+
+  def leash_new, do: stub()
+  def leash_hold(_leash), do: stub()
+
   # Rate limiters.
 
   def limiter_new(_max_keys, _clock), do: stub()
