@@ -337,7 +337,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
     test "names and operations of a wrong type are refused", %{namespace: namespace} do
       assert_refused(
         CircuitBreaker.execute(namespace, "search", fn -> 1 end),
-        "`name` is \"search\""
+        "`service` is \"search\""
       )
 
       assert_refused(
@@ -392,8 +392,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
           {[successes_to_close: 2],
            "`successes_to_close` is 2, allowed is 1 to half_open_permits"},
           {[probe_lease: 0], "`probe_lease` is 0"},
-          {[treshold: 3],
-           "`circuit breaker option` is :treshold, allowed is one of :call_timeout"},
+          {[treshold: 3], "`circuit breaker option` is :treshold, allowed is one of :admit, "},
           {:none, "`circuit breaker options` is :none"}
         ] do
       test "configuration #{inspect(config)} is refused", %{namespace: namespace} do
