@@ -13,6 +13,7 @@ impl Cell<'_> {
     /// As [`Breaker::settle`](super::Breaker::settle).
     pub fn settle(self, now: u64, events: &mut Events) {
         self.settled(now, events);
+        self.tell_level(&mut Lazy::new(|| now), events);
     }
 
     /// As [`Breaker::report`](super::Breaker::report).
@@ -28,7 +29,14 @@ impl Cell<'_> {
 
     /// As [`Breaker::reset`](super::Breaker::reset).
     pub fn reset(self, now: u64, events: &mut Events) {
-        self.renew(Cause::Reset, now, events);
+        loop {
+            let view = self.settled(now, events);
+            let next = view.control.close(&view.settings);
+            let stays = view.control.mode() == Mode::ForcedOpen;
+            if stays || self.transition(&view, next, Cause::Reset, now, events) {
+                return;
+            }
+        }
     }
 
     /// As [`Breaker::set_mode`](super::Breaker::set_mode).
@@ -72,23 +80,17 @@ impl Cell<'_> {
     pub fn reinstall(self, config: &BreakerConfig, now: u64, events: &mut Events) -> Result<(), ConfigError> {
         self.fits(config)?;
         loop {
-            let view = self.view();
+            let view = self.settled(now, events);
             let (_, settings) = view.settings.succeeded_by(config);
             self.spare_block(view.control).write(&settings);
-            if self.head.swap(view.control, view.control.reconfigured(&settings, false)) {
-                self.renew(Cause::Reinstalled, now, events);
+            let next = view.control.reconfigured(&settings, false);
+            let done = if view.control.mode() == Mode::ForcedOpen {
+                self.head.swap(view.control, next)
+            } else {
+                self.transition(&view, next.close(&settings), Cause::Reinstalled, now, events)
+            };
+            if done {
                 return Ok(());
-            }
-        }
-    }
-
-    /// Closes as the next generation, unless the breaker is forced open.
-    fn renew(self, cause: Cause, now: u64, events: &mut Events) {
-        loop {
-            let view = self.settled(now, events);
-            let next = view.control.close(&view.settings);
-            if view.control.mode() == Mode::ForcedOpen || self.transition(&view, next, cause, now, events) {
-                return;
             }
         }
     }

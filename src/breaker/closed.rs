@@ -263,7 +263,7 @@ impl Cell<'_> {
         now: &mut Lazy<impl FnOnce() -> u64>,
         events: &mut Events,
     ) -> Counted {
-        let opens = self.opens_before_ramp(view.control).saturating_add(1);
+        let opens = self.opens_before_ramp(view, now.get()).saturating_add(1);
         if self.open(view, opens, cause, now.get(), events) { Counted::Opened } else { Counted::Again }
     }
 }

@@ -1,17 +1,17 @@
 //! The control word: everything that decides a breaker's verdict, changed as a whole by one compare-and-swap.
 //!
 //! ```text
-//! high half   instant          closed: time of the latest failure (failures in a period), else 0
+//! high half   instant          closed: time of the latest failure (failures in a period), or 0; the end of time where
+//!                              a window holds the results
 //!                              open: open until        half-open: entered at
 //! low half    bits  0..2       phase
 //!             bits  2..4       mode
 //!             bit   4          which of the two configuration blocks is live
-//!             bit   5          closed: an acquire has to look further   half-open: nobody holds slot 0
+//!             bit   5          closed: acquires and successes look further   half-open: nobody holds slot 0
 //!             bit   6          closed: ramping, see `ramp`
 //!             bits  7..35      generation
 //!             bits 35..64      tally, by phase:
 //!               closed         consecutive failures; or 35..60 failures so far, 60..64 weight of the latest;
-//!                              or 1 where a window holds the results
 //!               open           bits 35..43 opens since the breaker was last closed
 //!               half-open      bits 35..43 opens, 43..50 successes, 50..57 failures, 57..64 pending
 //! ```
@@ -171,9 +171,12 @@ impl Control {
     }
 
     /// Consecutive failures of a closed breaker whose policy counts them.
+    ///
+    /// A word with an instant is none of theirs: a call that slept while two reconfigurations changed the policy and
+    /// changed it back may still count by the one between.
     #[inline]
     pub(super) fn consecutive_failures(self) -> u32 {
-        TALLY.get(self.0) as u32
+        if self.instant() == 0 { TALLY.get(self.0) as u32 } else { 0 }
     }
 
     /// Number of failures, modulo [`FAILURES_SO_FAR`], and the weight of the latest, where a period counts them.
@@ -213,7 +216,7 @@ impl Control {
 
     /// The same closed breaker with another count of consecutive failures.
     pub(super) fn with_consecutive_failures(self, failures: u32) -> Self {
-        Self(TALLY.set(self.0, failures.into()))
+        Self(INSTANT.set(TALLY.set(self.0, failures.into()), 0))
     }
 
     /// The same closed breaker after one more failure of this weight at `instant`.
@@ -276,7 +279,7 @@ impl Control {
         let other = Self(BLOCK.set(self.0, self.block() as u64 ^ 1));
         match self.phase() {
             Phase::Open | Phase::HalfOpen => other,
-            Phase::Closed if same_window => Self(GATED.set(other.0, settings.gates_acquire().into())),
+            Phase::Closed if same_window => Self(GATED.set(other.0, settings.is_gated().into())),
             Phase::Closed => {
                 Self(RAMPING.set(other.as_closed(self.generation(), settings).0, RAMPING.get(self.0)))
             }
@@ -284,9 +287,10 @@ impl Control {
     }
 
     fn as_closed(self, generation: u32, settings: &Settings) -> Self {
-        let tally = if settings.has_rate_window() { 1 } else { 0 };
-        let gated = GATED.put(settings.gates_acquire().into());
-        Self(self.head(Phase::Closed, generation) | TALLY.put(tally) | gated)
+        // No success of a breaker with a window changes nothing.
+        let instant = if settings.has_rate_window() { INSTANT.put(u64::MAX) } else { 0 };
+        let gated = GATED.put(settings.is_gated().into());
+        Self(self.head(Phase::Closed, generation) | gated | instant)
     }
 
     /// Mode and block as they are.

@@ -1,7 +1,7 @@
 //! A probe slot: who holds one of the permits of a half-open round, and what came of it.
 //!
 //! ```text
-//! high half   instant          live: lease ends    else: when the result was recorded, ignored or the lease over
+//! high half   instant          live: lease ends    decided, released: when it was recorded, or the lease over
 //! low half    bits  0..3       state
 //!             bit   3          counted: the control word's tally holds this result
 //!             bits  4..24      epoch: how often the slot was claimed in this round
@@ -101,7 +101,8 @@ impl Probe {
 
     /// Live under the next epoch until `deadline`.
     pub(super) fn claim(self, deadline: u64) -> Self {
-        let epoch = (self.epoch + 1) & EPOCH.max() as u32;
+        // No permit has epoch 0, so a made-up one is told apart.
+        let epoch = self.epoch % EPOCH.max() as u32 + 1;
         Self { epoch, state: State::Live, counted: false, instant: deadline, ..self }
     }
 
@@ -111,9 +112,14 @@ impl Probe {
     }
 
     /// Free again, without a result.
-    pub(super) fn ignore(self, instant: u64) -> Self {
+    pub(super) fn ignore(self) -> Self {
         let ignored = (self.ignored + 1).min(IGNORED.max() as u32);
-        Self { state: State::Free, ignored, instant, ..self }
+        Self { state: State::Free, ignored, ..self }
+    }
+
+    /// Whether an earlier permit of this slot gave it back by the end of its lease: some did not by being ignored.
+    pub(super) fn was_released(self) -> bool {
+        self.ignored < self.epoch - u32::from(self.state != State::Free)
     }
 
     /// A result that the tally does not hold yet.

@@ -57,10 +57,13 @@ impl Cell<'_> {
         Some(from + grown as u64)
     }
 
-    /// How often the breaker had opened before it began to ramp; 0 if it does not.
-    pub(super) fn opens_before_ramp(self, control: Control) -> u32 {
+    /// How often the breaker had opened before it began to ramp; 0 if it does not ramp at `now`.
+    pub(super) fn opens_before_ramp(self, view: &View, now: u64) -> u32 {
+        if !view.control.is_ramping() || self.ramp_share_bp(view, now).is_none() {
+            return 0;
+        }
         let ramp = self.head.ramp.load(Ordering::Acquire);
-        let is_current = control.is_ramping() && OWNER.get(ramp) == u64::from(control.generation());
+        let is_current = OWNER.get(ramp) == u64::from(view.control.generation());
         if is_current { OPENS.get(ramp) as u32 } else { 0 }
     }
 }

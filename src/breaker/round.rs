@@ -69,16 +69,17 @@ impl Cell<'_> {
             }
             let Some((word, probe)) = self.probe(slot, &view) else { continue };
             match probe.state {
-                _ if probe.epoch < permit.epoch => return RecordVerdict::NotFound,
-                State::Live if probe.epoch == permit.epoch => {}
-                State::Expired | State::Released if probe.epoch == permit.epoch => {
-                    return RecordVerdict::Expired;
-                }
-                _ => return RecordVerdict::AlreadyDone,
+                _ if permit.epoch == 0 || probe.epoch < permit.epoch => return RecordVerdict::NotFound,
+                // The slot has been handed on: its lease was over, or it was ignored and is recorded once more.
+                _ if probe.epoch > permit.epoch && probe.was_released() => return RecordVerdict::Expired,
+                _ if probe.epoch > permit.epoch => return RecordVerdict::AlreadyDone,
+                State::Live => {}
+                State::Expired | State::Released => return RecordVerdict::Expired,
+                State::Free | State::Succeeded | State::Failed => return RecordVerdict::AlreadyDone,
             }
             let worth = Worth::of(&view.settings, outcome, permit.started_ns, now);
             let done = match worth {
-                Worth { counts: false, .. } => probe.ignore(now.get()),
+                Worth { counts: false, .. } => probe.ignore(),
                 worth if worth.fails_probe(&view.settings) => probe.finish(State::Failed, now.get()),
                 _ => probe.finish(State::Succeeded, now.get()),
             };
@@ -108,15 +109,12 @@ impl Cell<'_> {
         }
         let mut free = None;
         let mut first: Option<Place> = None;
-        let (mut ignored, mut last_ignored) = (0, 0);
+        let mut ignored = 0;
         for slot in 0..settings.permits() {
             let Some((word, probe)) = self.probe(slot, view) else { return Round::Moved };
             ignored += u64::from(probe.ignored);
             match probe.state {
-                State::Free | State::Released => {
-                    free = free.or(Some((slot, word, probe)));
-                    last_ignored = probe.instant.max(last_ignored);
-                }
+                State::Free | State::Released => free = free.or(Some((slot, word, probe))),
                 State::Live if first.is_none_or(|(_, _, other)| probe.instant < other.instant) => {
                     first = Some((slot, word, probe));
                 }
@@ -129,7 +127,7 @@ impl Cell<'_> {
         }
         if settings.max_ignored_probes().is_some_and(|most| ignored >= most) {
             // No result of the service, so the open time does not grow.
-            self.open(view, control.opens(), Cause::ProbesIgnored, last_ignored, events);
+            self.open(view, control.opens(), Cause::ProbesIgnored, now, events);
             return Round::Moved;
         }
         let limit = settings.half_open_limit_ns().map(|limit_ns| control.instant().saturating_add(limit_ns));
@@ -201,7 +199,7 @@ impl Cell<'_> {
     fn late_verdict(self, permit: &Permit) -> RecordVerdict {
         let probe = Probe::from_word(self.probes[permit.slot as usize].load(Ordering::Acquire));
         let same = probe.generation == permit.generation && probe.epoch == permit.epoch;
-        let recorded = matches!(probe.state, State::Succeeded | State::Failed);
+        let recorded = matches!(probe.state, State::Succeeded | State::Failed | State::Free);
         if same && recorded { RecordVerdict::AlreadyDone } else { RecordVerdict::Stale }
     }
 

@@ -288,9 +288,9 @@ impl Settings {
         matches!(self.kind(), Kind::CountWindow | Kind::TimeWindow)
     }
 
-    /// Whether an acquire of a closed breaker has to look further than at its phase.
-    pub(super) fn gates_acquire(&self) -> bool {
-        self.sheds() || self.slow_call_ns().is_some()
+    /// Whether an acquire or a success of a closed breaker has to look further than at the control word.
+    pub(super) fn is_gated(&self) -> bool {
+        self.sheds() || self.slow_call_ns().is_some() || self.weight(Outcome::Success) > 0
     }
 
     /// Whether a round that began under `self` means the same under `other`.

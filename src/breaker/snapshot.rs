@@ -114,7 +114,7 @@ impl Cell<'_> {
             mode: control.mode(),
             level,
             generation: control.generation(),
-            opens: control.opens().max(self.opens_before_ramp(*control)),
+            opens: control.opens().max(self.opens_before_ramp(view, now)),
             live_probes,
             window_calls: tally.calls,
             failures: tally.failures,
