@@ -26,7 +26,7 @@ bench-check: ## compare the last measurements with their bounds
 soak: ## a long or random run: make soak SOAK=name, or without a name the list
 	ci/soak.sh $(SOAK)
 
-mutants: ## break the core in small ways and see that a test notices
+mutants: ## break the core in small ways and see that a test notices: make mutants FILES=src/breaker
 	ci/mutants.sh
 
 header: ## write include/elixirscope.h

@@ -29,6 +29,7 @@ LIST
 erlang-dialyzer
 erlang-jiffy
 erlang-poolboy
+erlang-proper
 g++                 command -v g++
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind

@@ -1,9 +1,11 @@
 #!/bin/bash
 # make soak SOAK=name: runs that are too long or too random for make test. Without a name: the list.
 #
-#   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
+#   sabotage  takes one precaution at a time out of the shipped code; the models that guard it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
+#   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
+#   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +21,7 @@ sabotage() {
         return 1
     fi
     ci/loom.sh sabotage
+    ci/shuttle.sh sabotage
 }
 
 prop() {
@@ -34,7 +37,9 @@ prop() {
 case ${1:-} in
 sabotage) sabotage ;;
 loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
+shuttle) ESCOPE_SHUTTLE_SCHEDULES=${SCHEDULES:-3000000} ci/shuttle.sh ;;
 prop) prop ;;
+fuzz-breaker) ci/fuzz.sh breaker_capi "${SOAK_SECONDS:-600}" ;;
 interrupts)
     ci/python.sh install
     root=$PWD

@@ -57,6 +57,7 @@ step demo ci/demo_check.sh
 step bench ci/bench_test.sh
 step vectors ci/vectors.sh
 step loom ci/loom.sh
+step shuttle ci/shuttle.sh
 step readme ci/readme_numbers.sh --check
 
 printf '\n'

@@ -10,7 +10,7 @@
 use crate::sync::{AtomicU64, Ordering};
 
 /// Stripes that belong to one thread at a time.
-const OWNED: usize = if cfg!(escope_loom) { 0 } else { 16 };
+const OWNED: usize = if cfg!(escope_model) { 0 } else { 16 };
 /// Stripes of a set: the owned ones and the shared one.
 pub const STRIPES: usize = OWNED + 1;
 
@@ -73,7 +73,7 @@ impl<const N: usize> Default for Counters<N> {
 }
 
 /// Which owned stripe the current thread writes: from `OWNED` on, none.
-#[cfg(not(escope_loom))]
+#[cfg(not(escope_model))]
 mod thread {
     use super::OWNED;
     use crate::sync::{AtomicU32, Ordering};
@@ -130,7 +130,7 @@ mod thread {
     }
 }
 
-#[cfg(escope_loom)]
+#[cfg(escope_model)]
 mod thread {
     pub(super) fn stripe() -> usize {
         super::OWNED
@@ -141,7 +141,7 @@ mod thread {
     }
 }
 
-#[cfg(all(test, not(escope_loom)))]
+#[cfg(all(test, not(escope_model)))]
 mod tests {
     use super::{Counters, STRIPES};
     use std::sync::Barrier;

@@ -12,8 +12,8 @@
 //! * [`clock`]: monotonic nanoseconds, and a manual clock for tests.
 //! * [`counters`]: striped event counters that live in a handle, outside of any cell.
 //! * [`status`], [`error`]: the one table of refusals, and what is wrong with an argument.
-//! * [`sync`]: the only module that names where an atomic type comes from, so that loom can model the
-//!   shipped code.
+//! * [`sync`]: the only module that names where an atomic type comes from, so that loom and shuttle
+//!   can model the shipped code.
 //!
 //! `capi` (feature, on by default) translates all of it to the C ABI of `include/elixirscope.h`.
 
@@ -26,7 +26,7 @@ pub mod pool;
 pub mod status;
 pub mod sync;
 
-#[cfg(all(feature = "capi", not(escope_loom)))]
+#[cfg(all(feature = "capi", not(escope_model)))]
 pub mod capi;
 
 /// Version of the library, equal in the crate, the C header, the mix project and the wheel.

@@ -1,14 +1,17 @@
 //! Where atomics and locks come from: the standard library and portable-atomic in the product, loom under
-//! `--cfg escope_loom`. No other module names an origin, so the models run the shipped code. The one system
-//! call of the core, reading the monotonic clock, stands here too.
+//! `--cfg escope_loom`, shuttle under `--cfg escope_shuttle`. No other module names an origin, so the models run the
+//! shipped code. The one system call of the core, reading the monotonic clock, stands here too.
+//!
+//! loom tries every order of a few steps, weak memory included; shuttle tries random orders of many threads, with each
+//! access seen by all at once. Both set `escope_model` (`build.rs`).
 //!
 //! # The wide word
 //!
 //! Breaker and limiter keep a state that must change as a whole in one [`AtomicWide`]: two halves of 64
-//! bits, always accessed 128 bits wide. loom has no 128-bit atomic, so there the word has two halves of 32
-//! bits and every layout narrows its fields by [`HALF`]; the protocols are the same code.
+//! bits, always accessed 128 bits wide. Neither loom nor shuttle has a 128-bit atomic, so in a model the word has two
+//! halves of 32 bits and every layout narrows its fields by [`HALF`]; the protocols are the same code.
 
-#[cfg(not(escope_loom))]
+#[cfg(not(escope_model))]
 mod origin {
     pub use portable_atomic::AtomicU128 as AtomicWide;
     pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
@@ -189,6 +192,90 @@ mod origin {
     impl<T> std::ops::DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             &mut self.value
+        }
+    }
+
+    /// Models always run.
+    pub fn wide_is_lock_free() -> bool {
+        true
+    }
+}
+
+#[cfg(escope_shuttle)]
+mod origin {
+    use super::Ordering;
+    pub use shuttle::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+
+    /// Value of an [`AtomicWide`].
+    pub type Wide = u64;
+    /// One half of a [`Wide`].
+    pub type Half = u32;
+    /// Bits in one half of a [`Wide`].
+    pub const HALF: u32 = 32;
+
+    /// shuttle's 64-bit atomic. A type of its own, like the product's, so that no layout takes one for the other.
+    #[derive(Debug)]
+    pub struct AtomicWide(shuttle::sync::atomic::AtomicU64);
+
+    impl AtomicWide {
+        /// A word that holds `value`.
+        pub const fn new(value: Wide) -> Self {
+            Self(shuttle::sync::atomic::AtomicU64::new(value))
+        }
+
+        /// Like the product's.
+        pub fn load(&self, order: Ordering) -> Wide {
+            self.0.load(order)
+        }
+
+        /// Like the product's.
+        pub fn store(&self, value: Wide, order: Ordering) {
+            self.0.store(value, order);
+        }
+
+        /// Like the product's.
+        pub fn compare_exchange(
+            &self,
+            old: Wide,
+            new: Wide,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<Wide, Wide> {
+            self.0.compare_exchange(old, new, success, failure)
+        }
+
+        /// Like the product's.
+        pub fn compare_exchange_weak(
+            &self,
+            old: Wide,
+            new: Wide,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<Wide, Wide> {
+            self.0.compare_exchange_weak(old, new, success, failure)
+        }
+    }
+
+    /// shuttle's mutex behind the same interface.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        /// A mutex that holds `value`.
+        pub const fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        /// Waits for the lock.
+        pub fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("no model panics while it holds the lock")
+        }
+
+        /// Takes the lock if it is free.
+        pub fn try_lock(&self) -> Option<shuttle::sync::MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
         }
     }
 

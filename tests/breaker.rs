@@ -1,5 +1,5 @@
 //! The rules of the circuit breaker, one test a rule. Times are explicit; nothing sleeps.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 use elixirscope::breaker::{
     Breaker, BreakerConfig, Cause, Outcome, Permit, Phase, RecordVerdict, RejectReason, Rejection,

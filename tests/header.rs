@@ -3,7 +3,7 @@
 //! `ESCOPE_HEADER=write cargo test --test header` writes it; without the variable the test fails when the
 //! file is not what would be written.
 
-#![cfg(all(feature = "capi", not(escope_loom)))]
+#![cfg(all(feature = "capi", not(escope_model)))]
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! The limiter's rules that are about threads, ranges, memory and the words of an error.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 #[path = "support/limiter_oracle.rs"]
 mod oracle;

@@ -1,5 +1,5 @@
 //! Any sequence of operations gives what the sequential model gives, step by step.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 #[path = "support/breaker_model.rs"]
 mod breaker_model;

@@ -1,5 +1,5 @@
 //! The limiter against the integer model, one property a rule.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 #[path = "support/limiter_oracle.rs"]
 mod oracle;

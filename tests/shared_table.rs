@@ -1,6 +1,6 @@
 //! A limiter's table is a cell: the same memory at two addresses, or in two processes, is one table, and a
 //! process that is killed leaves it valid.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 #![allow(unsafe_code)] // The core takes lines where they lie; only a test, so far, puts them in shared memory.
 
 use elixirscope::limiter::{Decision, Key, KeyedRule, Line, Rule, Table, Verdict};

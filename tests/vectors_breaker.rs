@@ -2,7 +2,7 @@
 //! every other language through its own.
 //!
 //! `ESCOPE_WRITE_VECTORS=1 cargo test --test vectors_breaker` writes the file anew.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 #[path = "support/breaker_json.rs"]
 mod breaker_json;

@@ -3,7 +3,7 @@
 //!
 //! `ESCOPE_WRITE_VECTORS=1 cargo test --test vectors_limiter` writes the file anew. A vector is one limiter and one
 //! rule. `retry_after_ns` is null where no wait helps; a `reset` expects nothing.
-#![cfg(not(escope_loom))]
+#![cfg(not(escope_model))]
 
 #[path = "support/limiter_oracle.rs"]
 mod oracle;

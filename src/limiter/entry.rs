@@ -11,7 +11,7 @@
 //! | `tat >= 0xFF << 56` | TENTATIVE: a first touch is under way; the low 56 bits are its nonce. |
 //!
 //! `n` stands beside `tat` so that a call with another rule can read the debt as time. `generation` belongs to
-//! limits with a name; an entry made by a rule that came with the call keeps zero. Under loom each half has 32
+//! limits with a name; an entry made by a rule that came with the call keeps zero. In a model each half has 32
 //! bits and the key 24.
 
 use super::key::{KEY_BITS, Key};

@@ -105,7 +105,7 @@ impl Limiter {
         let secret = config
             .secret
             .unwrap_or_else(|| (u128::from(random()) << 64 | u128::from(random())).to_le_bytes());
-        let first = if cfg!(escope_loom) { 0 } else { random() };
+        let first = if cfg!(escope_model) { 0 } else { random() };
         let nonce = Nonce(AtomicU64::new(first));
         Ok(Self { table, secret: Secret::new(&secret), counters: Counters::new(), nonce })
     }

@@ -20,7 +20,7 @@
 //! An older `now` is compared with the stored instant only, so it makes a check
 //! stricter and never more generous; nothing remembers the highest `now` of all keys.
 
-// A half of a wide word is `u64` in the product and `u32` under loom: what is useless here is needed there.
+// A half of a wide word is `u64` in the product and `u32` in a model: what is useless here is needed there.
 #![allow(clippy::useless_conversion)]
 
 mod bucket;

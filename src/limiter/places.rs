@@ -9,20 +9,12 @@
 //! second.
 
 use super::key::Key;
-use crate::sync::{AtomicWide, Ordering, Wide};
+use crate::sync::{AtomicWide, HALF, Ordering, Wide};
 
-/// Entries in a line.
-#[cfg(not(escope_loom))]
-pub(super) const WAYS: usize = 4;
+/// Entries in a line. In a model a key has two places in all.
+pub(super) const WAYS: usize = if HALF == 64 { 4 } else { 1 };
 /// Lines that a key may live in.
-#[cfg(not(escope_loom))]
-pub(super) const SECTIONS: usize = 3;
-
-/// In a model a key has two places in all.
-#[cfg(escope_loom)]
-pub(super) const WAYS: usize = 1;
-#[cfg(escope_loom)]
-pub(super) const SECTIONS: usize = 2;
+pub(super) const SECTIONS: usize = if HALF == 64 { 3 } else { 2 };
 
 /// Live keys from which on a line is passed over as long as another one has fewer.
 pub(super) const CROWDED: usize = WAYS - 1;

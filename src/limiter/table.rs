@@ -41,7 +41,7 @@ use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
 
 /// Times to look again at another thread's first touch before taking it over.
-const PATIENCE: u32 = if cfg!(escope_loom) { 0 } else { 64 };
+const PATIENCE: u32 = if cfg!(escope_model) { 0 } else { 64 };
 
 /// A keyed table over the lines of `S`: a box, or shared memory.
 #[derive(Debug)]
@@ -357,7 +357,7 @@ fn is_live(entry: Entry, now: u64) -> bool {
     !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
 }
 
-#[cfg(all(test, not(escope_loom)))]
+#[cfg(all(test, not(escope_model)))]
 mod tests {
     use super::*;
     use crate::limiter::Verdict;

@@ -1,0 +1,97 @@
+//! What the fuzzer starts from, `fuzz/corpus/`, replayed as an ordinary test.
+//!
+//! The seeds are made from a fixed number: `ESCOPE_WRITE_CORPUS=1 cargo test --test fuzz_corpus` writes them anew. An input
+//! that the fuzzer found failing is added under another name and stays.
+#![cfg(all(feature = "capi", not(escope_model)))]
+
+#[path = "support/breaker_capi.rs"]
+mod breaker_capi;
+#[path = "support/breaker_model.rs"]
+mod breaker_model;
+
+use breaker_capi::Seen;
+use elixirscope::breaker::Cause;
+use elixirscope::status::Status;
+use std::fs;
+use std::path::PathBuf;
+
+const SEEDS: u64 = 40;
+const SEED: u64 = 0x5EED_F022;
+
+fn corpus() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", "breaker_capi"].iter().collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+/// Mostly calls that come back soon, in small steps of time, so that rounds of probes come to their ends; every eighth begins
+/// with one kind of options. The fuzzer breaks them up.
+fn seed(number: u64) -> Vec<u8> {
+    let mut random = Random(SEED ^ number << 32);
+    let mut below = |bound: u64| (random.next() % bound) as u8;
+    let mut program = vec![(number % 8) as u8, below(256), below(20), below(30), below(256), below(256)];
+    for _ in 0..8 + 3 * number {
+        match below(16) {
+            0..6 => program.extend([0, below(4)]),
+            6..11 => program.extend([5, below(6), below(6) / 2, below(2)]),
+            11..14 => program.extend([10, below(25)]),
+            _ => program.extend([12 + below(8), below(256), below(256), below(256)]),
+        }
+    }
+    program
+}
+
+#[test]
+fn the_corpus_replays_and_reaches_every_answer() {
+    if std::env::var_os("ESCOPE_WRITE_CORPUS").is_some() {
+        fs::create_dir_all(corpus()).unwrap();
+        (0..SEEDS)
+            .for_each(|number| fs::write(corpus().join(format!("seed-{number:02}")), seed(number)).unwrap());
+    }
+    let mut files: Vec<_> = fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut seen = Seen::new();
+    for file in &files {
+        // The panic that follows a difference would not name the file.
+        println!("{}", file.display());
+        seen.extend(breaker_capi::run(&fs::read(file).unwrap()));
+    }
+    let statuses = |operation, statuses: &[Status]| -> Vec<_> {
+        statuses.iter().map(|status| (operation, *status as i32)).collect()
+    };
+    let causes = [
+        Cause::FailureThreshold,
+        Cause::OpenElapsed,
+        Cause::ProbesSucceeded,
+        Cause::ProbesFailed,
+        Cause::ProbeExpired,
+        Cause::Reset,
+    ];
+    use Status::{AlreadyDone, CircuitOpen, Expired, HalfOpenFull, InvalidArgument, Ok, Stale};
+    let all: Seen = [
+        statuses("new", &[Ok, InvalidArgument]),
+        statuses("acquire", &[Ok, CircuitOpen, HalfOpenFull]),
+        statuses("record", &[Ok, Stale, Expired, AlreadyDone, InvalidArgument]),
+        statuses("reset", &[Ok]),
+        statuses("snapshot", &[Ok, InvalidArgument]),
+        statuses("options_init", &[Ok, InvalidArgument]),
+        statuses("stats_init", &[Ok, InvalidArgument]),
+        causes.iter().map(|cause| ("cause", *cause as i32)).collect(),
+    ]
+    .concat()
+    .into_iter()
+    .collect();
+    assert_eq!(seen, all);
+    println!("{} programs", files.len());
+}
