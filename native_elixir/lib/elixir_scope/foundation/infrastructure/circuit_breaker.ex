@@ -324,6 +324,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   @spec reset(namespace(), service()) :: :ok | {:error, Error.t()}
   defdelegate reset(namespace, service), to: Admin
 
+  @doc """
+  Does what is due: ends probe leases and half-open rounds that are over. Every call does so too; this is for
+  whoever wants to hear of it without one.
+  """
+  @spec settle(namespace(), service()) :: :ok | {:error, Error.t()}
+  defdelegate settle(namespace, service), to: Admin
+
   @doc "Rejects every call with `:forced_open`, whatever happens, until another mode is chosen."
   @spec force_open(namespace(), service()) :: :ok | {:error, Error.t()}
   def force_open(namespace, service), do: Admin.set_mode(namespace, service, :forced_open)

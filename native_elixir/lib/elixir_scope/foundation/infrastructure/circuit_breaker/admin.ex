@@ -14,6 +14,12 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Admin do
          do: Native.breaker_reset(handle.breaker)
   end
 
+  @spec settle(term(), term()) :: :ok | {:error, Error.t()}
+  def settle(namespace, service) do
+    with {:ok, handle} <- CircuitBreakerRegistry.lookup(namespace, service),
+         do: Native.breaker_settle(handle.breaker)
+  end
+
   @spec set_mode(term(), term(), atom()) :: :ok | {:error, Error.t()}
   def set_mode(namespace, service, mode) do
     # Also before its first call: a service that shall not be called must not have to be called for that.
