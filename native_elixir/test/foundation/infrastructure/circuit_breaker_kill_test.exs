@@ -165,7 +165,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerKillTest do
          spawn_monitor(fn ->
            call(way, namespace, fails, pause, say, workers)
            # Who was quick is there to be killed all the same.
-           Process.sleep(2)
+           receive do: (:leave -> :ok)
          end)}
       end
 
@@ -175,6 +175,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerKillTest do
       spin(:rand.uniform(20_000))
       Process.exit(pid, :kill)
     end
+
+    for {_number, {pid, _monitor}} <- callers, do: send(pid, :leave)
 
     downs =
       for {number, {pid, monitor}} <- callers,
@@ -227,7 +229,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerKillTest do
 
     count = fn stage, killed -> Map.get(reached, {stage, killed}, 0) end
     assert for(stage <- [0, @begun, @ended], do: count.(stage, false)) == [0, 0, 0]
-    assert MapSet.size(killed) > div(@calls, 4)
+    assert MapSet.size(killed) == div(@calls * @killed, 100)
 
     returned = count.(@returned, false) + count.(@returned, true)
     begun = returned + count.(@begun, true) + count.(@ended, true)

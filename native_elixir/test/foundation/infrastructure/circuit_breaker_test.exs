@@ -1,7 +1,6 @@
 defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
   use ExUnit.Case, async: true
   doctest ElixirScope.Foundation.Infrastructure.CircuitBreaker
-  doctest ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry
   doctest ElixirScope.Foundation.Infrastructure.ManualClock
 
   alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}

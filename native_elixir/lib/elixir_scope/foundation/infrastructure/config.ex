@@ -35,15 +35,20 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   """
   @spec breakers() :: {:ok, {term(), map()}} | {:error, Error.t()}
   def breakers do
-    section = section(:circuit_breakers)
-    services = Map.get(section, :services, %{})
+    given = :elixir_scope |> Application.get_env(:infrastructure, %{}) |> to_map()
+    section = Map.get(given, :circuit_breakers, %{})
 
-    with {:ok, _section} <- options(section, @breaker_keys, "key of circuit_breakers") do
-      if is_map(services) or Keyword.keyword?(services),
-        do: {:ok, {Map.get(section, :default_config, %{}), to_map(services)}},
-        else:
-          invalid(:services, services, "a map or a keyword list of services and their options")
-    end
+    with :ok <- check_options(:circuit_breakers, section),
+         {:ok, section} <- options(section, @breaker_keys, "key of circuit_breakers"),
+         services = Map.get(section, :services, %{}),
+         :ok <- check_options(:services, services),
+         do: {:ok, {Map.get(section, :default_config, %{}), to_map(services)}}
+  end
+
+  defp check_options(name, given) do
+    if is_map(given) or Keyword.keyword?(given),
+      do: :ok,
+      else: invalid(name, given, "a map or a keyword list")
   end
 
   @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
@@ -84,7 +89,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   end
 
   defp options(given, allowed, what) do
-    if is_map(given) or Keyword.keyword?(given) do
+    with :ok <- check_options(what <> "s", given) do
       map = to_map(given)
 
       case Map.keys(map) -- allowed do
@@ -94,8 +99,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
         [unknown | _] ->
           invalid(what, unknown, "one of #{Enum.map_join(Enum.sort(allowed), ", ", &inspect/1)}")
       end
-    else
-      invalid(what <> "s", given, "a map or a keyword list")
     end
   end
 
