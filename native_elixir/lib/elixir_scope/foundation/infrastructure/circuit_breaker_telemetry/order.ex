@@ -6,7 +6,12 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Order do
   # level waits, besides, for the generation that it happened in. What waits is held; `flush/1` gives up on what is
   # missing.
 
-  @type change :: %{kind: :generation | :level, sequence: integer(), generation: integer()}
+  @type change :: %{
+          :kind => :generation | :level,
+          :sequence => integer(),
+          :generation => integer(),
+          optional(atom()) => term()
+        }
   @type t :: %{generation: integer(), level: integer(), held: %{{atom(), integer()} => change()}}
 
   # Where the numbers wrap.
