@@ -185,8 +185,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
           {%{services: %{search: %{reset_timeout: -1}}}, ":search: `reset_timeout` is -1"},
           {%{services: 5}, "`services` is 5"},
           {%{default: %{}},
-           "`key of circuit_breakers` is :default, allowed is one of :default_config"},
-          {5, "`circuit_breakers` is 5, allowed is a map or a keyword list"}
+           "`circuit_breakers option` is :default, allowed is one of :default_config"},
+          {5, "`circuit_breakers options` is 5, allowed is a map or a keyword list"}
         ] do
       test "#{inspect(breakers)} keeps the application from starting" do
         configure(unquote(Macro.escape(breakers)))

