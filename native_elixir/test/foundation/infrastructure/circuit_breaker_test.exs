@@ -227,6 +227,41 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
     end
   end
 
+  describe "an operation within an operation" do
+    test "ends with the caller of the outer one", %{namespace: namespace} do
+      me = self()
+
+      caller =
+        spawn(fn ->
+          CircuitBreaker.execute(namespace, :outer, fn ->
+            CircuitBreaker.execute(namespace, :inner, fn ->
+              send(me, {:workers, [self() | Process.get(:"$callers")]})
+              Process.sleep(:infinity)
+            end)
+          end)
+        end)
+
+      assert_receive {:workers, [inner, outer, ^caller]}
+      monitors = for worker <- [inner, outer], do: {worker, Process.monitor(worker)}
+      Process.exit(caller, :kill)
+
+      for {worker, monitor} <- monitors,
+          do: assert_receive({:DOWN, ^monitor, :process, ^worker, :killed})
+    end
+
+    test "may run out of time while the outer one goes on", %{namespace: namespace} do
+      :ok = CircuitBreakerRegistry.register(namespace, :inner, call_timeout: 5)
+
+      assert {:ok, :timeout} =
+               CircuitBreaker.execute(namespace, :outer, fn ->
+                 {:error, error} =
+                   CircuitBreaker.execute(namespace, :inner, fn -> Process.sleep(:infinity) end)
+
+                 error.error_type
+               end)
+    end
+  end
+
   describe "death of an owner" do
     for call_timeout <- [5_000, :infinity] do
       test "a killed probe is one failure, call_timeout #{call_timeout}", %{namespace: namespace} do
