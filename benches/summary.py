@@ -31,6 +31,8 @@ REQUIRED = {
     "rust-key100k": (1, 2),
     "rust-pool": (1, 2),
     "beam-breaker": (1, 2, 8),
+    "beam-breaker-handle": (1, 2, 8),
+    "beam-breaker-timeout": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),

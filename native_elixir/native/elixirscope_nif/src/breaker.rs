@@ -184,12 +184,6 @@ fn breaker_stats(breaker: ResourceArc<BreakerResource>) -> Stats {
     breaker.core.snapshot(|| breaker.clock.now_ns()).into()
 }
 
-/// Bytes of the native memory that decides.
-#[rustler::nif]
-fn breaker_bytes(breaker: ResourceArc<BreakerResource>) -> usize {
-    breaker.core.bytes()
-}
-
 /// A permit that is no resource: a generation, or `{generation, started_ns}`.
 struct ClosedPermit(RawPermit);
 

@@ -70,7 +70,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def breaker_reconfigure(_breaker, _options), do: stub()
   def breaker_reinstall(_breaker, _options), do: stub()
   def breaker_stats(_breaker), do: stub()
-  def breaker_bytes(_breaker), do: stub()
   # Only in the library of MIX_ENV dev and test.
   def breaker_inject_faults(_breaker, _faults), do: stub()
   def permit_record(_permit, _outcome), do: stub()
