@@ -34,6 +34,8 @@ REQUIRED = {
     "rust-pool": (1, 2),
     "c-breaker": (1, 2),
     "beam-breaker": (1, 2, 8),
+    "beam-breaker-handle": (1, 2, 8),
+    "beam-breaker-timeout": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),

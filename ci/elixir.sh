@@ -19,7 +19,7 @@ echo "elixir: compile without warnings"
 mix compile --force --warnings-as-errors
 
 echo "elixir: a second compile has nothing to do"
-library=priv/native/elixirscope_nif.so
+library=priv/native/elixirscope_nif_faults.so
 before=$(stat -c '%i %Y' "$library")
 output=$(mix compile)
 after=$(stat -c '%i %Y' "$library")
@@ -28,12 +28,28 @@ if [[ -n "$output" || "$before" != "$after" ]]; then
     exit 1
 fi
 
-echo "elixir: the NIF exports its entry only"
-exports=$(nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort)
-if [[ "$exports" != $'elixirscope_nif_nif_init\nnif_init' ]]; then
-    printf 'unexpected exports:\n%s\n' "$exports" >&2
+echo "elixir: the library of prod does not hold fault injection, and says so"
+MIX_ENV=prod mix compile --warnings-as-errors
+if grep -q inject_faults priv/native/elixirscope_nif.so; then
+    echo "elixirscope_nif.so holds fault injection" >&2
+    exit 1
+elif ! grep -q inject_faults priv/native/elixirscope_nif_faults.so; then
+    echo "elixirscope_nif_faults.so does not hold what elixirscope_nif.so is looked through for" >&2
     exit 1
 fi
+MIX_ENV=prod mix run -e '
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+  {:error, error} = CircuitBreaker.inject_faults(:production, :search, failure_rate: 1.0)
+  :fault_injection_disabled = error.error_type'
+
+echo "elixir: the NIFs export their entry only"
+for library in priv/native/*.so; do
+    exports=$(nm -D --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort)
+    if [[ "$exports" != $'elixirscope_nif_nif_init\nnif_init' ]]; then
+        printf '%s exports:\n%s\n' "$library" "$exports" >&2
+        exit 1
+    fi
+done
 
 echo "elixir: the lines of both READMEs"
 mkdir -p ../target

@@ -9,6 +9,7 @@
 #   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
+#   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -55,6 +56,10 @@ interrupts)
     export TURNS=${TURNS:-50000}
     (cd target && venv/bin/python -m pytest -q -p no:cacheprovider -c "$root/python/pyproject.toml" \
         --rootdir "$root/python" "$root/python/tests/test_interrupts.py")
+    ;;
+breaker-kill)
+    cd native_elixir
+    KILL_CALLS=${KILL_CALLS:-100000} mix test test/foundation/infrastructure/circuit_breaker_kill_test.exs
     ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)

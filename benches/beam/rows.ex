@@ -12,6 +12,7 @@ defmodule ElixirScopeBench.Rows do
   def main do
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
     :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
+    :ok = CircuitBreakerRegistry.register(:production, :limited, call_timeout: 60_000)
 
     {:ok, _} =
       ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
@@ -33,6 +34,7 @@ defmodule ElixirScopeBench.Rows do
   defp rows(processes) do
     reference = Reference.new()
     nif = &reference(reference, &1, 0)
+    {:ok, handle} = CircuitBreaker.handle(:production, :bench)
 
     row = fn id, bound, ours ->
       SideBySide.row(id, "reference NIF", bound, processes, ours, nif)
@@ -40,11 +42,19 @@ defmodule ElixirScopeBench.Rows do
 
     [
       SideBySide.row("beam-a/a", "reference NIF beside itself", nil, processes, nif, nif),
-      row.("beam-breaker", 5.0, &breaker(&1, 0)),
+      row.("beam-breaker", 4.0, &breaker(&1, 0)),
+      row.("beam-breaker-handle", 3.0, &breaker_handle(handle, &1, 0)),
+      timeout(processes),
       row.("beam-limiter", 4.0, &limiter(&1, 0)),
       SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes)
     ]
+  end
+
+  # A limited call has a process of its own.
+  defp timeout(processes) do
+    {ours, peer} = {&breaker_timeout(&1, 0), &spawn_only(&1, 0)}
+    SideBySide.row("beam-breaker-timeout", "spawn_monitor", 1.6, processes, ours, peer)
   end
 
   # What one check-out adds to a process that is spawned for it.
@@ -74,6 +84,20 @@ defmodule ElixirScopeBench.Rows do
   defp breaker(n, admitted) do
     {:ok, :done} = CircuitBreaker.execute(:production, :bench, fn -> :done end)
     breaker(n - 1, admitted + 1)
+  end
+
+  defp breaker_handle(_, 0, admitted), do: admitted
+
+  defp breaker_handle(handle, n, admitted) do
+    {:ok, :done} = CircuitBreaker.execute(handle, fn -> :done end)
+    breaker_handle(handle, n - 1, admitted + 1)
+  end
+
+  defp breaker_timeout(0, admitted), do: admitted
+
+  defp breaker_timeout(n, admitted) do
+    {:ok, :done} = CircuitBreaker.execute(:production, :limited, fn -> :done end)
+    breaker_timeout(n - 1, admitted + 1)
   end
 
   defp limiter(0, admitted), do: admitted

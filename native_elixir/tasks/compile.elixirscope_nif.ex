@@ -1,6 +1,8 @@
 defmodule Mix.Tasks.Compile.ElixirscopeNif do
   @moduledoc """
-  Builds the NIF crate with cargo and installs it as `priv/native/elixirscope_nif.so`.
+  Builds the NIF crate with cargo and installs it in `priv/native`: for `MIX_ENV` dev and test as
+  `elixirscope_nif_faults.so`, which can inject faults, otherwise as `elixirscope_nif.so`, which does not hold that
+  code.
 
   Cargo alone decides what is stale. The library is installed by a rename, because overwriting a
   mapped library in place kills the running VM; equal bytes are left alone.
@@ -14,7 +16,6 @@ defmodule Mix.Tasks.Compile.ElixirscopeNif do
   use Mix.Task.Compiler
 
   @recursive true
-  @library "elixirscope_nif.so"
 
   @impl true
   def run(_args) do
@@ -45,7 +46,10 @@ defmodule Mix.Tasks.Compile.ElixirscopeNif do
 
   defp cargo do
     cargo = System.get_env("CARGO") || "cargo"
-    args = ~w(build -p elixirscope_nif --release --locked --quiet --manifest-path) ++ [manifest()]
+
+    args =
+      ~w(build -p elixirscope_nif --release --locked --quiet --manifest-path) ++
+        [manifest(), "--target-dir", target_dir() | features()]
 
     case System.find_executable(cargo) do
       nil ->
@@ -58,7 +62,7 @@ defmodule Mix.Tasks.Compile.ElixirscopeNif do
           do: Mix.shell().info("Building the native library with #{cargo}")
 
         case System.cmd(executable, args, into: IO.stream(), stderr_to_stdout: true) do
-          {_output, 0} -> {:ok, Path.join([target_dir(), "release", "lib" <> @library])}
+          {_output, 0} -> {:ok, Path.join([target_dir(), "release", "libelixirscope_nif.so"])}
           {_output, status} -> {:error, "#{cargo} #{Enum.join(args, " ")} failed with #{status}"}
         end
     end
@@ -88,14 +92,18 @@ defmodule Mix.Tasks.Compile.ElixirscopeNif do
     end
   end
 
-  defp installed, do: Path.expand(Path.join("priv/native", @library), project_dir())
+  defp faults?, do: Mix.env() in [:dev, :test]
+  defp library, do: if(faults?(), do: "elixirscope_nif_faults", else: "elixirscope_nif")
+  defp features, do: if(faults?(), do: ~w(--features fault-injection), else: [])
+
+  defp installed, do: Path.expand("priv/native/#{library()}.so", project_dir())
   defp manifest, do: Path.expand("../Cargo.toml", project_dir())
 
+  # Cargo names a library by its crate alone, so each set of features needs a directory of its own: in a shared
+  # one it would take the library of the one for that of the other.
   defp target_dir do
-    case System.get_env("CARGO_TARGET_DIR") do
-      nil -> Path.expand("../target", project_dir())
-      dir -> Path.expand(dir)
-    end
+    base = System.get_env("CARGO_TARGET_DIR") || Path.expand("../target", project_dir())
+    Path.expand(if(faults?(), do: Path.join(base, "faults"), else: base))
   end
 
   defp project_dir, do: Path.dirname(Mix.Project.project_file())

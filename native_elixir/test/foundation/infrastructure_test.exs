@@ -315,7 +315,7 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
 
       refute key in Infrastructure.list_protection_keys()
 
-      assert {:error, %Error{message: "`name` is \"key\"" <> _}} =
+      assert {:error, %Error{message: "`key` is \"key\"" <> _}} =
                Infrastructure.configure_protection("key", %{})
 
       assert {:error, %Error{message: "`option` is :retries" <> _}} =

@@ -86,7 +86,7 @@ defmodule Demo.Worker do
         {client, clients} = Map.pop!(clients, monitor)
         clients |> replace(client, reason) |> watch(next)
 
-      {:circuit_breaker_event, %{service: :event_store} = change} ->
+      {:circuit_breaker_event, %{service: :event_store, kind: :generation} = change} ->
         Line.say(:transition,
           at: change.at_ns,
           sequence: change.sequence,

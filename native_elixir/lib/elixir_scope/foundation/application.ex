@@ -2,6 +2,9 @@ defmodule ElixirScope.Foundation.Application do
   @moduledoc """
   Starts the registry and the infrastructure. A host application depends on `:elixir_scope_foundation` and
   finds both running.
+
+  It does not start with a configuration of circuit breakers that is wrong, such as a misspelt option: every guarded call
+  would fail later, and a service that nobody calls for a while would hide it.
   """
   use Application
 
@@ -9,6 +12,17 @@ defmodule ElixirScope.Foundation.Application do
 
   @impl true
   def start(_type, _args) do
+    with :ok <- check_configuration(), do: start()
+  end
+
+  defp check_configuration do
+    with {:error, error} <- Infrastructure.CircuitBreakerRegistry.check_configuration() do
+      message = "config :elixir_scope, :infrastructure, circuit_breakers: " <> error.message
+      {:error, {error.error_type, message}}
+    end
+  end
+
+  defp start do
     # Where `:telemetry` exists, events find it without a look-up of the code path.
     _ = Code.ensure_loaded(:telemetry)
 

@@ -56,7 +56,7 @@ defmodule ElixirScope.Foundation.Error do
   @delay_ms 1_000
   # The same call would end the same way.
   @final [:invalid_config_value, :invalid_argument, :never, :stale, :expired, :already_done] ++
-           [:stale_lease, :pool_closed]
+           [:stale_lease, :pool_closed, :permit_not_found, :fault_injection_disabled]
   # 2^5 seconds is already above the longest delay.
   @largest_exponent 5
 
@@ -224,8 +224,10 @@ defmodule ElixirScope.Foundation.Error do
   defp actions(:resource_exhausted), do: ["Check memory usage", "Scale resources if needed"]
   defp actions(:timeout), do: ["Increase timeout value", "Check network latency"]
 
-  defp actions(type) when type in [:circuit_open, :half_open_full],
+  defp actions(type) when type in [:circuit_open, :half_open_full, :service_degraded],
     do: ["Wait for retry_after_ms", "Check service health"]
+
+  defp actions(:forced_open), do: ["Ask who forced it open", "CircuitBreaker.auto/2 releases it"]
 
   defp actions(type) when type in [:rate_limited, :table_full],
     do: ["Wait for retry_after_ms", "Spread the calls over time"]

@@ -7,6 +7,7 @@
 //! * `atoms`: every atom, made once at load.
 //! * `clock`: the machine's clock, or one that a test moves.
 //! * `breaker`, `permit`, `events`: circuit breakers, permits that watch their owner, changes as messages.
+//! * `leash`: processes that end with the one that they work for.
 //! * `limiter`, `key`: rate limits, and how any term becomes a key.
 //! * `pool`: connection pools; processes that die give back what they held.
 //! * `live`: how many objects exist.
@@ -22,6 +23,7 @@ mod breaker;
 mod clock;
 mod events;
 mod key;
+mod leash;
 mod limiter;
 mod live;
 mod permit;

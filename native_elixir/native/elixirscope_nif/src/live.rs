@@ -6,6 +6,7 @@ use rustler::NifMap;
 
 static BREAKERS: AtomicI64 = AtomicI64::new(0);
 static PERMITS: AtomicI64 = AtomicI64::new(0);
+static LEASHES: AtomicI64 = AtomicI64::new(0);
 static LIMITERS: AtomicI64 = AtomicI64::new(0);
 
 /// A part of an object that counts the object while it exists.
@@ -18,6 +19,10 @@ impl Live {
 
     pub fn permit() -> Self {
         Self::new(&PERMITS)
+    }
+
+    pub fn leash() -> Self {
+        Self::new(&LEASHES)
     }
 
     pub fn limiter() -> Self {
@@ -41,6 +46,7 @@ impl Drop for Live {
 struct Objects {
     breakers: i64,
     permits: i64,
+    leashes: i64,
     limiters: i64,
 }
 
@@ -49,6 +55,7 @@ fn live_objects() -> Objects {
     Objects {
         breakers: BREAKERS.load(Ordering::Relaxed),
         permits: PERMITS.load(Ordering::Relaxed),
+        leashes: LEASHES.load(Ordering::Relaxed),
         limiters: LIMITERS.load(Ordering::Relaxed),
     }
 }

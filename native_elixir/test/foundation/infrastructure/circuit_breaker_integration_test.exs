@@ -122,4 +122,108 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerIntegrationTest do
     assert stored(context) == Enum.to_list(1..@limit)
     assert_settled(context.pool)
   end
+
+  # A service as they are in a system: a GenServer under a supervisor, found by its registered name.
+  defmodule Settings do
+    @moduledoc false
+    use GenServer
+
+    def start_link(name), do: GenServer.start_link(__MODULE__, %{provider: :mock}, name: name)
+
+    @impl true
+    def init(settings), do: {:ok, settings}
+
+    @impl true
+    def handle_call({:get, key}, _from, settings) do
+      case settings do
+        %{^key => value} -> {:reply, {:ok, value}, settings}
+        _ -> {:reply, {:error, :config_path_not_found}, settings}
+      end
+    end
+  end
+
+  test "a GenServer that hangs, dies and comes back is guarded, and its callers' mistakes are not its failures",
+       %{namespace: namespace} do
+    name = ProcessRegistry.via_tuple(namespace, :config_server)
+    server = start_supervised!({Settings, name}, restart: :temporary)
+
+    :ok =
+      CircuitBreakerRegistry.register(namespace, :config_server,
+        failure_threshold: @threshold,
+        reset_timeout: @reset_ms,
+        call_timeout: 20,
+        ignore: [:config_path_not_found]
+      )
+
+    reached = :counters.new(1, [])
+
+    get = fn key, options ->
+      operation = fn ->
+        :counters.add(reached, 1, 1)
+        GenServer.call(name, {:get, key}, :infinity)
+      end
+
+      CircuitBreaker.execute(namespace, :config_server, operation, options)
+    end
+
+    patient = [call_timeout: 60_000]
+    assert {:ok, :mock} = get.(:provider, patient)
+    for _ <- 1..9, do: assert({:error, :config_path_not_found} = get.(:nothing, patient))
+
+    # It hangs: each call is ended at its limit, and then nobody waits for it any more.
+    :ok = :sys.suspend(server)
+
+    for _ <- 1..@threshold,
+        do: assert({:error, %Error{error_type: :timeout}} = get.(:provider, []))
+
+    before = :counters.get(reached, 1)
+    assert {:error, %Error{error_type: :circuit_open}} = get.(:provider, [])
+    assert :counters.get(reached, 1) == before
+
+    # It is gone: the probe says so.
+    kill(server)
+    ManualClock.advance(namespace, @reset_ms)
+
+    assert {:error, %Error{error_type: :protected_operation_failed, context: %{kind: :exit}}} =
+             get.(:provider, patient)
+
+    assert {:error, %Error{error_type: :circuit_open}} = get.(:provider, [])
+
+    start_supervised!({Settings, name}, id: :again)
+    ManualClock.advance(namespace, @reset_ms)
+    assert {:ok, :mock} = get.(:provider, patient)
+
+    assert {:ok, %{state: :closed, ignored: 9, failed: failed}} =
+             CircuitBreaker.stats(namespace, :config_server)
+
+    assert failed == @threshold + 1
+  end
+
+  test "an operation ends with its caller, also after the process that ends it was replaced", %{
+    namespace: namespace
+  } do
+    old = Process.whereis(:elixir_scope_reaper)
+    me = self()
+
+    caller =
+      spawn(fn ->
+        CircuitBreaker.execute(namespace, :orphan, fn ->
+          send(me, {:worker, self()})
+          Process.sleep(:infinity)
+        end)
+      end)
+
+    assert_receive {:worker, worker}
+    kill(old)
+    await_name(:elixir_scope_reaper)
+    # What is not meant for it, or comes too late, harms nobody.
+    send(:elixir_scope_reaper, :stray)
+    send(:elixir_scope_reaper, {:escope_kill, me, caller})
+    monitor = Process.monitor(worker)
+    Process.exit(caller, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^worker, :killed}, 5_000
+  end
+
+  defp await_name(name),
+    do: Process.whereis(name) || (Process.sleep(1) && await_name(name))
 end

@@ -12,6 +12,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     ManualClock
   }
 
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Order
+
   setup do
     reference = make_ref()
     namespace = {:test, reference}
@@ -31,7 +33,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
   defp fail(namespace, service),
     do: CircuitBreaker.execute(namespace, service, fn -> {:error, :down} end)
 
-  defp changes(namespace) do
+  # The changes of generation; those of level only where a test asks for all.
+  defp changes(namespace), do: Enum.filter(all_changes(namespace), &(&1.kind == :generation))
+
+  defp all_changes(namespace) do
     CircuitBreakerTelemetry.sync(namespace)
     drain([])
   end
@@ -50,8 +55,23 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
   end
 
   # A change as the native library sends it.
-  defp native(id, sequence),
-    do: {:escope_breaker_event, id, sequence, {sequence + 1, :closed, :open, :reset, 0}}
+  defp native(id, sequence), do: native(id, :generation, sequence, sequence + 1)
+
+  defp native(id, kind, sequence, generation) do
+    {:escope_breaker_event, id,
+     %{
+       kind: kind,
+       sequence: sequence,
+       generation: generation,
+       from: :closed,
+       to: :closed,
+       from_level: :none,
+       to_level: :none,
+       mode: :auto,
+       cause: if(kind == :level, do: :level_changed, else: :reset),
+       at_ns: 0
+     }}
+  end
 
   test "a life of a breaker, in order", %{namespace: namespace} do
     for _ <- 1..5, do: fail(namespace, :life)
@@ -79,7 +99,69 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
              %{sequence: 4, from: :closed, to: :closed, cause: :reset}
            ] = changes(namespace)
 
-    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 4, dropped_events: 0}
+    # Three changes of level besides.
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 7, dropped_events: 0}
+  end
+
+  test "levels have numbers of their own, and come between the generations that they belong to",
+       %{
+         namespace: namespace
+       } do
+    for _ <- 1..5, do: fail(namespace, :levels)
+    CircuitBreaker.reset(namespace, :levels)
+    for _ <- 1..2, do: fail(namespace, :levels)
+    CircuitBreaker.execute(namespace, :levels, fn -> 1 end)
+
+    told = for c <- all_changes(namespace), do: {c.kind, c.sequence, c.generation, c.to_level}
+
+    assert told == [
+             {:level, 1, 1, :light},
+             {:level, 2, 1, :medium},
+             {:level, 3, 1, :heavy},
+             {:generation, 1, 2, :none},
+             {:generation, 2, 3, :none},
+             {:level, 4, 3, :light},
+             {:level, 5, 3, :none}
+           ]
+
+    degraded = [:elixir_scope, :foundation, :infra, :circuit_breaker, :degraded]
+
+    assert_received {:telemetry, ^degraded, %{sequence: 5, generation: 3},
+                     %{from_level: :light, to_level: :none, cause: :level_changed}}
+  end
+
+  test "modes are told, and what would have opened", %{namespace: namespace} do
+    CircuitBreaker.metrics_only(namespace, :modes)
+    for _ <- 1..7, do: fail(namespace, :modes)
+    CircuitBreaker.force_open(namespace, :modes)
+    CircuitBreaker.force_open(namespace, :modes)
+    CircuitBreaker.auto(namespace, :modes)
+    CircuitBreaker.reinstall(namespace, :modes, [])
+    CircuitBreakerTelemetry.sync(namespace)
+
+    told =
+      for {:telemetry, [:elixir_scope, :foundation, :infra, :circuit_breaker, event], _, metadata} <-
+            received(),
+          event != :degraded,
+          do: {event, metadata.from, metadata.to, metadata.mode}
+
+    assert told == [
+             {:mode_changed, :closed, :closed, :metrics_only},
+             {:would_open, :closed, :closed, :metrics_only},
+             {:state_change, :closed, :open, :forced_open},
+             {:mode_changed, :closed, :open, :forced_open},
+             {:state_change, :open, :closed, :auto},
+             {:mode_changed, :open, :closed, :auto},
+             {:reinstalled, :closed, :closed, :auto}
+           ]
+  end
+
+  defp received do
+    receive do
+      message -> [message | received()]
+    after
+      0 -> []
+    end
   end
 
   test "telemetry events have the prefix", %{namespace: namespace} do
@@ -124,7 +206,11 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     prefix = [:elixir_scope, :foundation, :infra, :circuit_breaker]
     executed = prefix ++ [:call_executed]
     rejected = prefix ++ [:call_rejected]
-    assert_received {:telemetry, ^executed, %{count: 1}, %{service: :calls, result: :success}}
+
+    assert_received {:telemetry, ^executed, %{count: 1, duration: duration},
+                     %{service: :calls, result: :success}}
+
+    assert is_integer(duration) and duration >= 0
     assert_received {:telemetry, ^executed, %{count: 1}, %{service: :calls, result: :failure}}
 
     assert_received {:telemetry, ^rejected, %{retry_after_ms: 30_000},
@@ -200,6 +286,52 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
 
     assert Enum.map(changes(namespace), & &1.sequence) == [1, 2, 3, 4, 5]
     assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
+  test "the order of both sequences is restored", %{namespace: namespace} do
+    CircuitBreakerTelemetry.announce(publisher(namespace), -4, namespace, :both)
+
+    for {kind, sequence, generation} <- [
+          {:level, 2, 2},
+          {:level, 3, 3},
+          {:generation, 2, 3},
+          {:level, 1, 1},
+          {:generation, 1, 2}
+        ],
+        do: send(publisher(namespace), native(-4, kind, sequence, generation))
+
+    told = for c <- all_changes(namespace), do: {c.kind, c.sequence}
+    assert told == [level: 1, generation: 1, level: 2, generation: 2, level: 3]
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
+  test "a level whose generation never comes is told after a while, behind what is before it", %{
+    namespace: namespace
+  } do
+    CircuitBreakerTelemetry.announce(publisher(namespace), -5, namespace, :lost)
+
+    for {kind, sequence, generation} <- [{:level, 3, 3}, {:generation, 2, 3}, {:level, 1, 2}],
+        do: send(publisher(namespace), native(-5, kind, sequence, generation))
+
+    assert_receive {:circuit_breaker_event, %{kind: :level, sequence: 1}}, 5_000
+    assert_receive {:circuit_breaker_event, %{kind: :generation, sequence: 2}}, 5_000
+    assert_receive {:circuit_breaker_event, %{kind: :level, sequence: 3}}, 5_000
+    assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 3, dropped_events: 2}
+  end
+
+  test "the numbers wrap" do
+    {[_], order} =
+      Order.push(%{Order.new() | generation: 0x0FFF_FFFF}, %{
+        kind: :generation,
+        sequence: 0,
+        generation: 1
+      })
+
+    assert order.generation == 0
+    level = %{kind: :level, sequence: 0, generation: 1}
+    assert {[^level], _} = Order.push(%{order | level: 0xFFFF_FFFF}, level)
+    late = %{kind: :level, sequence: 0xFFFF_FFFF, generation: 1}
+    assert {[], ^order} = Order.push(order, late)
   end
 
   test "a gap is given up after a while, and counted", %{namespace: namespace} do
@@ -282,7 +414,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     :ok = CircuitBreakerTelemetry.subscribe(namespace, spawn(fn -> :ok end))
     for _ <- 1..5, do: fail(namespace, :quiet)
     assert changes(namespace) == []
-    assert CircuitBreakerTelemetry.stats(namespace).published_events == 1
+    # Three levels on the way up, and the opening.
+    assert CircuitBreakerTelemetry.stats(namespace).published_events == 4
   end
 
   test "a namespace without a publisher has published nothing" do

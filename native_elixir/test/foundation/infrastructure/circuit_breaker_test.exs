@@ -1,7 +1,6 @@
 defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
   use ExUnit.Case, async: true
   doctest ElixirScope.Foundation.Infrastructure.CircuitBreaker
-  doctest ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry
   doctest ElixirScope.Foundation.Infrastructure.ManualClock
 
   alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}
@@ -228,6 +227,41 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
     end
   end
 
+  describe "an operation within an operation" do
+    test "ends with the caller of the outer one", %{namespace: namespace} do
+      me = self()
+
+      caller =
+        spawn(fn ->
+          CircuitBreaker.execute(namespace, :outer, fn ->
+            CircuitBreaker.execute(namespace, :inner, fn ->
+              send(me, {:workers, [self() | Process.get(:"$callers")]})
+              Process.sleep(:infinity)
+            end)
+          end)
+        end)
+
+      assert_receive {:workers, [inner, outer, ^caller]}
+      monitors = for worker <- [inner, outer], do: {worker, Process.monitor(worker)}
+      Process.exit(caller, :kill)
+
+      for {worker, monitor} <- monitors,
+          do: assert_receive({:DOWN, ^monitor, :process, ^worker, :killed})
+    end
+
+    test "may run out of time while the outer one goes on", %{namespace: namespace} do
+      :ok = CircuitBreakerRegistry.register(namespace, :inner, call_timeout: 5)
+
+      assert {:ok, :timeout} =
+               CircuitBreaker.execute(namespace, :outer, fn ->
+                 {:error, error} =
+                   CircuitBreaker.execute(namespace, :inner, fn -> Process.sleep(:infinity) end)
+
+                 error.error_type
+               end)
+    end
+  end
+
   describe "death of an owner" do
     for call_timeout <- [5_000, :infinity] do
       test "a killed probe is one failure, call_timeout #{call_timeout}", %{namespace: namespace} do
@@ -337,7 +371,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
     test "names and operations of a wrong type are refused", %{namespace: namespace} do
       assert_refused(
         CircuitBreaker.execute(namespace, "search", fn -> 1 end),
-        "`name` is \"search\""
+        "`service` is \"search\""
       )
 
       assert_refused(
@@ -392,8 +426,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
           {[successes_to_close: 2],
            "`successes_to_close` is 2, allowed is 1 to half_open_permits"},
           {[probe_lease: 0], "`probe_lease` is 0"},
-          {[treshold: 3],
-           "`circuit breaker option` is :treshold, allowed is one of :call_timeout"},
+          {[treshold: 3], "`circuit breaker option` is :treshold, allowed is one of :admit, "},
           {:none, "`circuit breaker options` is :none"}
         ] do
       test "configuration #{inspect(config)} is refused", %{namespace: namespace} do

@@ -73,8 +73,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
 
       assert FeatureFlags.circuit_breaker_enabled?(namespace)
       refute FeatureFlags.rate_limiting_enabled?(namespace)
-      assert {:ok, config} = Config.breaker()
-      assert %{failure_threshold: 5, reset_timeout: 30_000, call_timeout: 5_000} = config
+      assert {:ok, {config, services}} = Config.breakers()
+
+      assert {config, services} ==
+               {%{failure_threshold: 5, reset_timeout: 30_000, call_timeout: 5_000}, %{}}
 
       assert {:ok, 1} =
                Infrastructure.execute_with_protection(namespace, :config_server, fn -> 1 end)
@@ -242,7 +244,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
 
       configure(circuit_breakers: %{default_config: %{failure_treshold: 3}})
       assert {:error, %Error{error_type: :invalid_config_value, message: message}} = run.(:a)
-      assert message =~ ":failure_treshold, allowed is one of :call_timeout, :failure_threshold"
+      assert message =~ ":failure_treshold, allowed is one of :admit, :backoff, "
 
       configure(circuit_breakers: %{default_config: %{reset_timeout: -1}})
       assert {:error, %Error{message: "`reset_timeout` is -1" <> _}} = run.(:b)

@@ -273,7 +273,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
             {[strategy: :random], :strategy, ":lifo or :fifo"},
             {[name: "text"], :name, "an atom"},
             {[name: nil], :name, "an atom"},
-            {[namespace: 7], :namespace, "an atom or {:test, reference}"},
+            {[namespace: 7], :namespace, ":production or {:test, reference}"},
             {[create: fn _ -> :ok end], :create, "a function of no argument"},
             {[close: :no], :close, "a function of one argument"},
             {[worker: Enum], :worker,

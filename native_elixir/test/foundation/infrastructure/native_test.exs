@@ -38,13 +38,13 @@ defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
     native = Path.join([tmp_dir, "elixir_scope_foundation", "priv", "native"])
     File.mkdir_p!(native)
     File.cp_r!(Application.app_dir(:elixir_scope_foundation, "ebin"), ebin)
-    File.write!(Path.join(native, "elixirscope_nif.so"), "not a library")
+    File.write!(Path.join(native, "elixirscope_nif_faults.so"), "not a library")
 
     code = "IO.inspect(Code.ensure_loaded(ElixirScope.Foundation.Infrastructure.Native))"
     {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true)
 
     assert output =~ "cannot load the NIF library"
-    assert output =~ Path.join(native, "elixirscope_nif.so")
+    assert output =~ Path.join(native, "elixirscope_nif_faults.so")
     assert output =~ "OTP #{System.otp_release()}"
     assert output =~ to_string(:erlang.system_info(:system_architecture))
     assert output =~ "ESCOPE_NIF_PATH"

@@ -3,9 +3,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   Guards calls to a service: after repeated failures it rejects them at once, until a probe shows that the
   service is back.
 
-  The decisions are the native core's (consecutive failures, closed, open, half-open with leased single-use
-  probes); this module finds the breaker, runs the operation and tells the core how it went. No process
-  stands in the way: a call is two short native calls.
+  The decisions are the native core's; this module finds the breaker, runs the operation, says how it went and, where
+  it has a limit, sees that it keeps to it. No process stands in the way: a call is two short native calls.
 
       iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
       iex> namespace = {:test, make_ref()}
@@ -16,10 +15,16 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
       iex> error.error_type
       :circuit_open
 
-  `execute/3` covers a call in one place. `acquire/2` and `record/2` are for a call whose result is known
-  elsewhere or later.
+  * `execute/3` covers a call in one place, `execute/2` the same with a `handle/2` that saves the look-up.
+  * `ask/2` (or `acquire/2`) and `record/2` are for a call whose result is known elsewhere or later, `report/3` for one
+    that could not ask first.
+  * `state/2` and `stats/2` show a breaker; `reset/2`, `force_open/2`, `force_closed/2`, `metrics_only/2`, `auto/2`,
+    `reconfigure/3`, `reinstall/3` and `inject_faults/3` are for whoever is in charge of it.
 
-  What a caller's death means: a probe, and any permit of `acquire/2`, counts as failed; a killed call of a
+  What a breaker may be told is in `ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options`; namespaces and
+  names are in `ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry`.
+
+  What a caller's death means: a probe, and any permit of `ask/2`, counts as failed; a killed call of a
   closed breaker counts as nothing, it shows as `admitted` minus the results.
   """
 
@@ -28,19 +33,27 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   alias ElixirScope.Foundation.Infrastructure.{
     CircuitBreakerRegistry,
     CircuitBreakerTelemetry,
+    Names,
     Native
   }
 
-  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker.{
+    Admin,
+    Classifier,
+    Handle,
+    Operation,
+    Stats
+  }
 
   @type namespace :: CircuitBreakerRegistry.namespace()
   @type service :: CircuitBreakerRegistry.service()
   @type phase :: :closed | :open | :half_open
-  @type outcome :: :success | :failure | :ignored
+  @type mode :: :auto | :forced_open | :forced_closed | :metrics_only
+  @type level :: :none | :light | :medium | :heavy | :exceeded
+  @type outcome :: :success | :failure | :ignored | :slow | :cancelled
+  @type operation :: (() -> term())
+  @type call_options :: keyword() | map()
   @opaque permit :: reference()
-
-  @ns_in_ms 1_000_000
-  @outcomes %{success: 0, failure: 1, ignored: 2}
 
   @doc """
   Registers a breaker as part of a supervision tree: `{CircuitBreaker, namespace: ..., service: ..., config: ...}`.
@@ -66,131 +79,230 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   end
 
   @doc """
+  The breaker of a service, for calls that shall not look it up each time.
+
+      iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+      iex> {:ok, search} = CircuitBreaker.handle({:test, make_ref()}, :search)
+      iex> CircuitBreaker.execute(search, fn -> 42 end)
+      {:ok, 42}
+  """
+  @spec handle(namespace(), service()) :: {:ok, Handle.t()} | {:error, Error.t()}
+  defdelegate handle(namespace, service), to: CircuitBreakerRegistry, as: :fetch
+
+  @doc "As `execute/3`, by handle."
+  @spec execute(Handle.t(), operation()) :: term()
+  def execute(%Handle{} = handle, operation),
+    do: handle |> call(operation) |> without_crash(handle)
+
+  @doc """
   Runs `operation` if the breaker of `service` admits it.
 
   `{:ok, value}` comes back as it is, another value as `{:ok, value}`. `:error` and a tuple that starts with
   `:error` are failures and come back as they are. A raise, throw or exit is a failure and becomes an error
-  with the cause in its context and the stack trace. A rejection is an error of type `:circuit_open` or
-  `:half_open_full` with `retry_after_ms` in its context.
+  with the cause in its context and the stack trace. A rejection is an error of type `:circuit_open`,
+  `:half_open_full`, `:forced_open` or `:service_degraded` with `retry_after_ms` in its context, which is `:infinity`
+  where only somebody in charge can change that.
 
   With a `call_timeout` (5,000 ms unless configured) the operation runs in a process of its own, with
-  `$callers` set; at the limit, or when the caller dies, it is killed. With `:infinity` it runs in the caller.
-  """
-  @spec execute(namespace(), service(), (() -> result)) ::
-          {:ok, term()} | {:error, Error.t()} | result
-        when result: term()
-  def execute(namespace, service, operation) do
-    case run(namespace, service, operation) do
-      {:crash, kind, reason, stacktrace} ->
-        {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
+  `$callers` set; at the limit, or when the caller dies, it is killed, and a result is never delivered late. With
+  `:infinity` it runs in the caller.
 
-      result ->
-        result
+  By handle: `execute(handle, operation, options)`.
+  """
+  @spec execute(namespace(), service(), operation()) :: term()
+  @spec execute(Handle.t(), operation(), call_options()) :: term()
+  def execute(%Handle{} = handle, operation, options) do
+    with {:ok, handle} <- Handle.for_call(handle, options), do: execute(handle, operation)
+  end
+
+  def execute(namespace, service, operation) do
+    case Names.lookup(:breaker, namespace, service) do
+      nil ->
+        with {:ok, handle} <- handle(namespace, service), do: execute(handle, operation)
+
+      handle ->
+        handle |> call(operation) |> without_crash(handle)
     end
   end
 
-  @doc "As `execute/3`, but a raise, throw or exit of the operation goes on to the caller."
-  @spec execute!(namespace(), service(), (() -> result)) ::
-          {:ok, term()} | {:error, Error.t()} | result
-        when result: term()
-  def execute!(namespace, service, operation) do
-    case run(namespace, service, operation) do
+  @doc """
+  As `execute/3`, with options for this call over those of the breaker:
+
+    * `:call_timeout`: milliseconds, or `:infinity`;
+    * `:ignore`: what says nothing about the service and is not counted, such as a caller's mistake: a list of error
+      types and exception modules, or a function of the reason;
+    * `:failure?`: the same for what counts as a failure; any other error counts as a success then;
+    * `:classify`: a function, instead of those two, that gets what the operation returned, or `{:raise, exception}`,
+      `{:throw, value}` or `{:exit, reason}`, and returns `:success`, `:failure`, `:ignored`, `:slow` or `:cancelled`.
+
+  An error type is the atom itself, the first one of a tuple, or the `error_type` of an `Error`. What the call returns is
+  the same however it counts; an operation that exceeds its `call_timeout` always is a failure, and so is one whose
+  classification crashes.
+
+      iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+      iex> namespace = {:test, make_ref()}
+      iex> CircuitBreaker.execute(namespace, :files, fn -> {:error, :enoent} end, ignore: [:enoent])
+      {:error, :enoent}
+      iex> {:ok, stats} = CircuitBreaker.stats(namespace, :files)
+      iex> {stats.failed, stats.ignored}
+      {0, 1}
+  """
+  @spec execute(namespace(), service(), operation(), call_options()) :: term()
+  def execute(namespace, service, operation, options) do
+    with {:ok, handle} <- handle(namespace, service), do: execute(handle, operation, options)
+  end
+
+  @doc "As `execute/2`, but a raise, throw or exit of the operation goes on to the caller."
+  @spec execute!(Handle.t(), operation()) :: term()
+  def execute!(%Handle{} = handle, operation) do
+    case call(handle, operation) do
       {:crash, kind, reason, stacktrace} -> :erlang.raise(kind, reason, stacktrace)
       result -> result
     end
   end
 
+  @doc "As `execute/3`, but a raise, throw or exit of the operation goes on to the caller."
+  @spec execute!(namespace(), service(), operation()) :: term()
+  @spec execute!(Handle.t(), operation(), call_options()) :: term()
+  def execute!(%Handle{} = handle, operation, options) do
+    with {:ok, handle} <- Handle.for_call(handle, options), do: execute!(handle, operation)
+  end
+
+  def execute!(namespace, service, operation) do
+    with {:ok, handle} <- handle(namespace, service), do: execute!(handle, operation)
+  end
+
+  @doc "As `execute/4`, but a raise, throw or exit of the operation goes on to the caller."
+  @spec execute!(namespace(), service(), operation(), call_options()) :: term()
+  def execute!(namespace, service, operation, options) do
+    with {:ok, handle} <- handle(namespace, service), do: execute!(handle, operation, options)
+  end
+
   @doc false
   # The same result shapes without a breaker: for a feature flag that is off.
-  @spec execute_unguarded(namespace(), service() | nil, (() -> term())) :: term()
+  @spec execute_unguarded(namespace(), service() | nil, operation()) :: term()
   def execute_unguarded(namespace, service, operation) when is_function(operation, 0) do
-    case Operation.run(operation, :infinity) do
-      {_outcome, {:crash, kind, reason, stacktrace}} ->
-        {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
-
-      {_outcome, result} ->
-        result
-    end
+    {_outcome, result} = Operation.run(operation, nil, :infinity)
+    without_crash(result, %{namespace: namespace, service: service})
   end
 
   def execute_unguarded(_namespace, _service, operation), do: not_an_operation(operation)
 
-  defp run(namespace, service, operation) when is_function(operation, 0) do
-    case CircuitBreakerRegistry.fetch(namespace, service) do
-      {:ok, {breaker, call_timeout}} ->
-        case Native.breaker_acquire(breaker) do
-          {reason, retry_after_ns} -> rejected(namespace, service, reason, retry_after_ns)
-          permit -> guard(namespace, service, breaker, permit, operation, call_timeout)
-        end
+  defp without_crash({:crash, kind, reason, stacktrace}, %{namespace: namespace, service: service}),
+       do: {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
 
-      error ->
-        error
+  defp without_crash(result, _handle), do: result
+
+  defp call(handle, operation) when is_function(operation, 0) do
+    case Native.breaker_acquire(handle.breaker) do
+      permit when is_integer(permit) -> guard(handle, permit, operation)
+      {reason, retry_after} when is_atom(reason) -> rejected(handle, reason, retry_after)
+      {:delayed, ns, permit} -> guard(handle, permit, Operation.delayed(operation, ns))
+      permit -> guard(handle, permit, operation)
     end
   end
 
-  defp run(_namespace, _service, operation), do: not_an_operation(operation)
+  defp call(_handle, operation), do: not_an_operation(operation)
 
   defp not_an_operation(operation),
     do: {:error, Error.refused(:operation, operation, "a function without arguments")}
 
-  defp guard(namespace, service, breaker, permit, operation, call_timeout) do
-    {outcome, result} = Operation.run(operation, call_timeout)
-    finish(breaker, permit, outcome)
-
-    if CircuitBreakerTelemetry.call_events?(),
-      do:
-        CircuitBreakerTelemetry.executed(
-          namespace,
-          service,
-          if(outcome == 0, do: :success, else: :failure)
-        )
-
+  defp guard(%{call_events: false} = handle, permit, operation) do
+    {outcome, result} = Operation.run(operation, handle.classifier, handle.call_timeout)
+    finish(handle.breaker, permit, outcome)
     result
   end
 
-  defp finish(breaker, permit, outcome) when is_integer(permit),
-    do: Native.breaker_record(breaker, permit, outcome)
+  defp guard(handle, permit, operation) do
+    started = System.monotonic_time()
+    {outcome, result} = Operation.run(operation, handle.classifier, handle.call_timeout)
+    duration = System.monotonic_time() - started
+    finish(handle.breaker, permit, outcome)
+    CircuitBreakerTelemetry.executed(handle, Classifier.name(outcome), duration)
+    result
+  end
 
-  defp finish(_breaker, permit, outcome), do: Native.permit_record(permit, outcome)
+  defp finish(_breaker, permit, outcome) when is_reference(permit),
+    do: Native.permit_record(permit, outcome)
+
+  defp finish(breaker, permit, outcome), do: Native.breaker_record(breaker, permit, outcome)
 
   @doc """
   Asks to make a call whose result `record/2` will tell. The permit belongs to the calling process, whose
   death is a failure; another process may record it.
 
       iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
-      iex> {:ok, permit} = CircuitBreaker.acquire({:test, make_ref()}, :search)
+      iex> {:ok, permit} = CircuitBreaker.ask({:test, make_ref()}, :search)
       iex> CircuitBreaker.record(permit, :success)
       :ok
       iex> {:error, error} = CircuitBreaker.record(permit, :success)
       iex> error.error_type
       :already_done
   """
-  @spec acquire(namespace(), service()) :: {:ok, permit()} | {:error, Error.t()}
-  def acquire(namespace, service) do
-    with {:ok, {breaker, _call_timeout}} <- CircuitBreakerRegistry.fetch(namespace, service) do
-      case Native.breaker_acquire_owned(breaker) do
-        {reason, retry_after_ns} -> rejected(namespace, service, reason, retry_after_ns)
-        permit -> {:ok, permit}
-      end
+  @spec ask(namespace(), service()) :: {:ok, permit()} | {:error, Error.t()}
+  def ask(namespace, service) do
+    with {:ok, handle} <- handle(namespace, service), do: ask(handle)
+  end
+
+  @doc "As `ask/2`, by handle."
+  @spec ask(Handle.t()) :: {:ok, permit()} | {:error, Error.t()}
+  def ask(%Handle{} = handle) do
+    case Native.breaker_acquire_owned(handle.breaker) do
+      {:delayed, ns, permit} -> Operation.delayed(fn -> {:ok, permit} end, ns).()
+      {reason, retry_after_ns} -> rejected(handle, reason, retry_after_ns)
+      permit -> {:ok, permit}
     end
   end
+
+  @doc "`ask/2` by the core's name."
+  @spec acquire(namespace(), service()) :: {:ok, permit()} | {:error, Error.t()}
+  defdelegate acquire(namespace, service), to: __MODULE__, as: :ask
 
   @doc """
   Says how the call of a permit went. `:ignored` says nothing about the service: it is not counted, and a
-  probe's place becomes free again. Refused with `:stale`, `:expired` or `:already_done`, without effect.
+  probe's place becomes free again; `:cancelled` is the same for a call that was given up. Refused with `:stale`,
+  `:expired`, `:already_done` or `:permit_not_found`, without effect.
   """
   @spec record(permit(), outcome()) :: :ok | {:error, Error.t()}
-  def record(permit, outcome) when is_map_key(@outcomes, outcome) do
-    case Native.permit_record(permit, @outcomes[outcome]) do
-      :applied -> :ok
-      refusal -> {:error, Error.new(refusal)}
-    end
+  def record(permit, outcome) do
+    with {:ok, number} <- outcome_number(outcome),
+         do: permit |> Native.permit_record(number) |> verdict()
   rescue
-    ArgumentError -> {:error, Error.refused(:permit, permit, "a permit of acquire/2")}
+    ArgumentError -> {:error, Error.refused(:permit, permit, "a permit of ask/2")}
   end
 
-  def record(_permit, outcome),
-    do: {:error, Error.refused(:outcome, outcome, ":success, :failure or :ignored")}
+  @doc """
+  Says how a call went that did not ask first. It counts in the state that the breaker has now; refused with `:stale`
+  unless that is closed.
+
+      iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+      iex> namespace = {:test, make_ref()}
+      iex> for _ <- 1..5, do: CircuitBreaker.report(namespace, :search, :failure)
+      iex> CircuitBreaker.state(namespace, :search)
+      {:ok, :open}
+  """
+  @spec report(namespace(), service(), outcome()) :: :ok | {:error, Error.t()}
+  def report(namespace, service, outcome) do
+    with {:ok, handle} <- handle(namespace, service), do: report(handle, outcome)
+  end
+
+  @doc "As `report/3`, by handle."
+  @spec report(Handle.t(), outcome()) :: :ok | {:error, Error.t()}
+  def report(%Handle{} = handle, outcome) do
+    with {:ok, number} <- outcome_number(outcome),
+         do: handle.breaker |> Native.breaker_report(number) |> verdict()
+  end
+
+  defp outcome_number(outcome) do
+    with nil <- Classifier.number(outcome) do
+      {:error, Error.refused(:outcome, outcome, Classifier.allowed())}
+    else
+      number -> {:ok, number}
+    end
+  end
+
+  defp verdict(:applied), do: :ok
+  defp verdict(refusal), do: {:error, Error.new(refusal)}
 
   @doc "The phase of a breaker now. An open time that has passed reads as open until a call probes it."
   @spec state(namespace(), service()) :: {:ok, phase()} | {:error, Error.t()}
@@ -199,68 +311,96 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   end
 
   @doc """
-  Phase and counters of a breaker: `state`, `generation`, `failure_count` (consecutive), `opens` (since it was
-  last closed), `live_probes`, `retry_after_ns`, and the totals `admitted`, `succeeded`, `failed`, `ignored`,
-  `rejected_open`, `rejected_half_open`, `stale`, `expired`.
+  A breaker as it is now, `t:ElixirScope.Foundation.Infrastructure.CircuitBreaker.Stats.t/0`: state, mode and level,
+  what counts toward a trip, why and when it changed last, and how many calls were admitted, rejected and recorded.
   """
-  @spec stats(namespace(), service()) :: {:ok, map()} | {:error, Error.t()}
+  @spec stats(namespace(), service()) :: {:ok, Stats.t()} | {:error, Error.t()}
   def stats(namespace, service) do
-    with {:ok, breaker} <- existing(namespace, service), do: {:ok, Native.breaker_stats(breaker)}
+    with {:ok, handle} <- CircuitBreakerRegistry.lookup(namespace, service),
+         do: {:ok, Stats.of(handle)}
   end
 
-  @doc "Closes a breaker and forgets its failures. Permits granted before change nothing any more."
+  @doc "Closes a breaker and forgets its results. Permits granted before change nothing any more; the mode stays."
   @spec reset(namespace(), service()) :: :ok | {:error, Error.t()}
-  def reset(namespace, service) do
-    with {:ok, breaker} <- existing(namespace, service), do: Native.breaker_reset(breaker)
-  end
+  defdelegate reset(namespace, service), to: Admin
 
-  defp existing(namespace, service) do
-    case CircuitBreakerRegistry.lookup(namespace, service) do
-      {breaker, _call_timeout} ->
-        {:ok, breaker}
+  @doc """
+  Does what is due: ends probe leases and half-open rounds that are over. Every call does so too; this is for
+  whoever wants to hear of it without one.
+  """
+  @spec settle(namespace(), service()) :: :ok | {:error, Error.t()}
+  defdelegate settle(namespace, service), to: Admin
 
-      nil ->
-        message =
-          "There is no circuit breaker #{inspect(service)} in namespace #{inspect(namespace)}"
+  @doc "Rejects every call with `:forced_open`, whatever happens, until another mode is chosen."
+  @spec force_open(namespace(), service()) :: :ok | {:error, Error.t()}
+  def force_open(namespace, service), do: Admin.set_mode(namespace, service, :forced_open)
 
-        context = %{
-          namespace: namespace,
-          service: service,
-          allowed: CircuitBreakerRegistry.list(namespace)
-        }
+  @doc "Admits every call and counts nothing toward a trip: switches the breaker off."
+  @spec force_closed(namespace(), service()) :: :ok | {:error, Error.t()}
+  def force_closed(namespace, service), do: Admin.set_mode(namespace, service, :forced_closed)
 
-        Error.error_result(:circuit_breaker_not_found, message, context: context)
-    end
-  end
+  @doc "Admits every call and counts; when it would have opened it only tells, with the event `:would_open`."
+  @spec metrics_only(namespace(), service()) :: :ok | {:error, Error.t()}
+  def metrics_only(namespace, service), do: Admin.set_mode(namespace, service, :metrics_only)
 
-  defp rejected(namespace, service, reason, retry_after_ns) do
-    # Upwards: whoever comes back after that time shall not be too early.
-    retry_after_ms = div(retry_after_ns + @ns_in_ms - 1, @ns_in_ms)
+  @doc """
+  Puts the results in charge again. The breaker begins closed and without results; if they were in charge already,
+  nothing changes.
 
-    if CircuitBreakerTelemetry.call_events?(),
-      do: CircuitBreakerTelemetry.rejected(namespace, service, reason, retry_after_ms)
+      iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+      iex> namespace = {:test, make_ref()}
+      iex> {:ok, 1} = CircuitBreaker.execute(namespace, :search, fn -> 1 end)
+      iex> :ok = CircuitBreaker.force_open(namespace, :search)
+      iex> {:error, error} = CircuitBreaker.execute(namespace, :search, fn -> 1 end)
+      iex> {error.error_type, error.context.retry_after_ms}
+      {:forced_open, :infinity}
+      iex> :ok = CircuitBreaker.auto(namespace, :search)
+      iex> CircuitBreaker.execute(namespace, :search, fn -> 1 end)
+      {:ok, 1}
+  """
+  @spec auto(namespace(), service()) :: :ok | {:error, Error.t()}
+  def auto(namespace, service), do: Admin.set_mode(namespace, service, :auto)
+
+  @doc """
+  Gives a breaker other options, over those that it has, and keeps its state: phase, open time, mode, and the results so
+  far unless they are of another kind of policy. A half-open breaker whose permits, successes, lease or limit
+  change begins a new round.
+  """
+  @spec reconfigure(namespace(), service(), map() | keyword()) :: :ok | {:error, Error.t()}
+  defdelegate reconfigure(namespace, service, options), to: Admin
+
+  @doc """
+  Gives a breaker other options, over those that are configured, and begins anew: closed and without results, in the
+  mode that it has.
+  """
+  @spec reinstall(namespace(), service(), map() | keyword()) :: :ok | {:error, Error.t()}
+  defdelegate reinstall(namespace, service, options), to: Admin
+
+  @doc """
+  From now on makes calls of a closed breaker fail, or wait first: for development and tests.
+
+    * `:failure_rate`: share of calls that fail, with `:fault_injected`, without being made, and count as failures;
+    * `:delay_rate`, `:delay`: share of the others that wait before they are made, and how long (milliseconds);
+    * `:seed`: equal seeds choose the same calls.
+
+  What is absent is 0, so `inject_faults(namespace, service, [])` ends it. The library of `MIX_ENV=prod` does not hold
+  any of this and answers `:fault_injection_disabled`; a project that depends on this one compiles it for `prod` unless
+  it says `env: Mix.env()`.
+  """
+  @spec inject_faults(namespace(), service(), map() | keyword()) :: :ok | {:error, Error.t()}
+  defdelegate inject_faults(namespace, service, faults), to: Admin
+
+  defp rejected(handle, reason, retry_after_ns) do
+    retry_after_ms = Stats.retry_after_ms(retry_after_ns)
+    if handle.call_events, do: CircuitBreakerTelemetry.rejected(handle, reason, retry_after_ms)
 
     context = %{
-      namespace: namespace,
-      service: service,
+      namespace: handle.namespace,
+      service: handle.service,
       retry_after_ms: retry_after_ms,
-      retry_after_ns: retry_after_ns
+      retry_after_ns: Stats.retry_after_ns(retry_after_ns)
     }
 
     Error.error_result(reason, nil, context: context)
   end
-end
-
-defmodule ElixirScope.Foundation.Infrastructure.SimpleCircuitBreaker do
-  @moduledoc "The founding document's name of `ElixirScope.Foundation.Infrastructure.CircuitBreaker`."
-
-  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
-
-  @doc "See `ElixirScope.Foundation.Infrastructure.CircuitBreaker.execute/3`."
-  @spec execute(CircuitBreaker.namespace(), CircuitBreaker.service(), (() -> term())) :: term()
-  defdelegate execute(namespace, service, operation), to: CircuitBreaker
-
-  @doc "See `ElixirScope.Foundation.Infrastructure.CircuitBreaker.execute!/3`."
-  @spec execute!(CircuitBreaker.namespace(), CircuitBreaker.service(), (() -> term())) :: term()
-  defdelegate execute!(namespace, service, operation), to: CircuitBreaker
 end

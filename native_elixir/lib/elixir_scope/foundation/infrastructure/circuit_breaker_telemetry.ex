@@ -1,49 +1,70 @@
 defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @moduledoc """
-  Publishes what circuit breakers do. One process a namespace.
+  Publishes what circuit breakers do.
 
-  The native library sends each change of a breaker to this process inside of the call that caused it, so a
-  caller that is killed cannot take an event with it. Messages of several callers may overtake each other;
-  each carries the breaker's gapless sequence number, and the publisher holds an event back until its
-  predecessors have come, at most 64 events and 100 ms. What is still missing then is counted as
-  dropped, and an event that comes later than that is dropped too: order is never broken.
+  The native library sends each change of a breaker to the publisher of its namespace inside of the call that caused it,
+  so a caller that is killed cannot take an event with it. Messages of several callers may overtake each other; each
+  carries a gapless number of its breaker, and the publisher holds an event back until its predecessors have come,
+  at most 64 events and 100 ms. What is still missing then is counted as dropped, and an event that comes later than
+  that is dropped too: order is never broken.
 
-  Telemetry events, after the prefix:
+  Telemetry events go to `:telemetry` where that library is loaded. Their names are the prefix, `[:elixir_scope,
+  :foundation, :infra]` or `config :elixir_scope, :telemetry_prefix`, then `:circuit_breaker`, then
 
-  | event | measurements | metadata |
-  | --- | --- | --- |
-  | `[:circuit_breaker, :state_change]` | `sequence`, `generation`, `at_ns` | `namespace`, `service`, `from`, `to`, `cause` |
-  | `[:circuit_breaker, :reset]` | the same | the same; a reset of a closed breaker |
-  | `[:circuit_breaker, :call_executed]` | `count` | `namespace`, `service`, `result` (`:success` or `:failure`) |
-  | `[:circuit_breaker, :call_rejected]` | `count`, `retry_after_ms` | `namespace`, `service`, `reason` |
+  | event | when | measurements | metadata |
+  | --- | --- | --- | --- |
+  | `:state_change` | the phase changed | `sequence`, `generation`, `at_ns` | `namespace`, `service`, `from`, `to`, `mode`, `cause` |
+  | `:mode_changed` | somebody chose another mode; after `:state_change` where that changed the phase too | the same | the same |
+  | `:reset`, `:reinstalled`, `:reconfigured` | a closed breaker was reset or installed anew, a half-open one began another round | the same | the same |
+  | `:degraded` | a closed breaker's level changed, up or down | the same | the same, and `from_level`, `to_level` |
+  | `:would_open` | in mode `:metrics_only`: it would have opened | the same | as `:degraded` |
+  | `:call_executed` | a call was made | `count`, `duration` (native units) | `namespace`, `service`, `result` (an outcome) |
+  | `:call_rejected` | a call was not admitted | `count`, `retry_after_ms` | `namespace`, `service`, `reason` |
 
-  The last two happen at every call and are emitted only after `call_events(true)`.
+  `sequence` counts the changes of generation and, for the two events of levels, those apart. `cause` is one of
+  `t:cause/0`. The last two events happen at every call and are emitted only after `call_events(true)`.
   """
-  use GenServer, restart: :transient
 
-  alias ElixirScope.Foundation.Infrastructure.{Names, Native, Telemetry}
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publisher
+  alias ElixirScope.Foundation.Infrastructure.{Names, Telemetry}
   alias ElixirScope.Foundation.ProcessRegistry
 
   @supervisor ElixirScope.Foundation.Infrastructure.PublisherSupervisor
-  @hold_back_events 64
-  @hold_back_ms 100
-  # Sequence numbers wrap with the breaker's generation.
-  @sequences 0x1000_0000
 
+  @type cause ::
+          :failure_threshold
+          | :failure_rate
+          | :slow_call_rate
+          | :open_elapsed
+          | :probes_succeeded
+          | :probes_failed
+          | :probe_expired
+          | :probes_ignored
+          | :half_open_limit
+          | :reset
+          | :mode_changed
+          | :reconfigured
+          | :reinstalled
+          | :level_changed
+          | :would_open
+
+  @typedoc """
+  A change. Those of kind `:generation` and those of kind `:level` are counted by a `sequence` each; every
+  generation begins at level `:none`.
+  """
   @type change :: %{
           namespace: Names.namespace(),
           service: atom(),
+          kind: :generation | :level,
           sequence: pos_integer(),
           generation: pos_integer(),
-          from: :closed | :open | :half_open,
-          to: :closed | :open | :half_open,
-          cause:
-            :failure_threshold
-            | :open_elapsed
-            | :probes_succeeded
-            | :probes_failed
-            | :probe_expired
-            | :reset,
+          from: CircuitBreaker.phase(),
+          to: CircuitBreaker.phase(),
+          from_level: CircuitBreaker.level(),
+          to_level: CircuitBreaker.level(),
+          mode: CircuitBreaker.mode(),
+          cause: cause(),
           at_ns: non_neg_integer()
         }
 
@@ -52,68 +73,59 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   """
   @spec subscribe(Names.namespace(), pid()) :: :ok | {:error, ElixirScope.Foundation.Error.t()}
   def subscribe(namespace, pid \\ self()) when is_pid(pid) do
-    with :ok <- Names.check(namespace, :subscriber),
+    with :ok <- Names.check(namespace),
          {:ok, publisher} <- ensure(namespace),
          do: GenServer.call(publisher, {:subscribe, pid})
   end
 
   @doc "Ends a subscription."
   @spec unsubscribe(Names.namespace(), pid()) :: :ok
-  def unsubscribe(namespace, pid \\ self()) do
-    case publisher(namespace) do
-      {:ok, publisher} -> GenServer.call(publisher, {:unsubscribe, pid})
-      :error -> :ok
-    end
-  end
+  def unsubscribe(namespace, pid \\ self()), do: ask(namespace, {:unsubscribe, pid}, :ok)
 
   @doc "Returns when every change that happened before the call is published."
   @spec sync(Names.namespace()) :: :ok
-  def sync(namespace) do
-    case publisher(namespace) do
-      {:ok, publisher} -> GenServer.call(publisher, :sync)
-      :error -> :ok
-    end
-  end
+  def sync(namespace), do: ask(namespace, :sync, :ok)
 
   @doc "How many changes of this namespace were published, and how many got lost."
   @spec stats(Names.namespace()) :: %{
           published_events: non_neg_integer(),
           dropped_events: non_neg_integer()
         }
-  def stats(namespace) do
-    case publisher(namespace) do
-      {:ok, publisher} -> GenServer.call(publisher, :stats)
-      :error -> %{published_events: 0, dropped_events: 0}
-    end
-  end
+  def stats(namespace), do: ask(namespace, :stats, %{published_events: 0, dropped_events: 0})
 
-  @doc "Switches the events of single calls on or off, for all breakers."
+  @doc "Switches the events of single calls on or off, for all breakers. A handle keeps what it was made with."
   @spec call_events(boolean()) :: :ok
-  def call_events(on) when is_boolean(on), do: :persistent_term.put(__MODULE__, on)
+  def call_events(on) when is_boolean(on) do
+    :persistent_term.put(__MODULE__, on)
+    _ = Names.update_all(:breaker, &%{&1 | call_events: on})
+    :ok
+  end
 
   @doc false
   @spec call_events?() :: boolean()
   def call_events?, do: :persistent_term.get(__MODULE__, false)
 
   @doc false
-  @spec executed(Names.namespace(), atom(), :success | :failure) :: :ok
-  def executed(namespace, service, result) do
-    metadata = %{namespace: namespace, service: service, result: result}
-    Telemetry.execute([:circuit_breaker, :call_executed], %{count: 1}, metadata)
+  @spec executed(CircuitBreaker.Handle.t(), CircuitBreaker.outcome(), integer()) :: :ok
+  def executed(handle, result, duration) do
+    metadata = %{namespace: handle.namespace, service: handle.service, result: result}
+    measurements = %{count: 1, duration: duration}
+    Telemetry.execute([:circuit_breaker, :call_executed], measurements, metadata)
   end
 
   @doc false
-  @spec rejected(Names.namespace(), atom(), atom(), non_neg_integer()) :: :ok
-  def rejected(namespace, service, reason, retry_after_ms) do
+  @spec rejected(CircuitBreaker.Handle.t(), atom(), non_neg_integer() | :infinity) :: :ok
+  def rejected(handle, reason, retry_after_ms) do
     measurements = %{count: 1, retry_after_ms: retry_after_ms}
-    metadata = %{namespace: namespace, service: service, reason: reason}
+    metadata = %{namespace: handle.namespace, service: handle.service, reason: reason}
     Telemetry.execute([:circuit_breaker, :call_rejected], measurements, metadata)
   end
 
   @doc false
   @spec create_table() :: :ok
   def create_table do
-    # {id of a breaker, namespace, service, last published sequence}: outlives a publisher that crashes.
+    # {id of a breaker, namespace, service, last published change of generation, and of level}: outlives a
+    # publisher that crashes.
     :ets.new(__MODULE__, [:named_table, :public, :set])
     :ok
   end
@@ -124,7 +136,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
     predecessors = ids(namespace, service)
-    :ets.insert(__MODULE__, {id, namespace, service, 0})
+    :ets.insert(__MODULE__, {id, namespace, service, 0, 0})
     GenServer.cast(publisher, {:retire, predecessors})
   end
 
@@ -132,7 +144,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @doc false
   @spec ids(Names.namespace(), atom()) :: [integer()]
   def ids(namespace, service) do
-    List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_}))
+    List.flatten(:ets.match(__MODULE__, {:"$1", namespace, service, :_, :_}))
   rescue
     # The application does not run.
     ArgumentError -> []
@@ -149,7 +161,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @spec ensure(Names.namespace()) :: {:ok, pid()} | {:error, ElixirScope.Foundation.Error.t()}
   def ensure(namespace) do
     with :error <- publisher(namespace) do
-      case DynamicSupervisor.start_child(@supervisor, {__MODULE__, namespace}) do
+      case DynamicSupervisor.start_child(@supervisor, {Publisher, {namespace, name(namespace)}}) do
         {:ok, pid} -> {:ok, pid}
         {:error, {:already_started, pid}} -> {:ok, pid}
       end
@@ -164,147 +176,17 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
     with {:ok, pid} <- publisher(namespace),
          do: DynamicSupervisor.terminate_child(@supervisor, pid)
 
-    :ets.match_delete(__MODULE__, {:_, namespace, :_, :_})
+    :ets.match_delete(__MODULE__, {:_, namespace, :_, :_, :_})
     :ok
   end
 
-  @doc false
-  @spec start_link(Names.namespace()) :: GenServer.on_start()
-  def start_link(namespace),
-    do: GenServer.start_link(__MODULE__, namespace, name: name(namespace))
+  defp ask(namespace, request, absent) do
+    case publisher(namespace) do
+      {:ok, publisher} -> GenServer.call(publisher, request)
+      :error -> absent
+    end
+  end
 
   defp publisher(namespace), do: ProcessRegistry.lookup(namespace, {__MODULE__})
   defp name(namespace), do: ProcessRegistry.via_tuple(namespace, {__MODULE__})
-
-  @impl true
-  def init(namespace) do
-    for {_service, {breaker, _timeout}} <- Names.list(:breaker, namespace),
-        do: Native.breaker_publish_to(breaker, self())
-
-    {:ok, %{held: %{}, subscribers: %{}, published: 0, dropped: 0}}
-  end
-
-  @impl true
-  def handle_call({:subscribe, pid}, _from, state) do
-    subscribers = Map.put_new_lazy(state.subscribers, pid, fn -> Process.monitor(pid) end)
-    {:reply, :ok, %{state | subscribers: subscribers}}
-  end
-
-  def handle_call({:unsubscribe, pid}, _from, state),
-    do: {:reply, :ok, drop_subscriber(state, pid)}
-
-  def handle_call(:sync, _from, state), do: {:reply, :ok, state}
-
-  def handle_call(:stats, _from, state),
-    do: {:reply, %{published_events: state.published, dropped_events: state.dropped}, state}
-
-  @impl true
-  def handle_cast({:retire, ids}, state) do
-    Enum.each(ids, &:ets.delete(__MODULE__, &1))
-    {:noreply, %{state | held: Map.drop(state.held, ids)}}
-  end
-
-  @impl true
-  def handle_info({:escope_breaker_event, id, sequence, change}, state) do
-    case :ets.lookup(__MODULE__, id) do
-      [{^id, namespace, service, last}] ->
-        event = event(namespace, service, sequence, change)
-        {:noreply, receive_event(state, id, last, event)}
-
-      # A breaker that was removed.
-      [] ->
-        {:noreply, state}
-    end
-  end
-
-  def handle_info({:release, id}, state), do: {:noreply, release(state, id)}
-
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
-    do: {:noreply, drop_subscriber(state, pid)}
-
-  # Nothing else is meant for this process, and a stray message is no reason to lose what is held back.
-  def handle_info(_stray, state), do: {:noreply, state}
-
-  defp receive_event(state, id, last, event) do
-    case distance(last, event.sequence) do
-      1 -> state |> publish(id, event) |> publish_held(id)
-      ahead when ahead > 1 and ahead < div(@sequences, 2) -> hold(state, id, event)
-      # Counted when it was given up.
-      _late -> state
-    end
-  end
-
-  defp hold(state, id, event) do
-    held = Map.get(state.held, id, %{})
-    if held == %{}, do: Process.send_after(self(), {:release, id}, @hold_back_ms)
-    state = put_in(state.held[id], Map.put(held, event.sequence, event))
-    if map_size(held) + 1 >= @hold_back_events, do: release(state, id), else: state
-  end
-
-  # Publishes what is next in line, as far as it has come.
-  defp publish_held(state, id) do
-    last = last_sequence(id)
-
-    case pop_in(state.held[id][next(last)]) do
-      {nil, _same} -> tidy(state, id)
-      {event, state} -> state |> publish(id, event) |> publish_held(id)
-    end
-  end
-
-  # The hold-back is over: gives up on what is missing before the first held event.
-  defp release(state, id) do
-    case state.held[id] do
-      nil ->
-        state
-
-      held ->
-        last = last_sequence(id)
-        first = held |> Map.keys() |> Enum.min_by(&distance(last, &1))
-        missing = distance(last, first) - 1
-        state = skip_to(%{state | dropped: state.dropped + missing}, id, first)
-        if state.held[id], do: release(state, id), else: state
-    end
-  end
-
-  defp skip_to(state, id, sequence) do
-    {event, state} = pop_in(state.held[id][sequence])
-    state |> publish(id, event) |> publish_held(id)
-  end
-
-  defp tidy(state, id) do
-    if state.held[id] in [nil, %{}], do: %{state | held: Map.delete(state.held, id)}, else: state
-  end
-
-  defp publish(state, id, event) do
-    :ets.update_element(__MODULE__, id, {4, event.sequence})
-    measurements = Map.take(event, [:sequence, :generation, :at_ns])
-    metadata = Map.take(event, [:namespace, :service, :from, :to, :cause])
-    kind = if event.from == event.to, do: :reset, else: :state_change
-    Telemetry.execute([:circuit_breaker, kind], measurements, metadata)
-    for {pid, _monitor} <- state.subscribers, do: send(pid, {:circuit_breaker_event, event})
-    %{state | published: state.published + 1}
-  end
-
-  defp event(namespace, service, sequence, {generation, from, to, cause, at_ns}) do
-    %{
-      namespace: namespace,
-      service: service,
-      sequence: sequence,
-      generation: generation,
-      from: from,
-      to: to,
-      cause: cause,
-      at_ns: at_ns
-    }
-  end
-
-  defp last_sequence(id), do: :ets.lookup_element(__MODULE__, id, 4)
-  defp next(sequence), do: rem(sequence + 1, @sequences)
-  defp distance(from, to), do: Integer.mod(to - from, @sequences)
-
-  defp drop_subscriber(state, pid) do
-    {monitor, subscribers} = Map.pop(state.subscribers, pid)
-    if monitor, do: Process.demonitor(monitor, [:flush])
-    %{state | subscribers: subscribers}
-  end
 end

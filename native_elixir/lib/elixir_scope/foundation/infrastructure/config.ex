@@ -9,31 +9,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   alias ElixirScope.Foundation.Error
 
-  @type breaker :: %{
-          failure_threshold: pos_integer(),
-          reset_timeout: duration(),
-          call_timeout: pos_integer() | :infinity,
-          half_open_permits: pos_integer(),
-          successes_to_close: pos_integer(),
-          probe_lease: duration()
-        }
-  @typedoc "Milliseconds, or a number with its unit."
-  @type duration :: non_neg_integer() | {non_neg_integer(), :nanosecond}
-
-  @breaker_defaults %{
-    failure_threshold: 5,
-    reset_timeout: 30_000,
-    call_timeout: 5_000,
-    half_open_permits: 1,
-    successes_to_close: 1,
-    probe_lease: 60_000
-  }
-  @breaker_keys Map.keys(@breaker_defaults)
-  @durations [:reset_timeout, :probe_lease]
   @limiter_defaults %{max_keys: 65_536}
   # What may stand in a section; pools are named by the user.
   @sections %{
-    circuit_breakers: [:enabled, :default_config],
+    circuit_breakers: [:enabled, :default_config, :services],
     rate_limiting: [:enabled, :algorithm, :default_limits, :max_keys],
     connection_pools: :any
   }
@@ -63,25 +42,17 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   end
 
   @doc """
-  The configuration of a breaker: `overrides` over the configured defaults over the built-in ones.
+  What is configured for breakers: `{defaults, services}`, options that are not looked at here.
 
-      iex> alias ElixirScope.Foundation.Infrastructure.Config
-      iex> {:ok, config} = Config.breaker(reset_timeout: 100)
-      iex> {config.reset_timeout, config.failure_threshold}
-      {100, 5}
-      iex> {:error, error} = Config.breaker(reset_timout: 100)
-      iex> error.message
-      "`circuit breaker option` is :reset_timout, allowed is one of " <>
-        ":call_timeout, :failure_threshold, :half_open_permits, :probe_lease, :reset_timeout, :successes_to_close"
+      iex> ElixirScope.Foundation.Infrastructure.Config.breakers()
+      {:ok, {%{call_timeout: 5_000, failure_threshold: 5, reset_timeout: 30_000}, %{}}}
   """
-  @spec breaker(map() | keyword()) :: {:ok, breaker()} | {:error, Error.t()}
-  def breaker(overrides \\ []) do
+  @spec breakers() :: {:ok, {term(), map()}} | {:error, Error.t()}
+  def breakers do
     with {:ok, section} <- section(:circuit_breakers),
-         configured = Map.get(section, :default_config, %{}),
-         {:ok, defaults} <- options(configured, @breaker_keys, "circuit breaker option"),
-         {:ok, own} <- options(overrides, @breaker_keys, "circuit breaker option") do
-      @breaker_defaults |> Map.merge(defaults) |> Map.merge(own) |> check_breaker()
-    end
+         services = Map.get(section, :services, %{}),
+         {:ok, services} <- options(services, :any, "service"),
+         do: {:ok, {Map.get(section, :default_config, %{}), services}}
   end
 
   @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
@@ -118,38 +89,12 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   defp check_algorithm(:token_bucket), do: :ok
   defp check_algorithm(other), do: invalid(:algorithm, other, ":token_bucket")
 
-  defp check_breaker(config) do
-    with {:ok, config} <- check_numbers(config, @breaker_keys -- [:call_timeout | @durations]),
-         {:ok, config} <- check_durations(config) do
-      case config.call_timeout do
-        :infinity -> {:ok, config}
-        ms when is_integer(ms) and ms > 0 and ms <= 0xFFFF_FFFF -> {:ok, config}
-        other -> invalid(:call_timeout, other, "1 to 2^32 - 1 milliseconds, or :infinity")
-      end
-    end
-  end
-
   defp check_numbers(config, keys) do
     case Enum.find(keys, &(not (is_integer(config[&1]) and config[&1] >= 0))) do
       nil -> {:ok, config}
       key -> invalid(key, config[key], "a non-negative integer")
     end
   end
-
-  defp check_durations(config) do
-    case Enum.find(@durations, &(not duration?(config[&1]))) do
-      nil -> {:ok, config}
-      key -> invalid(key, config[key], "non-negative milliseconds, or {n, :nanosecond}")
-    end
-  end
-
-  defp duration?({n, :nanosecond}), do: duration?(n)
-  defp duration?(n), do: is_integer(n) and n >= 0
-
-  @doc "A duration in nanoseconds."
-  @spec nanoseconds(duration()) :: non_neg_integer()
-  def nanoseconds({n, :nanosecond}), do: n
-  def nanoseconds(ms), do: ms * 1_000_000
 
   defp options(given, allowed, what) do
     if is_map(given) or Keyword.keyword?(given) do

@@ -2,9 +2,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   @moduledoc """
   Finds native objects by kind, namespace and name.
 
-  A name is there to find a handle, and that must cost next to nothing: objects of the application's
-  namespaces are read from `:persistent_term`, without a copy and without a lock. Writing there is expensive,
-  so the many short-lived namespaces of tests live in a table.
+  A namespace is `:production`, which is the application's, or `{:test, reference}` for a test that shall not see any
+  other. There is no third one: a misspelt namespace would quietly be a place of its own, with breakers and
+  limits that nobody else shares.
+
+  A name is there to find a handle, and that must cost next to nothing: the application's objects are read
+  from `:persistent_term`, without a copy and without a lock. Writing there is expensive, so the many short-lived
+  namespaces of tests live in a table.
 
   Creation goes through one process, so that a name has one object even when many callers need it first at the
   same moment. The objects outlive that process: the table belongs to the supervisor.
@@ -18,9 +22,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   @usual_limiter Module.concat(__MODULE__, UsualLimiter)
 
   @type kind :: :breaker | :limiter | :clock | :protection
-  @type namespace :: atom() | {:test, reference()}
+  @type namespace :: :production | {:test, reference()}
   @type name :: atom()
   @type entry :: term()
+
+  # What a name of this kind is called where it is an argument.
+  @arguments %{breaker: :service, limiter: :name, clock: :name, protection: :key}
+  @kinds Map.keys(@arguments)
 
   @doc false
   @spec start_link(keyword()) :: GenServer.on_start()
@@ -41,22 +49,34 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     ArgumentError -> nil
   end
 
-  def lookup(kind, namespace, name),
-    do: :persistent_term.get(permanent(kind, namespace, name), nil)
+  def lookup(kind, :production, name),
+    do: :persistent_term.get(permanent(kind, name), nil)
+
+  def lookup(_kind, _no_namespace, _name), do: nil
 
   @doc "The entry of a name; `create` makes it if there is none."
   @spec ensure(kind(), namespace(), name(), (() -> {:ok, entry()} | {:error, Error.t()})) ::
           {:ok, entry()} | {:error, Error.t()}
   def ensure(kind, namespace, name, create) do
-    with :ok <- check(namespace, name), do: call({:ensure, {kind, namespace, name}, create})
+    with :ok <- check(kind, namespace, name), do: call({:ensure, {kind, namespace, name}, create})
   end
 
   @doc "Gives a name a new object, whatever it had before."
   @spec replace(kind(), namespace(), name(), (() -> {:ok, entry()} | {:error, Error.t()})) ::
           {:ok, entry()} | {:error, Error.t()}
   def replace(kind, namespace, name, create) do
-    with :ok <- check(namespace, name), do: call({:replace, {kind, namespace, name}, create})
+    with :ok <- check(kind, namespace, name),
+         do: call({:replace, {kind, namespace, name}, create})
   end
+
+  @doc "Gives a name another entry, made of the one that it has; nil if it has none."
+  @spec update(kind(), namespace(), name(), (entry() -> {:ok, entry()} | {:error, Error.t()})) ::
+          {:ok, entry()} | {:error, Error.t()} | nil
+  def update(kind, namespace, name, change), do: call({:update, {kind, namespace, name}, change})
+
+  @doc "Does so for every name of a kind."
+  @spec update_all(kind(), (entry() -> entry())) :: :ok | {:error, Error.t()}
+  def update_all(kind, change), do: call({:update_all, kind, change})
 
   @doc "Forgets a name."
   @spec remove(kind(), namespace(), name()) :: :ok | {:error, Error.t()}
@@ -82,25 +102,26 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     :ok
   end
 
-  defp permanent(:limiter, :production, :default), do: @usual_limiter
-  defp permanent(kind, namespace, name), do: {__MODULE__, kind, namespace, name}
+  defp permanent(:limiter, :default), do: @usual_limiter
+  # Two atoms are hashed in half the time that a longer key takes.
+  for kind <- @kinds,
+      do: defp(permanent(unquote(kind), name), do: {unquote(:"elixir_scope_#{kind}"), name})
 
-  defp permanent?({__MODULE__, _kind, _namespace, _name}), do: true
+  defp permanent?({tag, _name}), do: tag in unquote(Enum.map(@kinds, &:"elixir_scope_#{&1}"))
   defp permanent?(key), do: key == @usual_limiter
 
-  @doc "Whether this is a namespace: an atom, or `{:test, reference}`."
-  @spec check(term(), term()) :: :ok | {:error, Error.t()}
-  def check(namespace, name) do
-    cond do
-      not namespace?(namespace) ->
-        {:error, Error.refused(:namespace, namespace, "an atom or {:test, reference}")}
+  @doc "Whether this is a namespace: `:production`, or `{:test, reference}`."
+  @spec check(term()) :: :ok | {:error, Error.t()}
+  def check(:production), do: :ok
+  def check({:test, reference}) when is_reference(reference), do: :ok
 
-      not is_atom(name) or is_nil(name) ->
-        {:error, Error.refused(:name, name, "an atom")}
+  def check(namespace),
+    do: {:error, Error.refused(:namespace, namespace, ":production or {:test, reference}")}
 
-      true ->
-        :ok
-    end
+  defp check(kind, namespace, name) do
+    if is_atom(name) and not is_nil(name),
+      do: check(namespace),
+      else: {:error, Error.refused(@arguments[kind], name, "an atom")}
   end
 
   @doc false
@@ -109,9 +130,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     message = "The application :elixir_scope_foundation is not running"
     Error.new(:service_unavailable, message, context: %{reason: reason})
   end
-
-  defp namespace?({:test, reference}), do: is_reference(reference)
-  defp namespace?(namespace), do: is_atom(namespace) and not is_nil(namespace)
 
   defp call(request) do
     GenServer.call(__MODULE__, request, :infinity)
@@ -131,6 +149,20 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   end
 
   def handle_call({:replace, key, create}, _from, state), do: {:reply, make(key, create), state}
+
+  def handle_call({:update, {kind, namespace, name} = key, change}, _from, state) do
+    case lookup(kind, namespace, name) do
+      nil -> {:reply, nil, state}
+      entry -> {:reply, make(key, fn -> change.(entry) end), state}
+    end
+  end
+
+  def handle_call({:update_all, kind, change}, _from, state) do
+    for [namespace, name, entry] <- :ets.match(__MODULE__, {{kind, :"$1", :"$2"}, :"$3"}),
+        do: put({kind, namespace, name}, change.(entry))
+
+    {:reply, :ok, state}
+  end
 
   def handle_call({:remove, key}, _from, state) do
     delete(key)
@@ -153,13 +185,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
 
   defp put({kind, namespace, name} = key, entry) do
     :ets.insert(__MODULE__, {key, entry})
-
-    unless match?({:test, _reference}, namespace),
-      do: :persistent_term.put(permanent(kind, namespace, name), entry)
+    if namespace == :production, do: :persistent_term.put(permanent(kind, name), entry)
   end
 
   defp delete({kind, namespace, name} = key) do
     :ets.delete(__MODULE__, key)
-    :persistent_term.erase(permanent(kind, namespace, name))
+    if namespace == :production, do: :persistent_term.erase(permanent(kind, name))
   end
 end

@@ -4,7 +4,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   # running VM, so a new one needs a restart; all logic therefore lives in other modules, which reload freely.
 
   @on_load :load
-  @library "native/elixirscope_nif"
+  # For dev and test a library that can inject faults; the other one does not hold the code.
+  @library if Mix.env() in [:dev, :test],
+             do: "native/elixirscope_nif_faults",
+             else: "native/elixirscope_nif"
 
   @doc false
   def load do
@@ -54,14 +57,27 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
 
   # Circuit breakers.
 
+  def breaker_defaults, do: stub()
   def breaker_new(_options, _clock, _id, _publisher), do: stub()
   def breaker_publish_to(_breaker, _publisher), do: stub()
   def breaker_acquire(_breaker), do: stub()
   def breaker_acquire_owned(_breaker), do: stub()
   def breaker_record(_breaker, _permit, _outcome), do: stub()
+  def breaker_report(_breaker, _outcome), do: stub()
+  def breaker_settle(_breaker), do: stub()
   def breaker_reset(_breaker), do: stub()
+  def breaker_set_mode(_breaker, _mode), do: stub()
+  def breaker_reconfigure(_breaker, _options), do: stub()
+  def breaker_reinstall(_breaker, _options), do: stub()
   def breaker_stats(_breaker), do: stub()
+  # Only in the library of MIX_ENV dev and test.
+  def breaker_inject_faults(_breaker, _faults), do: stub()
   def permit_record(_permit, _outcome), do: stub()
+
+  # Processes that work for others.
+
+  def leash_new, do: stub()
+  def leash_hold(_leash), do: stub()
 
   # Rate limiters.
 

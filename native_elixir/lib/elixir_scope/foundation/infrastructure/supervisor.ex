@@ -9,7 +9,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
     CircuitBreakerTelemetry,
     ConnectionPool,
     Names,
-    PublisherSupervisor
+    PublisherSupervisor,
+    Reaper
   }
 
   @doc false
@@ -23,6 +24,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
 
     children = [
       Names,
+      Reaper,
       {DynamicSupervisor, name: PublisherSupervisor, strategy: :one_for_one},
       ConnectionPool.Supervisor
     ]

@@ -1,60 +1,83 @@
 defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
   @moduledoc false
-  # Runs a guarded operation and says what came of it: an outcome number of the native core (0 success,
-  # 1 failure) and the result for the caller; a crash is still raw, as `{:crash, kind, reason, stacktrace}`.
+  # Runs a guarded operation and says what came of it: an outcome number of the native core and the result for the
+  # caller; a crash is still raw, as `{:crash, kind, reason, stacktrace}`.
 
   alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker.Classifier
+  alias ElixirScope.Foundation.Infrastructure.Native
 
   @success 0
   @failure 1
 
   @type crash :: {:crash, :error | :exit | :throw, term(), Exception.stacktrace()}
 
-  @spec run((() -> term()), timeout()) :: {0 | 1, term() | crash()}
-  def run(operation, :infinity) do
+  @spec run((() -> term()), Classifier.t(), timeout()) :: {0..4, term() | crash()}
+  def run(operation, classifier, :infinity) do
     operation.()
   catch
-    kind, reason -> {@failure, {:crash, kind, reason, __STACKTRACE__}}
+    kind, reason ->
+      crashed(classifier, {:crash, kind, reason, __STACKTRACE__})
   else
     {:ok, _value} = result ->
-      {@success, result}
+      classified(classifier, result, @success, result)
 
     :error ->
-      {@failure, :error}
+      classified(classifier, :error, @failure, :error)
 
     result when is_tuple(result) and tuple_size(result) > 0 and elem(result, 0) == :error ->
-      {@failure, result}
+      classified(classifier, result, @failure, result)
 
     value ->
-      {@success, {:ok, value}}
+      classified(classifier, value, @success, {:ok, value})
   end
 
-  def run(operation, limit_ms) do
+  # The operation gets a process of its own, which the caller's leash ends with the caller. The result comes as a
+  # message; that it is never delivered late follows from waiting for the end of that process, after which nothing
+  # more can come.
+  def run(operation, classifier, limit_ms) do
     caller = self()
     callers = [caller | Process.get(:"$callers") || []]
+    leash = leash()
     tag = make_ref()
 
     {worker, monitor} =
       spawn_monitor(fn ->
-        Process.put(:"$callers", callers)
-        end_with(caller)
-        send(caller, {tag, run(operation, :infinity)})
+        if Native.leash_hold(leash) do
+          Process.put(:"$callers", callers)
+          send(caller, {tag, run(operation, classifier, :infinity)})
+        end
       end)
 
     receive do
-      {^tag, result} ->
-        Process.demonitor(monitor, [:flush])
-        result
-
       {:DOWN, ^monitor, :process, ^worker, reason} ->
-        {@failure, {:crash, :exit, reason, []}}
+        # Sent before the end, so it is here if it was sent at all.
+        receive do
+          {^tag, result} -> result
+        after
+          # Somebody else ended it.
+          0 -> crashed(classifier, {:crash, :exit, reason, []})
+        end
     after
       limit_ms ->
         Process.exit(worker, :kill)
-        # When it is down nothing more can come, and the operation is over for sure.
         receive do: ({:DOWN, ^monitor, :process, ^worker, _reason} -> :ok)
         receive do: ({^tag, _late} -> :ok), after: (0 -> :ok)
         {@failure, {:error, timeout_error(limit_ms)}}
+    end
+  end
+
+  @doc "The operation, after an injected delay. It waits here: nothing native ever does."
+  @spec delayed((() -> term()), pos_integer()) :: (() -> term())
+  def delayed(operation, delay_ns) do
+    # Upwards, and no longer than a receive can wait.
+    delay_ms = min(div(delay_ns + 999_999, 1_000_000), 0xFFFF_FFFF)
+
+    fn ->
+      receive do
+      after
+        delay_ms -> operation.()
+      end
     end
   end
 
@@ -66,19 +89,36 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
     Error.new(:protected_operation_failed, message, context: context, stacktrace: stacktrace)
   end
 
-  # An operation that nobody waits for any more must not go on.
-  defp end_with(caller) do
-    worker = self()
+  defp crashed(nil, crash), do: {@failure, crash}
 
-    spawn(fn ->
-      caller_monitor = Process.monitor(caller)
-      worker_monitor = Process.monitor(worker)
+  defp crashed(classifier, {:crash, :error, reason, stacktrace} = crash),
+    do:
+      classified(
+        classifier,
+        {:raise, Exception.normalize(:error, reason, stacktrace)},
+        @failure,
+        crash
+      )
 
-      receive do
-        {:DOWN, ^caller_monitor, :process, ^caller, _reason} -> Process.exit(worker, :kill)
-        {:DOWN, ^worker_monitor, :process, ^worker, _reason} -> :ok
-      end
-    end)
+  defp crashed(classifier, {:crash, kind, reason, _stacktrace} = crash),
+    do: classified(classifier, {kind, reason}, @failure, crash)
+
+  defp classified(nil, _ending, default, result), do: {default, result}
+
+  defp classified(classifier, ending, default, result) do
+    {Classifier.outcome(classifier, ending, default), result}
+  catch
+    # What the classifying code would have said is unknown; a call that it could not judge is no good sign.
+    kind, reason -> {@failure, {:crash, kind, reason, __STACKTRACE__}}
+  end
+
+  # One for all calls of this process.
+  defp leash do
+    with nil <- Process.get(__MODULE__) do
+      leash = Native.leash_new()
+      Process.put(__MODULE__, leash)
+      leash
+    end
   end
 
   defp timeout_error(limit_ms) do

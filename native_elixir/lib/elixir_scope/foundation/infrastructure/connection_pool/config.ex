@@ -161,7 +161,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
 
   defp check(:name, name) when is_atom(name) and not is_nil(name), do: :ok
   defp check(:name, name), do: invalid(:name, name, "an atom")
-  defp check(:namespace, namespace), do: Names.check(namespace, :pool)
+  defp check(:namespace, namespace), do: Names.check(namespace)
   defp check(:strategy, order) when order in [:lifo, :fifo], do: :ok
   defp check(:strategy, order), do: invalid(:strategy, order, ":lifo or :fifo")
 
