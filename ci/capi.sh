@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The C library as its users get it: installs it below target/, compiles the header alone as C and C++, compares symbols
 # and SONAME, then builds and runs the C tests and examples, dynamically and statically linked, under valgrind
-# where it is installed. Under CI=true valgrind must be there.
+# where it is installed; where it is not, a SKIP line says so, on which ci/test.sh decides.
 #   ci/capi.sh vectors: only replays tests/vectors through the installed library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -80,8 +80,6 @@ wanted=$(cargo rustc --release --locked --lib --package elixirscope --crate-type
 checker=()
 if command -v valgrind >/dev/null; then
     checker=(valgrind --quiet --leak-check=full "--errors-for-leak-kinds=definite,possible" --error-exitcode=9)
-elif [ "${CI:-}" = true ]; then
-    die "valgrind is not installed"
 else
     echo "SKIP valgrind is not installed: the programs run without it"
 fi

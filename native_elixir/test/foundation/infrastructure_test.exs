@@ -300,6 +300,10 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
             {%{circuit_breaker: %{failure_threshold: 0}}, "`failure_threshold` is 0"},
             {%{rate_limiter: %{limit: 0, window_ms: 1}},
              "`rate_limiter` is %{limit: 0, window_ms: 1}"},
+            {%{rate_limiter: %{limit: 1, window_ms: 1, burst: 5}},
+             "`rate_limiter` is %{burst: 5, limit: 1, window_ms: 1}"},
+            {%{rate_limiter: [limit: 1, window_ms: 1]},
+             "`rate_limiter` is [limit: 1, window_ms: 1]"},
             {%{connection_pool: "db"}, "`connection_pool` is \"db\""},
             {%{connection_pool: nil}, "`connection_pool` is nil"}
           ] do
@@ -319,6 +323,9 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
 
       assert {:error, %Error{message: "`rate_limiter` is :x" <> _}} =
                Infrastructure.execute_protected(key, [rate_limiter: :x], fn -> 1 end)
+
+      assert {:error, %Error{message: "`rate_limiter` is {:no_rule, 1}" <> _}} =
+               Infrastructure.execute_protected(key, [rate_limiter: {:no_rule, 1}], fn -> 1 end)
     end
   end
 end

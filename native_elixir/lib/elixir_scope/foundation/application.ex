@@ -11,12 +11,15 @@ defmodule ElixirScope.Foundation.Application do
   def start(_type, _args) do
     # Where `:telemetry` exists, events find it without a look-up of the code path.
     _ = Code.ensure_loaded(:telemetry)
-    ProcessRegistry.create_table()
 
-    Supervisor.start_link([ProcessRegistry, Infrastructure.Supervisor],
-      strategy: :one_for_one,
-      name: ElixirScope.Foundation.Supervisor
-    )
+    with :ok <- Infrastructure.Telemetry.check_prefix() do
+      ProcessRegistry.create_table()
+
+      Supervisor.start_link([ProcessRegistry, Infrastructure.Supervisor],
+        strategy: :one_for_one,
+        name: ElixirScope.Foundation.Supervisor
+      )
+    end
   end
 
   @impl true

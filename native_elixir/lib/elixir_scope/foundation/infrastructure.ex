@@ -29,13 +29,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   alias ElixirScope.Foundation.Error
 
-  alias ElixirScope.Foundation.Infrastructure.{
-    CircuitBreaker,
-    Config,
-    ConnectionPool,
-    FeatureFlags
-  }
-
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, Config, ConnectionPool}
   alias ElixirScope.Foundation.Infrastructure.{Protection, TokenBucketLimiter}
 
   @type namespace :: CircuitBreaker.namespace()
@@ -55,9 +49,11 @@ defmodule ElixirScope.Foundation.Infrastructure do
   """
   @spec execute_with_protection(namespace(), atom(), (() -> term())) :: term()
   def execute_with_protection(namespace, service, operation) do
-    if FeatureFlags.circuit_breaker_enabled?(namespace),
-      do: CircuitBreaker.execute(namespace, service, operation),
-      else: CircuitBreaker.execute_unguarded(namespace, service, operation)
+    case Config.enabled(:circuit_breakers) do
+      {:ok, true} -> CircuitBreaker.execute(namespace, service, operation)
+      {:ok, false} -> CircuitBreaker.execute_unguarded(namespace, service, operation)
+      error -> error
+    end
   end
 
   @doc """
@@ -173,24 +169,21 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defp check_rate_limit(namespace, service, opts) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
-    if is_nil(wanted) or not FeatureFlags.rate_limiting_enabled?(namespace) do
-      :ok
+    with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting),
+         {:ok, rule} <- rule(wanted) do
+      limited(
+        rate_key(namespace, service, wanted, opts),
+        rule,
+        limiter_options(namespace, opts)
+      )
     else
-      with {:ok, rule} <- rule(wanted) do
-        limited(
-          rate_key(namespace, service, wanted, opts),
-          rule,
-          limiter_options(namespace, opts)
-        )
-      end
+      {:ok, _off_or_no_rule} -> :ok
+      error -> error
     end
   end
 
   defp rule(name) when is_atom(name) do
-    case Config.default_limit(name) do
-      nil -> not_a_rule(name)
-      rule -> {:ok, rule}
-    end
+    with {:ok, nil} <- Config.default_limit(name), do: not_a_rule(name)
   end
 
   defp rule(rule), do: {:ok, rule}

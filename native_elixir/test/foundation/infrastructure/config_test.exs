@@ -87,8 +87,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
 
       assert FeatureFlags.circuit_breaker_enabled?(namespace)
       assert FeatureFlags.rate_limiting_enabled?(namespace)
-      assert Config.default_limit(:config_updates) == {10, 60_000}
-      assert Config.default_limit(:event_storage) == {100, 60_000}
+      assert Config.default_limit(:config_updates) == {:ok, {10, 60_000}}
+      assert Config.default_limit(:event_storage) == {:ok, {100, 60_000}}
 
       store = fn ->
         Infrastructure.protected_operation(namespace, :event_store, [], fn -> 1 end)
@@ -104,9 +104,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
       assert FeatureFlags.circuit_breaker_enabled?(namespace)
       assert FeatureFlags.rate_limiting_enabled?(namespace)
 
-      assert Config.section(:connection_pools) == %{
-               database: %{size: 10, max_overflow: 5, timeout: 5_000}
-             }
+      assert Config.section(:connection_pools) ==
+               {:ok, %{database: %{size: 10, max_overflow: 5, timeout: 5_000}}}
     end
 
     test "equals what is shipped" do
@@ -179,6 +178,65 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
   end
 
   describe "bad configuration" do
+    # Each of these was meant to protect, so none may pass for "off".
+    test "of a section is told by every call that it was to protect", %{namespace: namespace} do
+      run = fn ->
+        Infrastructure.execute_with_protection(namespace, :search, fn -> flunk("unprotected") end)
+      end
+
+      store = fn ->
+        Infrastructure.protected_operation(namespace, :event_store, [], fn ->
+          flunk("no limit")
+        end)
+      end
+
+      by_key = fn ->
+        options = [rate_limiter: {:event_storage, 1}]
+        Infrastructure.execute_protected(:no_key, options, fn -> flunk("no limit") end)
+      end
+
+      for {config, calls, start} <- [
+            {7, [run, store, by_key], "`infrastructure sections` is 7, allowed is a map"},
+            {[circuit_breaker: %{enabled: true}], [run, store, by_key],
+             "`infrastructure section` is :circuit_breaker, allowed is one of :circuit_breakers"},
+            {[circuit_breakers: true], [run], "`circuit_breakers options` is true"},
+            {[circuit_breakers: %{enable: true}], [run], "`circuit_breakers option` is :enable"},
+            {[circuit_breakers: %{enabled: "yes"}], [run],
+             "`enabled` is \"yes\", allowed is true or false"},
+            {[rate_limiting: [1]], [store, by_key], "`rate_limiting options` is [1]"},
+            {[rate_limiting: %{enabled: true, limits: %{}}], [store, by_key],
+             "`rate_limiting option` is :limits, allowed is one of :algorithm, :default_limits"},
+            {[rate_limiting: %{enabled: 1}], [store, by_key], "`enabled` is 1"},
+            {[rate_limiting: %{enabled: true, default_limits: 5}], [store, by_key],
+             "`default limits` is 5"}
+          ],
+          call <- calls do
+        configure(config)
+        assert {:error, %Error{error_type: :invalid_config_value, message: message}} = call.()
+        assert String.starts_with?(message, start)
+      end
+    end
+
+    # In a VM of its own: this one's application runs.
+    test "of the telemetry prefix keeps the application from starting" do
+      code = """
+      alias ElixirScope.Foundation.Infrastructure.Telemetry
+      for prefix <- [:mine, [:mine | :own], ["mine"]] do
+        Application.put_env(:elixir_scope, :telemetry_prefix, prefix)
+        {:error, {error, _start}} = Application.start(:elixir_scope_foundation)
+        IO.puts(error.message)
+        IO.inspect(Telemetry.prefix())
+      end
+      """
+
+      ebin = Application.app_dir(:elixir_scope_foundation, "ebin")
+      {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true)
+      assert output =~ "`telemetry_prefix` is :mine, allowed is a list of atoms"
+      assert output =~ "`telemetry_prefix` is [:mine | :own], allowed"
+      assert output =~ "`telemetry_prefix` is [\"mine\"], allowed"
+      assert output =~ "[:elixir_scope, :foundation, :infra]"
+    end
+
     test "of breakers is told by the call that needs it", %{namespace: namespace} do
       run = fn service -> CircuitBreaker.execute(namespace, service, fn -> 1 end) end
 

@@ -62,4 +62,14 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolConfiguredTest do
     assert {:error, %Error{message: message}} = ConnectionPool.checkout(:good)
     assert message =~ "it is configured, but it does not run on this node"
   end
+
+  test "pools that are no map of pools start none, and every one of them says why" do
+    configure(7)
+    assert Configured.children() == []
+
+    assert {:error, %Error{error_type: :pool_not_found, message: message}} =
+             ConnectionPool.checkout(:any)
+
+    assert message =~ "`connection_pools options` is 7, allowed is a map or a keyword list"
+  end
 end

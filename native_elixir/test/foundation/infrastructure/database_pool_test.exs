@@ -88,7 +88,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
               {"SELECT ?", [<<255>>], [], "parameter 1"},
               {"SELECT 1", [], [timeout: -1], :timeout},
               {"SELECT 1", [], [timeout: :infinity], :timeout},
-              {"SELECT 1", [], :fast, :timeout}
+              {"SELECT 1", [], [timeout: 2 ** 31], :timeout},
+              {"SELECT 1", [], [grace: 1.0], :grace},
+              {"SELECT 1", [], [timeuot: 10], :option},
+              {"SELECT 1", [], :fast, :opts}
             ] do
           assert {:error, %Error{context: %{argument: ^argument}}} =
                    DatabasePool.query(conn, sql, params, opts)
@@ -364,7 +367,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       assert {:error, %Error{error_type: :pool_not_found, message: message}} =
                DatabasePool.with_connection(& &1)
 
-      assert message =~ "it is configured, but `path` is nil"
+      assert message =~ "the configuration is wrong: `path` is nil"
     end
   end
 

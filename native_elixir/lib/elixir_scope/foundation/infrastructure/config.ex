@@ -31,21 +31,36 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   @breaker_keys Map.keys(@breaker_defaults)
   @durations [:reset_timeout, :probe_lease]
   @limiter_defaults %{max_keys: 65_536}
-  @sections [:circuit_breakers, :rate_limiting, :connection_pools]
+  # What may stand in a section; pools are named by the user.
+  @sections %{
+    circuit_breakers: [:enabled, :default_config],
+    rate_limiting: [:enabled, :algorithm, :default_limits, :max_keys],
+    connection_pools: :any
+  }
 
-  @doc "A section as a map; empty when it is absent or not a map."
-  @spec section(:circuit_breakers | :rate_limiting | :connection_pools) :: map()
-  def section(name) when name in @sections do
-    :elixir_scope
-    |> Application.get_env(:infrastructure, %{})
-    |> to_map()
-    |> Map.get(name)
-    |> to_map()
+  @doc "A section as a map, empty when it is absent."
+  @spec section(:circuit_breakers | :rate_limiting | :connection_pools) ::
+          {:ok, map()} | {:error, Error.t()}
+  def section(name) when is_map_key(@sections, name) do
+    configured = Application.get_env(:elixir_scope, :infrastructure, %{})
+
+    with {:ok, all} <- options(configured, Map.keys(@sections), "infrastructure section"),
+         do: options(Map.get(all, name, %{}), @sections[name], "#{name} option")
   end
 
-  @doc "Whether a section says `enabled: true`."
-  @spec enabled?(:circuit_breakers | :rate_limiting) :: boolean()
-  def enabled?(name), do: Map.get(section(name), :enabled) == true
+  @doc """
+  Whether a section says `enabled: true`; off when it says nothing. What is neither yes nor no is an error, for
+  a guess would leave a service unprotected or a limit unasked.
+  """
+  @spec enabled(:circuit_breakers | :rate_limiting) :: {:ok, boolean()} | {:error, Error.t()}
+  def enabled(name) do
+    with {:ok, section} <- section(name) do
+      case Map.get(section, :enabled, false) do
+        enabled when is_boolean(enabled) -> {:ok, enabled}
+        other -> invalid(:enabled, other, "true or false")
+      end
+    end
+  end
 
   @doc """
   The configuration of a breaker: `overrides` over the configured defaults over the built-in ones.
@@ -61,9 +76,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   """
   @spec breaker(map() | keyword()) :: {:ok, breaker()} | {:error, Error.t()}
   def breaker(overrides \\ []) do
-    configured = Map.get(section(:circuit_breakers), :default_config, %{})
-
-    with {:ok, defaults} <- options(configured, @breaker_keys, "circuit breaker option"),
+    with {:ok, section} <- section(:circuit_breakers),
+         configured = Map.get(section, :default_config, %{}),
+         {:ok, defaults} <- options(configured, @breaker_keys, "circuit breaker option"),
          {:ok, own} <- options(overrides, @breaker_keys, "circuit breaker option") do
       @breaker_defaults |> Map.merge(defaults) |> Map.merge(own) |> check_breaker()
     end
@@ -72,10 +87,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
   @spec limiter(map() | keyword()) :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
   def limiter(overrides \\ []) do
-    section = section(:rate_limiting)
-    algorithm = Map.get(section, :algorithm, :token_bucket)
-
-    with :ok <- check_algorithm(algorithm),
+    with {:ok, section} <- section(:rate_limiting),
+         :ok <- check_algorithm(Map.get(section, :algorithm, :token_bucket)),
          {:ok, own} <- options(overrides, [:max_keys], "limiter option") do
       @limiter_defaults
       |> Map.merge(Map.take(section, [:max_keys]))
@@ -84,17 +97,23 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     end
   end
 
-  @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil."
-  @spec default_limit(atom()) :: {pos_integer(), pos_integer()} | nil
-  def default_limit(name),
-    do: Map.get(default_limits(), name)
+  @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil if there is none."
+  @spec default_limit(atom()) :: {:ok, term()} | {:error, Error.t()}
+  def default_limit(name), do: with({:ok, limits} <- default_limits(), do: {:ok, limits[name]})
 
-  @doc "The names of the rules in `default_limits`."
-  @spec default_limit_names() :: [term()]
-  def default_limit_names, do: Map.keys(default_limits())
+  @doc "The names of the rules in `default_limits`; none where that is no map of rules."
+  @spec default_limit_names() :: [atom()]
+  def default_limit_names do
+    case default_limits() do
+      {:ok, limits} -> Map.keys(limits)
+      {:error, _told_by_the_call} -> []
+    end
+  end
 
-  defp default_limits,
-    do: :rate_limiting |> section() |> Map.get(:default_limits) |> to_map()
+  defp default_limits do
+    with {:ok, section} <- section(:rate_limiting),
+         do: options(Map.get(section, :default_limits, %{}), :any, "default limit")
+  end
 
   defp check_algorithm(:token_bucket), do: :ok
   defp check_algorithm(other), do: invalid(:algorithm, other, ":token_bucket")
@@ -134,9 +153,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   defp options(given, allowed, what) do
     if is_map(given) or Keyword.keyword?(given) do
-      map = to_map(given)
+      map = Map.new(given)
 
-      case Map.keys(map) -- allowed do
+      case unknown(map, allowed) do
         [] ->
           {:ok, map}
 
@@ -148,13 +167,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     end
   end
 
+  defp unknown(_map, :any), do: []
+  defp unknown(map, allowed), do: Map.keys(map) -- allowed
+
   defp invalid(argument, value, allowed),
     do: {:error, Error.refused(argument, value, allowed, :invalid_config_value)}
-
-  defp to_map(map) when is_map(map), do: map
-
-  defp to_map(list) when is_list(list),
-    do: if(Keyword.keyword?(list), do: Map.new(list), else: %{})
-
-  defp to_map(_other), do: %{}
 end

@@ -113,7 +113,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   A placeholder without a parameter is NULL, and a parameter without a placeholder is ignored: the driver does not
   compare their numbers.
 
-  The option `:timeout` (5000) is the time for all attempts; a locked database is tried again until then.
+  Options, in milliseconds: `:timeout` (5000) is the time for all attempts, a locked database is tried again until
+  then; `:grace` (1000) is how much longer the last attempt may run before its connection is given up.
   """
   @spec query(connection(), iodata(), [value()], keyword()) ::
           {:ok, %{columns: [String.t()], rows: [tuple()]}} | {:error, Error.t()}

@@ -4,7 +4,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, Config}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, FeatureFlags, Names}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names}
 
   @namespace :production
   @parts [:circuit_breaker, :rate_limiter, :connection_pool]
@@ -76,9 +76,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   end
 
   defp limit(key, config, option) do
-    if FeatureFlags.rate_limiting_enabled?(@namespace),
-      do: check_limit(key, config, option),
-      else: :ok
+    case Config.enabled(:rate_limiting) do
+      {:ok, true} -> check_limit(key, config, option)
+      {:ok, false} -> :ok
+      error -> error
+    end
   end
 
   defp check_limit(_key, config, nil) when not is_map_key(config, :rate_limiter), do: :ok
@@ -87,22 +89,28 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     do: Infrastructure.limited({:protection, key}, own_rule(config), [])
 
   defp check_limit(_key, config, {rule, id}) when is_atom(rule) do
-    if limit = own_rule(config) || Config.default_limit(rule),
-      do: Infrastructure.limited({rule, id}, limit, []),
-      else: {:error, Error.refused(:rate_limiter, {rule, id}, "{name of a default limit, id}")}
+    case named_rule(config, rule) do
+      {:ok, nil} -> not_a_rule({rule, id})
+      {:ok, limit} -> Infrastructure.limited({rule, id}, limit, [])
+      error -> error
+    end
   end
 
-  defp check_limit(_key, _config, other),
-    do: {:error, Error.refused(:rate_limiter, other, "{name of a default limit, id}")}
+  defp check_limit(_key, _config, other), do: not_a_rule(other)
+
+  defp named_rule(%{rate_limiter: _} = config, _rule), do: {:ok, own_rule(config)}
+  defp named_rule(_config, rule), do: Config.default_limit(rule)
 
   defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
-  defp own_rule(_config), do: nil
+
+  defp not_a_rule(given),
+    do: {:error, Error.refused(:rate_limiter, given, "{name of a default limit, id}")}
 
   # A call that the pool would refuse as wrong is refused before it can spend a token or count against the service.
   defp pooled(nil, _opts, operation), do: {:ok, operation}
 
   defp pooled(pool, opts, operation) do
-    opts = [timeout: opts[:timeout] || 5_000]
+    opts = [timeout: Keyword.get(opts, :timeout, 5_000)]
 
     with :ok <- ConnectionPool.check(pool, operation, opts),
          do: {:ok, fn -> ConnectionPool.with_connection(pool, operation, opts) end}
@@ -149,7 +157,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   defp check_limiter(%{rate_limiter: rule}) do
     case rule do
       %{limit: limit, window_ms: ms}
-      when is_integer(limit) and limit > 0 and is_integer(ms) and ms > 0 ->
+      when map_size(rule) == 2 and is_integer(limit) and limit > 0 and is_integer(ms) and ms > 0 ->
         :ok
 
       other ->

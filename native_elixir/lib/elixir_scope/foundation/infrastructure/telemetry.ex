@@ -2,9 +2,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
   @moduledoc """
   Emits the infrastructure's telemetry events.
 
-  Names start with `[:elixir_scope, :foundation, :infra]`, or with `config :elixir_scope, :telemetry_prefix`.
+  Names start with `[:elixir_scope, :foundation, :infra]`, or with `config :elixir_scope, :telemetry_prefix`, a list
+  of atoms. With anything else there the application does not start; put there later, it is passed over.
+
   Events go to `:telemetry` where that library is loaded; without it they cost a check.
   """
+
+  alias ElixirScope.Foundation.Error
 
   @prefix [:elixir_scope, :foundation, :infra]
 
@@ -15,7 +19,27 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
       [:elixir_scope, :foundation, :infra]
   """
   @spec prefix() :: [atom()]
-  def prefix, do: Application.get_env(:elixir_scope, :telemetry_prefix, @prefix)
+  def prefix do
+    prefix = configured()
+    if prefix?(prefix), do: prefix, else: @prefix
+  end
+
+  @doc false
+  @spec check_prefix() :: :ok | {:error, Error.t()}
+  def check_prefix do
+    prefix = configured()
+
+    if prefix?(prefix),
+      do: :ok,
+      else:
+        {:error,
+         Error.refused(:telemetry_prefix, prefix, "a list of atoms", :invalid_config_value)}
+  end
+
+  defp configured, do: Application.get_env(:elixir_scope, :telemetry_prefix, @prefix)
+
+  defp prefix?([atom | rest]) when is_atom(atom), do: prefix?(rest)
+  defp prefix?(rest), do: rest == []
 
   @doc "Emits an event whose name is the prefix and `suffix`."
   @spec execute([atom()], map(), map()) :: :ok

@@ -11,7 +11,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Configured do
   @doc "Child specifications of the configured pools that can start."
   @spec children() :: [Supervisor.child_spec()]
   def children do
-    for {name, options} <- Config.section(:connection_pools),
+    for {:ok, pools} <- [Config.section(:connection_pools)],
+        {name, options} <- pools,
         {:ok, options} <- [options(name, options)] do
       ConnectionPool.child_spec(options)
     end
@@ -23,15 +24,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Configured do
   def why_not(:database_pool), do: why_not(:database)
 
   def why_not(name) when is_atom(name) do
-    case Map.fetch(Config.section(:connection_pools), name) do
-      {:ok, options} ->
-        case options(name, options) do
-          {:ok, _} -> "it is configured, but it does not run on this node, #{node()}"
-          {:error, error} -> "it is configured, but #{error.message}"
-        end
-
-      :error ->
-        "none of this name is configured or started on this node, #{node()}"
+    with {:ok, pools} <- Config.section(:connection_pools),
+         {:ok, options} <- Map.fetch(pools, name),
+         {:ok, _} <- options(name, options) do
+      "it is configured, but it does not run on this node, #{node()}"
+    else
+      :error -> "none of this name is configured or started on this node, #{node()}"
+      {:error, error} -> "the configuration is wrong: #{error.message}"
     end
   end
 

@@ -61,7 +61,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   defp call(request, absent) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    :exit, {:noproc, _call} -> absent
+    :exit, {_not_there_or_dying, {GenServer, :call, _arguments}} -> absent
   end
 
   defp canonical(name), do: Map.get(@aliases, name, name)

@@ -5,15 +5,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
   # SQLite reports a locked database at once here. The pauses between attempts double from 1 ms up to 32 ms and are
   # drawn from the upper half of that, so that waiters neither rush in step nor sleep long past the unlock.
 
-  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.{Error, Infrastructure}
 
   @busy 5
   @locked 6
   @timeout 5_000
-  @max_timeout 0xFFFF_FFFF
+  # The two times of a call are added up, and no timer is longer than 2^32 - 1.
+  @longest 0x7FFF_FFFF
   @longest_pause 32
-  # How long an attempt may run at least: an answer of SQLite that comes in time is not thrown away because the
-  # deadline for trying again is near.
+  # An answer of SQLite that comes in time is not thrown away because the deadline for trying again is near.
   @grace 1_000
 
   @type result :: :ok | {:rowid, integer()} | [{:columns, list()} | {:rows, list()}]
@@ -23,8 +23,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     with :ok <- connection(connection),
          {:ok, sql} <- text(sql),
          {:ok, params} <- params(params),
-         {:ok, timeout} <- timeout(opts) do
-      grace = Keyword.get(opts, :grace, @grace)
+         :ok <- Infrastructure.check_options(opts, [:timeout, :grace]),
+         {:ok, timeout} <- milliseconds(opts, :timeout, @timeout),
+         {:ok, grace} <- milliseconds(opts, :grace, @grace) do
       attempt({connection, sql, params, grace}, now() + timeout, timeout, 1)
     end
   end
@@ -157,14 +158,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
 
   defp param(_value), do: {:error, "nil, an integer, a float, a string or {:blob, bytes}"}
 
-  defp timeout(opts) do
-    case if(Keyword.keyword?(opts), do: Keyword.get(opts, :timeout, @timeout)) do
-      ms when is_integer(ms) and ms >= 0 and ms <= @max_timeout - @grace ->
-        {:ok, ms}
-
-      other ->
-        {:error,
-         Error.refused(:timeout, other, "milliseconds from 0 to #{@max_timeout - @grace}")}
+  defp milliseconds(opts, name, default) do
+    case Keyword.get(opts, name, default) do
+      ms when is_integer(ms) and ms >= 0 and ms <= @longest -> {:ok, ms}
+      other -> {:error, Error.refused(name, other, "milliseconds from 0 to #{@longest}")}
     end
   end
 
