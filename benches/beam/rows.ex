@@ -2,6 +2,7 @@ defmodule ElixirScopeBench.Rows do
   @moduledoc false
   # The BEAM rows of the number table: the public calls beside the reference NIF and poolboy.
 
+  alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
   alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, TokenBucketLimiter}
   alias ElixirScopeBench.{Reference, SideBySide}
@@ -12,6 +13,7 @@ defmodule ElixirScopeBench.Rows do
   def main do
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
     :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
+    :ok = Fuse.install(:bench, {{:standard, 10, @hour_ms}, {:reset, @hour_ms}})
 
     {:ok, _} =
       ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
@@ -41,6 +43,7 @@ defmodule ElixirScopeBench.Rows do
     [
       SideBySide.row("beam-a/a", "reference NIF beside itself", nil, processes, nif, nif),
       row.("beam-breaker", 5.0, &breaker(&1, 0)),
+      row.("beam-fuse-ask", 2.0, &fuse_ask(&1, 0)),
       row.("beam-limiter", 4.0, &limiter(&1, 0)),
       SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes)
@@ -74,6 +77,13 @@ defmodule ElixirScopeBench.Rows do
   defp breaker(n, admitted) do
     {:ok, :done} = CircuitBreaker.execute(:production, :bench, fn -> :done end)
     breaker(n - 1, admitted + 1)
+  end
+
+  defp fuse_ask(0, admitted), do: admitted
+
+  defp fuse_ask(n, admitted) do
+    :ok = Fuse.ask(:bench, :sync)
+    fuse_ask(n - 1, admitted + 1)
   end
 
   defp limiter(0, admitted), do: admitted
