@@ -31,6 +31,7 @@ REQUIRED = {
     "rust-key100k": (1, 2),
     "rust-pool": (1, 2),
     "beam-breaker": (1, 2, 8),
+    "beam-fuse-ask": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),

@@ -119,6 +119,15 @@ defmodule ElixirScope.Compat.FuseDefectsTest do
     refute {name, :fuse_blown} in :alarm_handler.get_alarms()
   end
 
+  test "F6 an alarm that is set while its fuse is removed is cleared by the next look", %{
+    name: name
+  } do
+    :alarm_handler.set_alarm({name, :fuse_blown})
+    Fuse.Table.put_alarm(name, 0)
+    :ok = Monitor.sample()
+    refute {name, :fuse_blown} in :alarm_handler.get_alarms()
+  end
+
   test "F7 a window of nothing is refused", %{name: name} do
     for strategy <- [{:standard, 1, 0}, {:fault_injection, 0.5, 1, 0}],
         do: assert(catch_error(Fuse.install(name, {strategy, {:reset, 100}})) == :badarg)

@@ -41,6 +41,24 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
       assert events(name) == [:ok, :blown, :ok, :blown]
     end
 
+    test "from before a removal or an installation come before it", %{name: name} do
+      wide = {{:standard, 100, 1_000}, {:reset, 100}}
+
+      for {request, told} <- [
+            {fn -> Fuse.install(name, wide) end, [:ok, :blown, :ok]},
+            {fn -> Fuse.remove(name) end, [:ok, :blown, :removed]}
+          ] do
+        :ok = Fuse.install(name, @options)
+        :ok = :sys.suspend(Server)
+        waiting = Task.async(request)
+        assert eventually(fn -> waits?(Server) end)
+        melt(name, 101)
+        :ok = :sys.resume(Server)
+        assert Task.await(waiting) == :ok
+        assert events(name) == told
+      end
+    end
+
     test "go on after one that got lost", %{name: name} do
       :ok = Fuse.install(name, @options)
       for {sequence, to} <- [{4, :open}, {3, :closed}], do: change(name, sequence, to)
@@ -51,6 +69,28 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
       # What comes later than that is not told any more.
       change(name, 2, :open)
       assert events(name) == []
+    end
+
+    test "tell each blow and each heal once, in turn, whoever made them" do
+      name = {:busy, make_ref()}
+      :ok = Fuse.install(name, {{:standard, 0, 1_000}, {:reset, 0}})
+
+      busy = fn ->
+        for _ <- 1..2_000 do
+          Fuse.melt(name)
+          Fuse.ask(name, :sync)
+        end
+      end
+
+      1..4 |> Enum.map(fn _ -> Task.async(busy) end) |> Task.await_many(60_000)
+      Fuse.reset(name)
+      told = events(name)
+      :ok = Fuse.remove(name)
+
+      assert length(told) > 2_000
+      assert List.last(told) == :ok
+      # The reset may have found it whole.
+      assert length(told) - length(Enum.dedup(told)) <= 1
     end
 
     test "a handler that fails is taken out, and the others go on", %{name: name} do
@@ -95,6 +135,7 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
     test "does not keep a fuse from healing by itself" do
       name = {:crash, make_ref()}
       :ok = Fuse.install(name, {{:standard, 0, 1_000}, {:reset, 20}})
+      assert events(name) == [:ok]
       melt(name, 1)
       :ok = Supervisor.terminate_child(Fuse.Supervisor, Server)
       {:ok, _pid} = Supervisor.restart_child(Fuse.Supervisor, Server)
@@ -121,7 +162,7 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
       assert samples(name, 2) == [true, true]
       melt(name, 1)
       assert samples(name, 1) == [true]
-      Fuse.reset(name)
+      advance(name, 100)
       assert samples(name, 3) == [true, true, false]
     end
 
@@ -207,6 +248,11 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
   defp change(name, sequence, to) do
     change = %{kind: :generation, sequence: sequence, to: to}
     send(Server, {:escope_breaker_event, id(name), change})
+  end
+
+  defp waits?(server) do
+    {:message_queue_len, length} = Process.info(Process.whereis(server), :message_queue_len)
+    length > 0
   end
 
   defp samples(name, times) do

@@ -1,6 +1,8 @@
 defmodule ElixirScope.Compat.FuseTest do
   use ElixirScope.FuseCase, async: false
 
+  alias ElixirScope.Foundation.Infrastructure.Native
+
   doctest ElixirScope.Compat.Fuse
   doctest ElixirScope.Compat.Fuse.Stats
 
@@ -253,6 +255,7 @@ defmodule ElixirScope.Compat.FuseTest do
   test "a fuse of the machine's clock heals though nobody asks" do
     name = {:heals, make_ref()}
     :ok = Fuse.install(name, {{:standard, 0, 1_000}, {:reset, 5}})
+    assert events(name) == [:ok]
     melt(name, 1)
     assert_receive {:fuse_event, {^name, :blown}}, 5_000
     assert_receive {:fuse_event, {^name, :ok}}, 5_000
@@ -264,6 +267,8 @@ defmodule ElixirScope.Compat.FuseTest do
   test "run: what fun may not return is no melt", %{name: name} do
     enter({:ok, 1}, name)
     assert catch_error(Fuse.run(name, fn -> :done end, :sync)) == {:case_clause, :done}
+    {breaker, nil} = Fuse.Table.find(name)
+    assert %{admitted: 1, ignored: 1} = Native.breaker_stats(breaker)
     assert look(name) == {:ok, 1}
   end
 
@@ -273,13 +278,22 @@ defmodule ElixirScope.Compat.FuseTest do
     assert Fuse.ask(name, :sync) == @gone
   end
 
-  test "the end of a test's namespace removes its fuses", %{
-    namespace: {:test, reference},
-    name: name
-  } do
-    enter({:ok, 1}, name)
+  test "a rate that is smaller than a step is one step", %{name: name} do
+    :ok = Fuse.install(name, {{:fault_injection, 0.00001, 1, 1_000}, {:reset, 100}})
+    answers = for _ <- 1..10_000, do: Fuse.ask(name, :sync)
+    assert Enum.count(answers, &(&1 == :blown)) == 1
+  end
+
+  test "the end of a test's namespace forgets its fuses", %{name: name} do
+    {{:test, reference} = namespace, _fuse} = name
+    names = [name, {namespace, :removed}]
+    for name <- names, do: enter({:ok, 1}, name)
+    :ok = Fuse.remove({namespace, :removed})
     ElixirScope.Foundation.ProcessRegistry.cleanup_test_namespace(reference)
-    assert Fuse.ask(name, :sync) == @gone
-    assert catch_error(Fuse.Stats.counters(name)) == :badarg
+
+    for name <- names do
+      assert Fuse.ask(name, :sync) == @gone
+      assert catch_error(Fuse.Stats.counters(name)) == :badarg
+    end
   end
 end

@@ -9,7 +9,7 @@ defmodule ElixirScope.Compat.Fuse.Server do
 
   alias ElixirScope.Compat.Fuse
   alias ElixirScope.Compat.Fuse.{Event, Monitor, Options, Stats, Table}
-  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Names, Native}
+  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native}
 
   @ns_in_ms 1_000_000
   @day_ms 86_400_000
@@ -34,7 +34,7 @@ defmodule ElixirScope.Compat.Fuse.Server do
   def set_mode(name, mode), do: GenServer.call(__MODULE__, {:set_mode, name, mode})
 
   @doc "Removes what a test has left."
-  @spec forget(Names.namespace()) :: :ok
+  @spec forget({:test, reference()}) :: :ok
   def forget(namespace) do
     GenServer.call(__MODULE__, {:forget, namespace})
   catch
@@ -100,7 +100,7 @@ defmodule ElixirScope.Compat.Fuse.Server do
   def handle_call({:forget, namespace}, _from, state) do
     fuses = Enum.filter(Table.list(), &(Table.namespace(&1.name) == namespace))
     state = Enum.reduce(fuses, state, &delete(&2, &1))
-    Enum.each(fuses, &Table.forget_counters(&1.name))
+    Table.forget_counters(namespace)
     {:reply, :ok, state}
   end
 
@@ -138,7 +138,6 @@ defmodule ElixirScope.Compat.Fuse.Server do
 
   defp create(state, name, up, options, plugin) do
     with {:ok, id, breaker} <- new(name, options) do
-      Table.forget_counters(name)
       Stats.init(plugin, name)
 
       fuse = %{

@@ -87,6 +87,7 @@ defmodule ElixirScope.Compat.Fuse.Table do
 
   # Counters of a fuse that was removed.
 
+  @doc "They mean nothing while the name is installed again."
   @spec counters(Fuse.name()) :: keyword(non_neg_integer()) | nil
   def counters(name), do: get({:counters, name})
 
@@ -96,9 +97,9 @@ defmodule ElixirScope.Compat.Fuse.Table do
     :ok
   end
 
-  @spec forget_counters(Fuse.name()) :: :ok
-  def forget_counters(name) do
-    :ets.delete(__MODULE__, {:counters, name})
+  @spec forget_counters({:test, reference()}) :: :ok
+  def forget_counters(namespace) do
+    :ets.match_delete(__MODULE__, {{:counters, {namespace, :_}}, :_})
     :ok
   end
 
