@@ -14,7 +14,9 @@ fn breaker(skip_half_open: bool, admit: u32) -> Breaker {
 }
 
 fn trip(breaker: &Breaker) {
-    (0..2).for_each(|_| drop(breaker.report(Outcome::Failure, || 0)));
+    for _ in 0..2 {
+        breaker.report(Outcome::Failure, || 0);
+    }
     assert_eq!(breaker.snapshot(|| 0).phase, Phase::Open);
 }
 
@@ -59,11 +61,17 @@ fn an_ask_obeys_mode_and_share() {
 #[test]
 fn the_books_balance_without_a_record() {
     let breaker = breaker(true, 5_000);
-    (0..10).for_each(|_| drop(breaker.ask(|| 0)));
+    for _ in 0..10 {
+        breaker.ask(|| 0);
+    }
     trip(&breaker);
-    (0..3).for_each(|_| drop(breaker.ask(|| 1)));
+    for _ in 0..3 {
+        breaker.ask(|| 1);
+    }
     breaker.set_mode(Mode::ForcedOpen, || 1);
-    (0..2).for_each(|_| drop(breaker.ask(|| 1)));
+    for _ in 0..2 {
+        breaker.ask(|| 1);
+    }
     let counts = breaker.snapshot(|| 1).counts;
     assert_eq!((counts.admitted, counts.cancelled, counts.rejected_degraded), (5, 5, 5));
     assert_eq!((counts.rejected_open, counts.rejected_forced_open, counts.reported), (3, 2, 2));
