@@ -36,6 +36,7 @@ REQUIRED = {
     "beam-breaker": (1, 2, 8),
     "beam-breaker-handle": (1, 2, 8),
     "beam-breaker-timeout": (1, 2, 8),
+    "beam-fuse-ask": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),

@@ -25,7 +25,8 @@ defmodule ElixirScope.Foundation.MixProject do
   def application do
     [
       mod: {ElixirScope.Foundation.Application, []},
-      extra_applications: [:logger]
+      # SASL has the alarms of `Compat.Fuse`.
+      extra_applications: [:logger, :sasl]
     ]
   end
 

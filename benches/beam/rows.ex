@@ -2,6 +2,7 @@ defmodule ElixirScopeBench.Rows do
   @moduledoc false
   # The BEAM rows of the number table: the public calls beside the reference NIF and poolboy.
 
+  alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
   alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, TokenBucketLimiter}
   alias ElixirScopeBench.{Reference, SideBySide}
@@ -13,6 +14,7 @@ defmodule ElixirScopeBench.Rows do
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
     :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
     :ok = CircuitBreakerRegistry.register(:production, :limited, call_timeout: 60_000)
+    :ok = Fuse.install(:bench, {{:standard, 10, @hour_ms}, {:reset, @hour_ms}})
 
     {:ok, _} =
       ConnectionPool.start_link(name: :bench, size: 10, max_overflow: 0, create: &connection/0)
@@ -45,6 +47,7 @@ defmodule ElixirScopeBench.Rows do
       row.("beam-breaker", 4.0, &breaker(&1, 0)),
       row.("beam-breaker-handle", 3.0, &breaker_handle(handle, &1, 0)),
       timeout(processes),
+      row.("beam-fuse-ask", 2.0, &fuse_ask(&1, 0)),
       row.("beam-limiter", 4.0, &limiter(&1, 0)),
       SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes)
@@ -98,6 +101,13 @@ defmodule ElixirScopeBench.Rows do
   defp breaker_timeout(n, admitted) do
     {:ok, :done} = CircuitBreaker.execute(:production, :limited, fn -> :done end)
     breaker_timeout(n - 1, admitted + 1)
+  end
+
+  defp fuse_ask(0, admitted), do: admitted
+
+  defp fuse_ask(n, admitted) do
+    :ok = Fuse.ask(:bench, :sync)
+    fuse_ask(n - 1, admitted + 1)
   end
 
   defp limiter(0, admitted), do: admitted

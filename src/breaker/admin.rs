@@ -5,7 +5,7 @@ use super::closed::Lazy;
 use super::config::BreakerConfig;
 use super::control::{Mode, Phase};
 use super::event::{Cause, Events};
-use super::permit::{Outcome, Permit, RecordVerdict};
+use super::permit::{Outcome, Permit, RecordVerdict, RejectReason, Rejection};
 use super::round::Round;
 use crate::error::ConfigError;
 
@@ -25,6 +25,30 @@ impl Cell<'_> {
         }
         let permit = Permit::closed(control.generation());
         self.record_closed(&permit, outcome, &mut now, events)
+    }
+
+    /// As [`Breaker::ask`](super::Breaker::ask).
+    pub fn ask(self, now: impl FnOnce() -> u64, events: &mut Events) -> Result<(), Rejection> {
+        let mut now = Lazy::new(now);
+        loop {
+            let closed = self.head.control().is_closed();
+            let view = if closed { self.view() } else { self.settled(now.get(), events) };
+            let reject = |reason, retry_after_ns| Err(Rejection::new(reason, retry_after_ns));
+            match (view.control.mode(), view.control.phase()) {
+                (Mode::ForcedOpen, _) => return reject(RejectReason::ForcedOpen, u64::MAX),
+                (_, Phase::Closed) => {
+                    if let Some(verdict) = self.acquire_closed(&view, &mut now, events) {
+                        return verdict.map(|_unmade| ());
+                    }
+                }
+                // An open time that is over waits for a probe, which may come at any time.
+                (_, Phase::Open) => {
+                    let wait_ns = view.control.instant().saturating_sub(now.get());
+                    return reject(RejectReason::Open, wait_ns.max(1));
+                }
+                (_, Phase::HalfOpen) => return reject(RejectReason::HalfOpenFull, 1),
+            }
+        }
     }
 
     /// As [`Breaker::reset`](super::Breaker::reset).

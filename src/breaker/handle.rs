@@ -51,6 +51,15 @@ pub struct Acquired {
     pub delay_ns: u64,
 }
 
+/// Verdict of [`Breaker::ask`] and the changes it caused.
+#[derive(Debug)]
+pub struct Asked {
+    /// Whether the call may be made, or why not.
+    pub verdict: Result<(), Rejection>,
+    /// Changes to publish.
+    pub events: Events,
+}
+
 /// Verdict of [`Breaker::record`] and the changes it caused.
 #[derive(Debug)]
 pub struct Recorded {
@@ -120,6 +129,25 @@ impl Breaker {
         let verdict = self.cell().report(outcome, now, &mut events);
         self.counters.increment(REPORTED);
         Recorded { verdict, events }
+    }
+
+    /// Asks whether a call may be made, without a permit: for callers that cannot keep one and, if at all, say by
+    /// [`report`](Self::report) how the call went. Such a call is never a probe, so a breaker that wants probes rejects it
+    /// until they have closed it. Counted as admitted and cancelled. `now` is read only if the verdict depends on it.
+    #[inline]
+    pub fn ask(&self, now: impl FnOnce() -> u64) -> Asked {
+        let mut asked = Asked { verdict: Ok(()), events: Events::NONE };
+        if !self.head.control().admits_at_once() {
+            asked.verdict = self.cell().ask(now, &mut asked.events);
+        }
+        match &asked.verdict {
+            Ok(()) => {
+                self.counters.increment(ADMITTED);
+                self.counters.increment(CANCELLED);
+            }
+            Err(rejection) => self.counters.increment(counter_of(rejection.reason)),
+        }
+        asked
     }
 
     /// Does what is due: ends leases and rounds that are over, and closes an open breaker without half-open. Every
@@ -226,12 +254,7 @@ impl Breaker {
         let acquired = Acquired::new(self.cell().acquire(now, &mut events), events);
         self.counters.increment(match &acquired.verdict {
             Ok(_) => ADMITTED,
-            Err(Rejection { reason: RejectReason::Open, .. }) => REJECTED_OPEN,
-            Err(Rejection { reason: RejectReason::HalfOpenFull, .. }) => REJECTED_HALF_OPEN,
-            Err(Rejection { reason: RejectReason::ForcedOpen, .. }) => REJECTED_FORCED_OPEN,
-            Err(Rejection { reason: RejectReason::Degraded, .. }) => REJECTED_DEGRADED,
-            #[cfg(feature = "fault-injection")]
-            Err(Rejection { reason: RejectReason::FaultInjected, .. }) => INJECTED,
+            Err(rejection) => counter_of(rejection.reason),
         });
         acquired
     }
@@ -287,6 +310,17 @@ impl Breaker {
 
     fn cell(&self) -> Cell<'_> {
         Cell::over(&self.head, &self.probes, &self.window)
+    }
+}
+
+const fn counter_of(reason: RejectReason) -> usize {
+    match reason {
+        RejectReason::Open => REJECTED_OPEN,
+        RejectReason::HalfOpenFull => REJECTED_HALF_OPEN,
+        RejectReason::ForcedOpen => REJECTED_FORCED_OPEN,
+        RejectReason::Degraded => REJECTED_DEGRADED,
+        #[cfg(feature = "fault-injection")]
+        RejectReason::FaultInjected => INJECTED,
     }
 }
 

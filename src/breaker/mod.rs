@@ -48,7 +48,7 @@ pub use control::{Mode, Phase};
 pub use event::{Cause, Event, Events};
 #[cfg(feature = "fault-injection")]
 pub use faults::Faults;
-pub use handle::{Acquired, Breaker, Recorded};
+pub use handle::{Acquired, Asked, Breaker, Recorded};
 pub use level::Level;
 pub use permit::{Outcome, Permit, RawPermit, RecordVerdict, RejectReason, Rejection};
 pub use snapshot::{Counts, Snapshot};

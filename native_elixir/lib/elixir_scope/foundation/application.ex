@@ -1,6 +1,6 @@
 defmodule ElixirScope.Foundation.Application do
   @moduledoc """
-  Starts the registry and the infrastructure. A host application depends on `:elixir_scope_foundation` and
+  Starts the registry, the infrastructure and what stands in for other libraries. A host application depends on `:elixir_scope_foundation` and
   finds both running.
 
   It does not start with a configuration of circuit breakers that is wrong, such as a misspelt option: every guarded call
@@ -8,6 +8,7 @@ defmodule ElixirScope.Foundation.Application do
   """
   use Application
 
+  alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
 
   @impl true
@@ -29,7 +30,7 @@ defmodule ElixirScope.Foundation.Application do
     with :ok <- Infrastructure.Telemetry.check_prefix() do
       ProcessRegistry.create_table()
 
-      Supervisor.start_link([ProcessRegistry, Infrastructure.Supervisor],
+      Supervisor.start_link([ProcessRegistry, Infrastructure.Supervisor, Fuse.Supervisor],
         strategy: :one_for_one,
         name: ElixirScope.Foundation.Supervisor
       )
@@ -37,5 +38,8 @@ defmodule ElixirScope.Foundation.Application do
   end
 
   @impl true
-  def stop(_state), do: Infrastructure.Names.forget_all()
+  def stop(_state) do
+    Fuse.Table.forget_all()
+    Infrastructure.Names.forget_all()
+  end
 end

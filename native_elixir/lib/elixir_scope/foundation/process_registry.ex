@@ -7,6 +7,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   are kept in a public table that outlives the callers. A dead process counts as absent.
   """
 
+  alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.{Error, Infrastructure}
 
   @table :process_registry_backup
@@ -130,7 +131,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
 
   @doc """
   Ends a test's namespace: stops what was registered with `register/3` (#{@grace_ms} ms to end by itself, then
-  it is killed), and forgets the namespace's breakers and limiters. Returns when all of it is gone.
+  it is killed), and forgets the namespace's breakers, limiters and fuses. Returns when all of it is gone.
   """
   @spec cleanup_test_namespace(reference()) :: :ok
   def cleanup_test_namespace(reference) when is_reference(reference) do
@@ -142,6 +143,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
       registered |> Enum.map(&elem(&1, 1)) |> Enum.uniq() |> List.delete(self()) |> stop()
       Infrastructure.Names.forget(namespace)
       Infrastructure.CircuitBreakerTelemetry.stop(namespace)
+      Fuse.Server.forget(namespace)
     end)
   end
 

@@ -135,6 +135,17 @@ fn breaker_record<'a>(
     verdict_atom(breaker.record(env, Permit::from_raw(permit.0), outcome.0))
 }
 
+/// `:ok` or `{reason, retry_after_ns}`, without a permit.
+#[rustler::nif]
+fn breaker_ask<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>) -> Term<'a> {
+    let asked = breaker.core.ask(|| breaker.clock.now_ns());
+    breaker.publish(env, &asked.events);
+    match asked.verdict {
+        Ok(()) => atoms::ok().encode(env),
+        Err(rejection) => rejected(env, rejection),
+    }
+}
+
 /// Says how a call went that had no permit.
 #[rustler::nif]
 fn breaker_report(env: Env, breaker: ResourceArc<BreakerResource>, outcome: OutcomeArg) -> Atom {

@@ -63,6 +63,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def breaker_acquire(_breaker), do: stub()
   def breaker_acquire_owned(_breaker), do: stub()
   def breaker_record(_breaker, _permit, _outcome), do: stub()
+  def breaker_ask(_breaker), do: stub()
   def breaker_report(_breaker, _outcome), do: stub()
   def breaker_settle(_breaker), do: stub()
   def breaker_reset(_breaker), do: stub()
