@@ -94,6 +94,7 @@ impl Cell<'_> {
                 self.head.swap(view.control, next)
             };
             if done {
+                self.trim_window();
                 self.tell_level(&mut Lazy::new(|| now), events);
                 return Ok(());
             }

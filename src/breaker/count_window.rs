@@ -7,7 +7,7 @@
 //! ```text
 //! head        bits   0..28     generation                     entry  bits  0..28   generation
 //!             bits  28..34     window id                             bits 28..34   window id
-//!             bits  34..50     N that the sums are of                bits 34..38   weight
+//!             bits  34..50     N, or on the way to a larger one     bits 34..38   weight
 //!             bits  50..86     results so far                        bit  38       slow
 //!             bits  86..106    sum of weights                 high   bits  0..35   number of the result
 //!             bits 106..122    slow ones
@@ -25,7 +25,7 @@ use super::control::{Control, GENERATION};
 use super::field::Field;
 use super::level::Level;
 use super::rate::Tally;
-use super::settings::Settings;
+use super::settings::{Kind, Settings};
 use crate::sync::{Ordering, Wide};
 
 /// One result of a closed breaker.
@@ -71,17 +71,40 @@ impl Cell<'_> {
             if !cfg!(escope_sabotage = "breaker_no_help") && !self.write_pending(ring, before) {
                 continue;
             }
-            let size = view.settings.size();
-            let leaving = if before.results() < size {
-                Sample { weight: 0, slow: false }
+            let (size, held) = (view.settings.size(), before.size());
+            let nothing = Sample { weight: 0, slow: false };
+            let (leaving, held) = if before.results() < held {
+                (nothing, size)
+            } else if held < size {
+                // N has grown: what had left the window before does not come back.
+                (nothing, held + 1)
             } else {
                 let Some(oldest) = entry(ring, before, before.results() - size) else { continue };
-                oldest
+                (oldest, size)
             };
-            let after = before.with(sample, leaving);
+            let after = before.with(sample, leaving).with_size(held);
             // AcqRel: Release publishes the entry that this call or the one before has written.
             if head.compare_exchange(word, after.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return Some((before.tally(), after.tally()));
+            }
+        }
+    }
+
+    /// Lets a smaller N take effect at once: what leaves the window does not come back when N grows again.
+    pub(super) fn trim_window(self) {
+        loop {
+            let view = self.view();
+            if !view.control.is_closed() || view.settings.kind() != Kind::CountWindow {
+                return;
+            }
+            let head = self.count_window().0;
+            let word = head.load(Ordering::Acquire);
+            let current = if self.is_current(&view) { self.current(&view, Sums(word)) } else { None };
+            if let Some(sums) = current
+                && (sums.0 == word
+                    || head.compare_exchange(word, sums.0, Ordering::AcqRel, Ordering::Acquire).is_ok())
+            {
+                return;
             }
         }
     }
@@ -93,7 +116,8 @@ impl Cell<'_> {
         let sums = Sums(self.count_window().0.load(Ordering::Acquire));
         let nothing = WEIGHTS.put(u64::MAX) | SLOW.put(u64::MAX);
         let clean = OWNER.put(control.generation().into()) | WINDOW_ID.put(window_id) | SIZE.put(size);
-        sums.identity() | sums.0 & nothing == clean
+        let parts = OWNER.put(u64::MAX) | WINDOW_ID.put(u64::MAX) | SIZE.put(u64::MAX) | nothing;
+        sums.0 & parts == clean
             && sums.results() >= size
             && self.told_level(control) == Level::None
             && self.head.control() == control
@@ -106,11 +130,11 @@ impl Cell<'_> {
     }
 
     /// The head as of `view`, which was current after the head was read: empty where it is left from another generation
-    /// or window, summed up anew where N is another one.
+    /// or window, summed up anew where N is smaller now.
     #[inline]
     fn current(self, view: &View, sums: Sums) -> Option<Sums> {
         let empty = Sums::empty(view.control.generation(), &view.settings);
-        if sums.identity() == empty.identity() {
+        if sums.owner() == empty.owner() && sums.size() <= empty.size() {
             return Some(sums);
         }
         self.resized(view, sums, empty)
@@ -122,9 +146,9 @@ impl Cell<'_> {
             return Some(empty);
         }
         let (_, ring) = self.count_window();
-        let mut tally = Sums(SIZE.set(sums.0, view.settings.size())).with_sums(0, 0);
+        let mut tally = sums.with_size(view.settings.size()).with_sums(0, 0);
         let results = sums.results();
-        for number in results.saturating_sub(view.settings.size())..results {
+        for number in results - results.min(view.settings.size())..results {
             let pending = number + 1 == results;
             let Sample { weight, slow } = if pending { sums.pending() } else { entry(ring, sums, number)? };
             tally = tally.with_sums(tally.weights() + weight, tally.slow() + u64::from(slow));
@@ -169,10 +193,15 @@ impl Sums {
         Self(OWNER.put(generation.into()) | WINDOW_ID.put(settings.window_id()) | SIZE.put(settings.size()))
     }
 
-    /// Whose sums they are, and of how many.
+    /// Results that the window holds at most: N, or on the way there after N has grown.
     #[inline]
-    fn identity(self) -> Wide {
-        self.owner() | self.0 & SIZE.put(u64::MAX)
+    fn size(self) -> u64 {
+        SIZE.get(self.0)
+    }
+
+    #[inline]
+    fn with_size(self, size: u64) -> Self {
+        Self(SIZE.set(self.0, size))
     }
 
     #[inline]
@@ -206,7 +235,7 @@ impl Sums {
 
     #[inline]
     fn tally(self) -> Tally {
-        let calls = self.results().min(SIZE.get(self.0));
+        let calls = self.results().min(self.size());
         Tally { calls, failures: self.weights(), slow: self.slow() }
     }
 
@@ -232,4 +261,55 @@ impl Sums {
 #[inline]
 fn next_number(number: u64) -> u64 {
     if number == RESULTS.max() { RESULTS.max() / 2 + 1 } else { number + 1 }
+}
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use crate::breaker::{Breaker, BreakerConfig, Outcome, Policy, Window};
+
+    fn breaker() -> Breaker {
+        let policy = Policy::Rate {
+            window: Window::Count { size: 4 },
+            min_calls: 4,
+            failure_rate_bp: 10_000,
+            slow_call_rate_bp: 10_000,
+        };
+        Breaker::new(&BreakerConfig { policy, window_capacity: 8, ..BreakerConfig::default() }).unwrap()
+    }
+
+    fn record(breaker: &Breaker, outcome: Outcome) {
+        let permit = breaker.acquire(|| 0).verdict.unwrap();
+        breaker.record(permit, outcome, || 0);
+    }
+
+    /// Whether a success writes to the window.
+    fn writes(breaker: &Breaker) -> bool {
+        let before = breaker.window_head();
+        record(breaker, Outcome::Success);
+        breaker.window_head() != before
+    }
+
+    #[test]
+    fn a_success_writes_nothing_once_the_window_holds_nothing_else() {
+        let breaker = breaker();
+        let writing: Vec<_> = (0..6).map(|_| writes(&breaker)).collect();
+        assert_eq!(writing, [true, true, true, true, false, false]);
+        record(&breaker, Outcome::Failure);
+        let writing: Vec<_> = (0..6).map(|_| writes(&breaker)).collect();
+        assert_eq!(writing, [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_window_that_grew_is_filled_first() {
+        let breaker = breaker();
+        (0..5).for_each(|_| record(&breaker, Outcome::Success));
+        let policy = Policy::Rate {
+            window: Window::Count { size: 6 },
+            min_calls: 6,
+            failure_rate_bp: 10_000,
+            slow_call_rate_bp: 10_000,
+        };
+        breaker.reconfigure(&BreakerConfig { policy, ..BreakerConfig::default() }, || 0).unwrap();
+        assert!(writes(&breaker) && writes(&breaker) && !writes(&breaker));
+    }
 }

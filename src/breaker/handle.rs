@@ -308,6 +308,12 @@ impl Breaker {
         false
     }
 
+    /// What the head of the window holds.
+    #[cfg(all(test, not(escope_model)))]
+    pub(super) fn window_head(&self) -> crate::sync::Wide {
+        self.window[0].load(crate::sync::Ordering::Relaxed)
+    }
+
     fn cell(&self) -> Cell<'_> {
         Cell::over(&self.head, &self.probes, &self.window)
     }

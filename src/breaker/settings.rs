@@ -11,6 +11,9 @@ use super::permit::Outcome;
 use crate::sync::{AtomicU64, Ordering, UnwatchedU64, fence};
 
 const WORDS: usize = 14;
+/// The word with the size, and that with kind and window id.
+const SIZE_WORD: usize = 1;
+const KIND_WORD: usize = 10;
 /// The words that the models watch, enough to see a block that is read while it is written.
 const WATCHED: usize = 2;
 
@@ -83,7 +86,7 @@ impl Block {
         unchanged.then_some((Settings(words), version))
     }
 
-    /// Whether results are kept in a count window, and its id and size: three words of all, for the hot path.
+    /// Whether results are kept in a count window, and its id and size: two words of all, for the hot path.
     #[inline]
     pub(super) fn count_window(&self) -> Option<(u64, u64)> {
         // As in `read`.
@@ -93,7 +96,7 @@ impl Block {
             Some(index) => self.others[index].load(Ordering::Relaxed),
         };
         let mut words = [0; WORDS];
-        (words[8], words[10]) = (word(8), word(10));
+        (words[SIZE_WORD], words[KIND_WORD]) = (word(SIZE_WORD), word(KIND_WORD));
         let settings = Settings(words);
         fence(Ordering::Acquire);
         let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
@@ -214,7 +217,7 @@ impl Settings {
     /// Failure threshold, tolerated failures, window size or number of buckets, by kind.
     #[inline]
     pub(super) fn size(&self) -> u64 {
-        self.0[1] & 0xFFFF_FFFF
+        self.0[SIZE_WORD] & 0xFFFF_FFFF
     }
 
     #[inline]
@@ -263,7 +266,7 @@ impl Settings {
 
     #[inline]
     pub(super) fn kind(&self) -> Kind {
-        match part(self.0[10], 4, 12) {
+        match part(self.0[KIND_WORD], 4, 12) {
             0 => Kind::Consecutive,
             1 => Kind::Period,
             2 => Kind::CountWindow,
@@ -297,7 +300,7 @@ impl Settings {
     /// Grows when the results so far mean nothing to a new configuration.
     #[inline]
     pub(super) fn window_id(&self) -> u64 {
-        self.0[10] >> WINDOW_ID_SHIFT
+        self.0[KIND_WORD] >> WINDOW_ID_SHIFT
     }
 
     /// Share of the budget from which on a breaker is light, medium, heavy.

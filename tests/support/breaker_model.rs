@@ -204,6 +204,7 @@ impl Model {
         if kind(&old.policy) != kind(&config.policy) {
             (self.samples, self.in_a_row) = (vec![], 0);
         }
+        self.trim();
         self.tell(now);
         std::mem::take(&mut self.events)
     }
@@ -368,6 +369,7 @@ impl Model {
                 // What a reconfiguration left above the budget opens with the next result, whatever it is.
                 let left = self.rate_verdict(now).filter(|_| matches!(window, Window::Count { .. }));
                 self.samples.push(sample);
+                self.trim();
                 self.rate_verdict(now).or(left)
             }
         };
@@ -376,6 +378,14 @@ impl Model {
                 self.open(cause, now, self.opens_before_ramp(now) + 1);
             }
             _ => self.tell(now),
+        }
+    }
+
+    /// Drops what has left a count window for good.
+    fn trim(&mut self) {
+        if let Policy::Rate { window: Window::Count { size }, .. } = self.config.policy {
+            let left = self.samples.len().saturating_sub(size as usize);
+            self.samples.drain(..left);
         }
     }
 
