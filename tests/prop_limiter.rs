@@ -333,7 +333,7 @@ proptest! {
             let (key, model) = (limiter.key(&name.to_le_bytes()), model.of(name));
             let cost = step.cost(terms, limiter.peek(key, &rule, || now).remaining);
             let decision = limiter.check(key, &rule, cost, || now);
-            prop_assert_ne!(decision.verdict, Verdict::TableFull, "four live keys fit twelve places");
+            prop_assert_ne!(decision.verdict, Verdict::TableFull, "four live keys fit sixteen places");
             prop_assert_eq!(decision, model.check(cost, now));
         }
     }

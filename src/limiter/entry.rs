@@ -81,10 +81,13 @@ impl Entry {
     /// every `now`, so a retry time holds across the conversion. What exceeds `u64` lies past the end of time.
     #[inline]
     pub fn tat(self, n: u64) -> u64 {
+        if self.n() == n { u64::from(lo(self.0)) } else { self.converted(n) }
+    }
+
+    /// Out of line, for nearly every call brings the rule of the one before.
+    #[inline(never)]
+    fn converted(self, n: u64) -> u64 {
         let (tat, stored) = (u64::from(lo(self.0)), self.n());
-        if stored == n {
-            return tat;
-        }
         let converted = (u128::from(tat) * u128::from(n)).div_ceil(u128::from(stored));
         u64::try_from(converted).unwrap_or(u64::MAX)
     }

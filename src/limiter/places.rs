@@ -1,12 +1,15 @@
 //! Where a key may live.
 //!
-//! The table is cut into three sections of cache lines, four entries a line. A key may live in one line of
-//! each section, twelve places in all. A new key goes to the first line that is not [`CROWDED`]; when all are,
-//! to the one with the fewest live keys, the leftmost of equals (after Vöcking, "How Asymmetry Helps Load
-//! Balancing", 1999). The last place of each line is thus kept for the keys that find all their lines crowded: a
-//! table 60 % full of live keys that come and go refuses 6 new keys in 100,000. Always taking the emptiest line
-//! would refuse 2, but a look-up reads cache lines in this order, and so most keys are in the first or
-//! second.
+//! The table is cut into four sections of cache lines, four entries a line. A key may live in one line of
+//! each section, sixteen places in all. A look-up reads the lines in the order of the sections, so the first
+//! section has five eighths of the table and its lines are filled to the last place: where live keys that come
+//! and go take 60 % of all places, two keys of three are in their first line, and where they take 40 %, five of
+//! six.
+//!
+//! A new key goes to the first of its lines that is not [`crowded`]; when all are, to the one with the fewest live
+//! keys, the leftmost of equals (after Vöcking, "How Asymmetry Helps Load Balancing", 1999). The last place of
+//! a line beyond the first section is thus kept for the keys that find all their lines crowded, and at 60 %
+//! fewer than one new key in 100,000 is refused.
 
 use super::key::Key;
 use crate::sync::{AtomicWide, Ordering, Wide};
@@ -16,16 +19,18 @@ use crate::sync::{AtomicWide, Ordering, Wide};
 pub(super) const WAYS: usize = 4;
 /// Lines that a key may live in.
 #[cfg(not(escope_loom))]
-pub(super) const SECTIONS: usize = 3;
+pub(super) const SECTIONS: usize = 4;
+/// A section after the first is this part of the table; the first has the rest.
+#[cfg(not(escope_loom))]
+const PARTS: u32 = 8;
 
 /// In a model a key has two places in all.
 #[cfg(escope_loom)]
 pub(super) const WAYS: usize = 1;
 #[cfg(escope_loom)]
 pub(super) const SECTIONS: usize = 2;
-
-/// Live keys from which on a line is passed over as long as another one has fewer.
-pub(super) const CROWDED: usize = WAYS - 1;
+#[cfg(escope_loom)]
+const PARTS: u32 = 2;
 
 /// Live keys per hundred places that a table is sized for.
 const NOMINAL_LOAD_PERCENT: u64 = 60;
@@ -48,14 +53,20 @@ impl Default for Line {
     }
 }
 
-/// Lines in a section of a table for `keys` live keys.
-pub(super) const fn section_for(keys: u64) -> u64 {
-    (keys * 100).div_ceil(NOMINAL_LOAD_PERCENT * (WAYS * SECTIONS) as u64)
+/// Lines of a table for `keys` live keys.
+pub(super) const fn lines_for(keys: u64) -> u64 {
+    let lines = (keys * 100).div_ceil(NOMINAL_LOAD_PERCENT * WAYS as u64);
+    if lines < SECTIONS as u64 { SECTIONS as u64 } else { lines }
 }
 
-/// Live keys that sections of this length are meant for.
-pub(super) const fn nominal_keys(section: u64) -> u64 {
-    section * (WAYS * SECTIONS) as u64 * NOMINAL_LOAD_PERCENT / 100
+/// Live keys that so many lines are meant for.
+pub(super) const fn nominal_keys(lines: u64) -> u64 {
+    lines * WAYS as u64 * NOMINAL_LOAD_PERCENT / 100
+}
+
+/// Whether a line of this section with so many live keys is passed over as long as another has fewer.
+pub(super) const fn crowded(section: usize, live: usize) -> bool {
+    live >= if section == 0 { WAYS } else { WAYS - 1 }
 }
 
 /// One place of a key: its word, and its rank among all places.
@@ -83,18 +94,52 @@ impl Place<'_> {
     }
 }
 
-/// Index of a key's line in section `section`, when each section has `length` lines.
-///
-/// The hash is uniform, so its two halves and a multiple of it choose the lines as if independently.
+/// How many lines the sections of a table have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sections {
+    first: u32,
+    other: u32,
+}
+
+impl Sections {
+    /// The sections that these many lines make up; `None` if there is not one for each.
+    pub fn of(lines: usize) -> Option<Self> {
+        let lines = u32::try_from(lines).ok().filter(|lines| *lines >= SECTIONS as u32)?;
+        let other = lines.div_ceil(PARTS);
+        Some(Self { first: lines - (SECTIONS as u32 - 1) * other, other })
+    }
+
+    /// Lines in all.
+    pub fn lines(self) -> u64 {
+        u64::from(self.first) + (SECTIONS as u64 - 1) * u64::from(self.other)
+    }
+
+    /// Index of a key's line in the first section.
+    #[inline]
+    pub fn first_line(self, key: Key) -> usize {
+        pick((key.to_raw() >> 24) as u32, self.first)
+    }
+
+    /// Index of a key's line in section `section`.
+    ///
+    /// The hash is uniform, so its two halves and multiples of it choose the lines as if independently.
+    #[inline]
+    pub fn line(self, key: Key, section: usize) -> usize {
+        let raw = key.to_raw();
+        let spread = match section {
+            0 => return self.first_line(key),
+            1 => raw,
+            2 => raw.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32,
+            _ => raw.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 32,
+        };
+        self.first as usize + (section - 1) * self.other as usize + pick(spread as u32, self.other)
+    }
+}
+
+/// A number below `length`, by a number that may be any.
 #[inline]
-pub(super) fn line_of(key: Key, section: usize, length: u32) -> usize {
-    let raw = key.to_raw();
-    let spread = match section {
-        0 => raw >> 24,
-        1 => raw,
-        _ => raw.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32,
-    } as u32;
-    section * length as usize + ((u64::from(spread) * u64::from(length)) >> 32) as usize
+fn pick(spread: u32, length: u32) -> usize {
+    ((u64::from(spread) * u64::from(length)) >> 32) as usize
 }
 
 /// The way of a line where a key is looked for and put first.

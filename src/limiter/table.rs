@@ -35,7 +35,7 @@
 use super::decision::Decision;
 use super::entry::{EMPTY, Entry, MAX_NOW_NS};
 use super::key::Key;
-use super::places::{CROWDED, Line, Place, SECTIONS, WAYS, home_way, line_of, nominal_keys, section_for};
+use super::places::{Line, Place, SECTIONS, Sections, WAYS, crowded, home_way, lines_for, nominal_keys};
 use super::rule::{KeyedRule, Rule};
 use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
@@ -47,7 +47,17 @@ const PATIENCE: u32 = if cfg!(escope_loom) { 0 } else { 64 };
 #[derive(Debug)]
 pub struct Table<S> {
     lines: S,
-    section: u32,
+    sections: Sections,
+}
+
+/// What became of a check against an entry that was read before.
+enum Debit {
+    /// The debit leaves this debt.
+    Done(u64),
+    /// This debt forbids it.
+    Refused(u64),
+    /// The entry is not what it was.
+    Changed,
 }
 
 /// What became of one attempt at a first touch.
@@ -73,15 +83,14 @@ enum Choice<'a> {
 impl<S: AsRef<[Line]>> Table<S> {
     /// Lines that a table for `max_keys` live keys needs.
     pub const fn lines_for(max_keys: u64) -> u64 {
-        1 + section_for(max_keys) * SECTIONS as u64
+        1 + lines_for(max_keys)
     }
 
     /// The table in these lines, as they are: zeroed lines are an empty table. `None` if there are fewer than
-    /// [`Table::lines_for`] one key; lines that do not make up whole sections stay unused.
+    /// [`Table::lines_for`] one key.
     pub fn over(lines: S) -> Option<Self> {
-        let section = lines.as_ref().len().checked_sub(1)? / SECTIONS;
-        let section = u32::try_from(section).ok().filter(|length| *length > 0)?;
-        Some(Self { lines, section })
+        let sections = Sections::of(lines.as_ref().len().checked_sub(1)?)?;
+        Some(Self { lines, sections })
     }
 
     /// Bytes of all lines.
@@ -91,7 +100,7 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// Live keys the table is meant for: fewer than one new key in 10,000 is refused up to here.
     pub fn capacity(&self) -> u64 {
-        nominal_keys(u64::from(self.section))
+        nominal_keys(self.sections.lines())
     }
 
     /// Debits `cost` from `key` if `rule` admits it now. `nonce` is called for a first touch and returns a
@@ -107,10 +116,13 @@ impl<S: AsRef<[Line]>> Table<S> {
     ) -> Decision {
         let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
         let found = self.find(key);
-        if let Some((place, entry)) = found
-            && let Some(decision) = debit(place, entry, key, rule, cost, now)
-        {
-            return decision;
+        if let Some((place, entry)) = found {
+            match debit(place, entry, key, rule, cost, now) {
+                // Inlined, so that a caller who ignores what is left pays no division for it.
+                Debit::Done(after) => return Decision::allowed(rule, after),
+                Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
+                Debit::Changed => {}
+            }
         }
         self.check_contended(key, rule, cost, now, found.is_none(), nonce)
     }
@@ -171,10 +183,12 @@ impl<S: AsRef<[Line]>> Table<S> {
                 }
             }
             let found = self.find(key);
-            if let Some((place, entry)) = found
-                && let Some(decision) = debit(place, entry, key, rule, cost, now)
-            {
-                return decision;
+            if let Some((place, entry)) = found {
+                match debit(place, entry, key, rule, cost, now) {
+                    Debit::Done(after) => return Decision::allowed(rule, after),
+                    Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
+                    Debit::Changed => {}
+                }
             }
             absent = found.is_none();
         }
@@ -232,13 +246,13 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// Where a new entry of `key` goes.
     fn choose(&self, key: Key, now: u64) -> Choice<'_> {
-        let mut best: Option<(usize, (Place<'_>, Entry))> = None;
+        let mut best: Option<(usize, usize, (Place<'_>, Entry))> = None;
         let mut abandoned = None;
         let mut wait_ns = u64::MAX;
         for section in 0..SECTIONS {
             let mut taken = 0;
             let mut free: Option<(Place<'_>, Entry)> = None;
-            for place in self.line(key, section) {
+            for place in self.line(self.sections.line(key, section), key) {
                 let entry = Entry(place.load());
                 if entry.is_of(key) {
                     return if stays_tentative(place, entry) {
@@ -259,13 +273,13 @@ impl<S: AsRef<[Line]>> Table<S> {
                 }
             }
             if let Some(free) = free
-                && best.is_none_or(|(least, _)| least >= CROWDED && taken < least)
+                && best.is_none_or(|(chosen, least, _)| crowded(chosen, least) && taken < least)
             {
-                best = Some((taken, free));
+                best = Some((section, taken, free));
             }
         }
         match (best, abandoned) {
-            (Some((_, (place, old))), _) => Choice::Place(place, old),
+            (Some((_, _, (place, old))), _) => Choice::Place(place, old),
             // With patience, or two threads might rob each other for ever.
             (None, Some((place, old))) if stays_tentative(place, old) => Choice::Place(place, old),
             (None, Some(_)) => Choice::Look,
@@ -276,12 +290,21 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
     #[inline]
     fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
-        for section in 0..SECTIONS {
-            for place in self.line(key, section) {
-                let entry = Entry(place.load());
-                if entry.is_of(key) && !entry.is_tentative() {
-                    return Some((place, entry));
-                }
+        self.find_in(self.sections.first_line(key), key).or_else(|| self.find_beyond(key))
+    }
+
+    /// Out of line, for most keys are in their first line.
+    #[inline(never)]
+    fn find_beyond(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+        (1..SECTIONS).find_map(|section| self.find_in(self.sections.line(key, section), key))
+    }
+
+    #[inline(always)]
+    fn find_in(&self, line: usize, key: Key) -> Option<(Place<'_>, Entry)> {
+        for place in self.line(line, key) {
+            let entry = Entry(place.load());
+            if entry.is_of(key) && !entry.is_tentative() {
+                return Some((place, entry));
             }
         }
         None
@@ -289,24 +312,19 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// All places of a key.
     fn places(&self, key: Key) -> impl Iterator<Item = Place<'_>> {
-        (0..SECTIONS).flat_map(move |section| self.line(key, section))
+        (0..SECTIONS).flat_map(move |section| self.line(self.sections.line(key, section), key))
     }
 
-    /// The places of a key in one section, its home way first.
+    /// The places of a key in one of its lines, its home way first. The header comes before all lines.
     #[inline]
-    fn line(&self, key: Key, section: usize) -> impl Iterator<Item = Place<'_>> {
-        let index = self.line_index(key, section);
+    fn line(&self, line: usize, key: Key) -> impl Iterator<Item = Place<'_>> {
+        let index = 1 + line;
         let line = &self.lines.as_ref()[index];
         let home = home_way(key);
         (0..WAYS).map(move |step| {
             let way = (home + step) % WAYS;
             Place { word: &line.0[way], rank: index * WAYS + way }
         })
-    }
-
-    #[inline]
-    fn line_index(&self, key: Key, section: usize) -> usize {
-        1 + line_of(key, section, self.section)
     }
 
     fn header(&self) -> Place<'_> {
@@ -330,17 +348,18 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 }
 
-/// Checks against an entry; `None` if it changed before the debit.
-#[inline]
-fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Option<Decision> {
+/// Checks against an entry.
+#[inline(always)]
+fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Debit {
     let ticks = rule.ticks();
     let debt = ticks.debt(entry.tat(ticks.n.get()), now);
-    let Some(after) = ticks.after(debt, cost) else {
-        return Some(Decision::refused(rule, debt, cost));
-    };
+    let Some(after) = ticks.after(debt, cost) else { return Debit::Refused(debt) };
     let tat = ticks.instant::<u64>(now) + after;
-    let debited = cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0);
-    debited.then(|| Decision::allowed(rule, after))
+    if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0) {
+        Debit::Done(after)
+    } else {
+        Debit::Changed
+    }
 }
 
 /// Whether another thread's first touch is still where it was after a moment. Bounded, for
@@ -362,6 +381,8 @@ mod tests {
     use super::*;
     use crate::limiter::Verdict;
 
+    const PLACES: u64 = (SECTIONS * WAYS) as u64;
+
     fn rule(burst: u64) -> KeyedRule {
         KeyedRule::new(Rule::new(1, 1000, burst).unwrap()).unwrap()
     }
@@ -373,7 +394,7 @@ mod tests {
 
     /// What a thread leaves that dies in the middle of a first touch of `key`.
     fn die_in_first_touch(table: &Table<Vec<Line>>, key: Key, section: usize) {
-        let place = table.line(key, section).next().unwrap();
+        let place = table.line(table.sections.line(key, section), key).next().unwrap();
         assert!(place.replace(EMPTY, Entry::tentative(key, 1, 77).0));
     }
 
@@ -394,14 +415,14 @@ mod tests {
     #[test]
     fn dead_first_touches_of_other_keys_give_way_when_nothing_else_is_free() {
         let table = table();
-        for dead in 0..12 {
+        for dead in 0..PLACES {
             let place = table.places(Key::from_raw(dead)).find(|place| place.load() == EMPTY).unwrap();
             assert!(place.replace(EMPTY, Entry::tentative(Key::from_raw(dead), 1, 77).0));
         }
-        for key in 100..112 {
+        for key in 100..100 + PLACES {
             assert!(table.check(Key::from_raw(key), &rule(1), 1, 0, || key).is_allowed());
         }
-        assert_eq!(table.check(Key::from_raw(112), &rule(1), 1, 0, || 112).verdict, Verdict::TableFull);
+        assert_eq!(table.check(Key::from_raw(99), &rule(1), 1, 0, || 99).verdict, Verdict::TableFull);
     }
 
     #[test]
@@ -418,7 +439,7 @@ mod tests {
         for length in 0..=SECTIONS {
             assert!(Table::over((0..length).map(|_| Line::new()).collect::<Vec<_>>()).is_none());
         }
-        let spare: Vec<_> = (0..2 * SECTIONS).map(|_| Line::new()).collect();
-        assert!(Table::over(spare).is_some_and(|table| table.section == 1));
+        let more: Vec<_> = (0..2 * SECTIONS).map(|_| Line::new()).collect();
+        assert!(Table::over(more).is_some_and(|table| table.sections.lines() == 2 * SECTIONS as u64 - 1));
     }
 }
