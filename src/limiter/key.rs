@@ -62,6 +62,12 @@ impl KeyHasher {
     pub fn finish(&self) -> Key {
         Key::from_raw(self.0.finish())
     }
+
+    /// The key of everything written and of these last bytes: for a key that is one piece, all at once.
+    #[inline]
+    pub fn finish_with(&self, last: &[u8]) -> Key {
+        Key::from_raw(self.0.hash(last))
+    }
 }
 
 /// A limiter's secret, for binaries and for structured keys.

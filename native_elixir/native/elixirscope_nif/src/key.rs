@@ -3,8 +3,8 @@
 //! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket. Any other term is
 //! walked, and what is hashed is a canonical, tagged form: it depends on the term's value only, not on atom
 //! numbers or on the order in which a map happens to be stored, so that it is the same in every node. The form
-//! is injective: each piece says its type and its length. What names something (pids, references, ports, atoms
-//! beyond Latin-1) goes in as its external term format.
+//! is injective: each piece begins with its type and, in 24 bits, its length. What names something (pids, references,
+//! ports, atoms beyond Latin-1) goes in as its external term format.
 //!
 //! A key's length is bounded, so that a NIF stays short whatever it is given. A term whose size cannot be seen from
 //! here (big integers, functions, bit strings) or that is nested deeper than [`MAX_DEPTH`] is therefore
@@ -56,7 +56,7 @@ pub fn key(limiter: &Limiter, term: Term) -> Result<Key, Unfit> {
     }
     let mut walk = Walk::new(limiter, MAX_BYTES);
     walk.term(term, 0)?;
-    Ok(walk.finish())
+    Ok(walk.key())
 }
 
 #[inline]
@@ -78,10 +78,10 @@ impl<'l> Walk<'l> {
         Self { limiter, hasher: limiter.key_hasher(), gathered: [0; GATHERED], length: 0, left }
     }
 
+    /// The key of all pieces.
     #[inline]
-    fn finish(mut self) -> Key {
-        self.flush();
-        self.hasher.finish()
+    fn key(&self) -> Key {
+        self.hasher.finish_with(&self.gathered[..self.length])
     }
 
     fn term(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
@@ -142,7 +142,7 @@ impl<'l> Walk<'l> {
         let is_tuple =
             unsafe { sys::enif_get_tuple(env.as_c_arg(), term.as_c_arg(), &mut arity, &mut elements) };
         debug_assert_ne!(is_tuple, 0);
-        self.number(TUPLE, arity as u64)?;
+        self.head(TUPLE, arity as usize)?;
         for index in 0..arity as usize {
             // SAFETY: the array has `arity` terms, which live as long as the tuple's environment.
             let element = unsafe { Term::new(env, *elements.add(index)) };
@@ -152,27 +152,27 @@ impl<'l> Walk<'l> {
     }
 
     fn list(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
-        self.number(LIST, 0)?;
+        self.head(LIST, 0)?;
         let mut rest = term;
         while let Ok((head, tail)) = rest.list_get_cell() {
             self.term(head, depth + 1)?;
             rest = tail;
         }
-        if rest.is_empty_list() { self.number(LIST_END, 0) } else { self.term(rest, depth + 1) }
+        if rest.is_empty_list() { self.head(LIST_END, 0) } else { self.term(rest, depth + 1) }
     }
 
     /// A map has no order: its pairs are hashed one by one and added up.
     fn map(&mut self, term: Term, depth: u32) -> Result<(), Unfit> {
-        let (mut pairs, mut sum) = (0u64, 0u64);
+        let (mut pairs, mut sum) = (0, 0u64);
         for (name, value) in MapIterator::new(term).into_iter().flatten() {
             let mut pair = Walk::new(self.limiter, self.left);
             pair.term(name, depth + 1)?;
             pair.term(value, depth + 1)?;
             self.left = pair.left;
-            sum = sum.wrapping_add(pair.finish().to_raw());
+            sum = sum.wrapping_add(pair.key().to_raw());
             pairs += 1;
         }
-        self.number(MAP, pairs)?;
+        self.head(MAP, pairs)?;
         self.write(&sum.to_le_bytes());
         Ok(())
     }
@@ -184,18 +184,24 @@ impl<'l> Walk<'l> {
 
     #[inline]
     fn number(&mut self, tag: u8, number: u64) -> Result<(), Unfit> {
-        self.spend(1)?;
-        let mut piece = [tag; 9];
-        piece[1..].copy_from_slice(&number.to_le_bytes());
-        self.write(&piece);
+        self.head(tag, size_of::<u64>())?;
+        self.write(&number.to_le_bytes());
         Ok(())
     }
 
     #[inline]
     fn bytes(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Unfit> {
         self.spend(bytes.len())?;
-        self.number(tag, bytes.len() as u64)?;
+        self.head(tag, bytes.len())?;
         self.write(bytes);
+        Ok(())
+    }
+
+    /// The beginning of each piece. No tuple is longer than 2^24 - 1, and nothing else than [`MAX_BYTES`].
+    #[inline]
+    fn head(&mut self, tag: u8, length: usize) -> Result<(), Unfit> {
+        self.spend(1)?;
+        self.write(&((length as u32) << 8 | u32::from(tag)).to_le_bytes());
         Ok(())
     }
 

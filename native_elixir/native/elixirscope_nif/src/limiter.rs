@@ -85,7 +85,7 @@ fn limiter_new<'a>(env: Env<'a>, max_keys: u64, clock: ObjectClock) -> Term<'a> 
 #[rustler::nif]
 fn limiter_check<'a>(
     env: Env<'a>,
-    limiter: ResourceArc<LimiterResource>,
+    limiter: &'a LimiterResource,
     key: Term<'a>,
     limit: u64,
     window_ns: u64,
@@ -102,7 +102,7 @@ fn limiter_check<'a>(
 #[rustler::nif]
 fn limiter_decide<'a>(
     env: Env<'a>,
-    limiter: ResourceArc<LimiterResource>,
+    limiter: &'a LimiterResource,
     key: Term<'a>,
     rule: RuleArgs,
     cost: u64,
@@ -112,18 +112,13 @@ fn limiter_decide<'a>(
 
 /// What `limiter_decide` would say at cost one; changes nothing.
 #[rustler::nif]
-fn limiter_peek<'a>(
-    env: Env<'a>,
-    limiter: ResourceArc<LimiterResource>,
-    key: Term<'a>,
-    rule: RuleArgs,
-) -> Term<'a> {
+fn limiter_peek<'a>(env: Env<'a>, limiter: &'a LimiterResource, key: Term<'a>, rule: RuleArgs) -> Term<'a> {
     encode_decision(env, limiter.peek(key, rule))
 }
 
 /// Whether the key had an entry, or `{error, ...}`.
 #[rustler::nif]
-fn limiter_reset<'a>(env: Env<'a>, limiter: ResourceArc<LimiterResource>, key: Term<'a>) -> Term<'a> {
+fn limiter_reset<'a>(env: Env<'a>, limiter: &'a LimiterResource, key: Term<'a>) -> Term<'a> {
     match key::key(&limiter.core, key) {
         Ok(key) => limiter.core.reset(key).encode(env),
         Err(error) => encode_refused(env, error.into()),

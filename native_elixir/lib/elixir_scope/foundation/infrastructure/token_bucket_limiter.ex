@@ -38,6 +38,8 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
           reset_after_ns: non_neg_integer()
         }
 
+  # Largest integer that the VM keeps in a word. A comparison with a larger one is a call.
+  @word 0x7FF_FFFF_FFFF_FFFF
   @ns_in_ms 1_000_000
   @largest 0xFFFF_FFFF_FFFF_FFFF
   @largest_window div(@largest, @ns_in_ms)
@@ -56,7 +58,8 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
           :ok | {:error, :rate_limited, pos_integer()} | {:error, Error.t()}
   def check_rate_limit(key, limit, window_ms, opts \\ [])
 
-  def check_rate_limit(key, limit, window_ms, []) when is_limit(limit) and is_window(window_ms) do
+  def check_rate_limit(key, limit, window_ms, [])
+      when is_integer(limit) and limit in 0..@word and is_window(window_ms) do
     case Names.lookup(:limiter, :production, :default) do
       nil -> first_check(key, limit, window_ms, 1, :production)
       limiter -> check_native(limiter, key, limit, window_ms, 1)
@@ -64,7 +67,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   end
 
   def check_rate_limit(key, limit, window_ms, opts) do
-    # Also the way of a bad limit or window, which `native_rule` names.
+    # Also the way of a huge limit, and of a bad limit or window, which `native_rule` names.
     with :ok <- check_options(opts),
          {:ok, _rule} <- native_rule({limit, window_ms}),
          {:ok, cost} <- cost(opts),
