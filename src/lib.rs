@@ -23,6 +23,7 @@ pub mod counters;
 pub mod error;
 pub mod limiter;
 pub mod pool;
+mod seqlock;
 pub mod status;
 pub mod sync;
 

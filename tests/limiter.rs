@@ -19,7 +19,7 @@ fn rule(tokens: u64, period_ns: u64, burst: u64) -> KeyedRule {
 }
 
 fn limiter(max_keys: u64) -> Limiter {
-    Limiter::new(&LimiterConfig { max_keys, secret: Some([7; 16]) }).unwrap()
+    Limiter::new(&LimiterConfig { max_keys, secret: Some([7; 16]), ..LimiterConfig::default() }).unwrap()
 }
 
 fn key(number: u64) -> [u8; 8] {
@@ -318,7 +318,8 @@ fn l22_a_table_refuses_what_it_cannot_keep_exactly_enough() {
     assert!(keyed(58, 1, 58 * 331 * 86_400 * SECOND_NS).is_err());
 
     for max_keys in [0, (1 << 28) + 1, u64::MAX] {
-        let error = Limiter::new(&LimiterConfig { max_keys, secret: None }).unwrap_err();
+        let error =
+            Limiter::new(&LimiterConfig { max_keys, secret: None, ..LimiterConfig::default() }).unwrap_err();
         assert_eq!((error.argument, error.value), ("max_keys", max_keys));
     }
 }
@@ -388,12 +389,18 @@ fn l23_a_flood_that_goes_by_leaves_nothing_behind() {
 #[test]
 fn a_binary_has_one_key_under_a_secret_and_another_under_another() {
     let (ours, same) = (limiter(8), limiter(8));
-    let other = Limiter::new(&LimiterConfig { max_keys: 8, secret: Some([8; 16]) }).unwrap();
+    let other =
+        Limiter::new(&LimiterConfig { max_keys: 8, secret: Some([8; 16]), ..LimiterConfig::default() })
+            .unwrap();
     assert_eq!(ours.key(b"user:1"), same.key(b"user:1"));
     assert_ne!(ours.key(b"user:1"), ours.key(b"user:2"));
     assert_ne!(ours.key(b"user:1"), other.key(b"user:1"));
     assert!(ours.key(b"user:1").to_raw() < 1 << 56);
-    let drawn = || Limiter::new(&LimiterConfig { max_keys: 8, secret: None }).unwrap().key(b"user:1");
+    let drawn = || {
+        Limiter::new(&LimiterConfig { max_keys: 8, secret: None, ..LimiterConfig::default() })
+            .unwrap()
+            .key(b"user:1")
+    };
     assert_ne!(drawn(), drawn());
 }
 
@@ -401,7 +408,9 @@ fn a_binary_has_one_key_under_a_secret_and_another_under_another() {
 #[test]
 fn keys_are_siphash_1_3() {
     let secret = std::array::from_fn(|index| index as u8);
-    let limiter = Limiter::new(&LimiterConfig { max_keys: 8, secret: Some(secret) }).unwrap();
+    let limiter =
+        Limiter::new(&LimiterConfig { max_keys: 8, secret: Some(secret), ..LimiterConfig::default() })
+            .unwrap();
     assert_eq!(limiter.key(&[]).to_raw(), 0xabac_0158_050f_c4dc & ((1 << 56) - 1));
 }
 

@@ -48,7 +48,8 @@ where
     let peer = |repeats| admitted(repeats, |_| direct.check().is_ok());
 
     let limiter =
-        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None }).expect("the size is in range");
+        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None, ..LimiterConfig::default() })
+            .expect("the size is in range");
     let check = |key: &String| limiter.check(limiter.key(key.as_bytes()), &keyed, 1, || clock.now_ns());
     type Dashmap<P> =
         RateLimiter<String, DashMapStateStore<String>, P, NoOpMiddleware<<P as PeerClock>::Instant>>;
@@ -85,7 +86,8 @@ fn floors(threads: usize) -> Vec<Value> {
     let bare_bucket = |repeats| admitted(repeats, |_| swap(&words[0]));
 
     let limiter =
-        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None }).expect("the size is in range");
+        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None, ..LimiterConfig::default() })
+            .expect("the size is in range");
     let key = |turn| limiter.key(keys[spread(turn)].as_bytes());
     let check = |turn| limiter.check(key(turn), &keyed, 1, || clock.now_ns()).verdict == Verdict::Allowed;
     let our_keys = |repeats| admitted(repeats, check);
@@ -102,7 +104,8 @@ fn floors(threads: usize) -> Vec<Value> {
 pub fn memory() -> Value {
     const LIVE_KEYS: u64 = 36_000;
     let limiter =
-        Limiter::new(&LimiterConfig { max_keys: LIVE_KEYS, secret: None }).expect("the size is in range");
+        Limiter::new(&LimiterConfig { max_keys: LIVE_KEYS, secret: None, ..LimiterConfig::default() })
+            .expect("the size is in range");
     let rule = Rule::new(1, 3_600_000_000_000, 1).and_then(KeyedRule::new).expect("the rule is in range");
     let check = |key: u64| limiter.check(limiter.key(&key.to_le_bytes()), &rule, 1, || 1).verdict;
     let refused = (0..LIVE_KEYS).filter(|key| check(*key) == Verdict::TableFull).count();

@@ -51,14 +51,21 @@ impl Entry {
 
     /// A key that owes up to `tat`, where `n` ticks are a nanosecond.
     #[inline]
-    pub fn committed(key: Key, n: u64, tat: u64) -> Self {
-        Self(wide(identity(key, 0, n), tat as Half))
+    pub fn committed(key: Key, generation: u8, n: u64, tat: u64) -> Self {
+        let generation = Half::from(generation) << N_BITS & GENERATION_MASK;
+        Self(wide(identity(key, generation, n), tat as Half))
     }
 
-    /// This entry of the same key with a new `tat`; the generation stays.
+    /// Generation of the limit that it was written by; 0 where the rule came with the call.
     #[inline]
-    pub fn moved(self, key: Key, n: u64, tat: u64) -> Self {
-        Self(wide(identity(key, hi(self.0) & GENERATION_MASK, n), tat as Half))
+    pub fn generation(self) -> u8 {
+        ((hi(self.0) & GENERATION_MASK) >> N_BITS) as u8
+    }
+
+    /// The stored instant, in ticks of [`Entry::n`] a nanosecond.
+    #[inline]
+    pub fn raw_tat(self) -> u64 {
+        u64::from(lo(self.0))
     }
 
     #[inline]
@@ -69,6 +76,10 @@ impl Entry {
     #[inline]
     pub fn is_of(self, key: Key) -> bool {
         u64::from(hi(self.0) >> KEY_SHIFT) == key.to_raw() && !self.is_empty()
+    }
+
+    pub fn key(self) -> Key {
+        Key::from_raw(u64::from(hi(self.0) >> KEY_SHIFT))
     }
 
     #[inline]
@@ -104,8 +115,9 @@ impl Entry {
         debt.div_ceil(u128::from(self.n())) as u64
     }
 
+    /// Ticks a nanosecond.
     #[inline]
-    fn n(self) -> u64 {
+    pub fn n(self) -> u64 {
         u64::from(hi(self.0) & N_MASK)
     }
 }

@@ -24,19 +24,34 @@
 #![allow(clippy::useless_conversion)]
 
 mod bucket;
+mod change;
 mod decision;
 mod entry;
 mod gcra;
+mod group;
+mod header_fields;
 mod key;
 mod keyed;
+mod limit;
+mod measure;
 mod places;
+mod receipt;
+mod reserve;
 mod rule;
+mod snapshot;
 mod table;
 
 pub use bucket::Bucket;
+pub use change::Strategy;
 pub use decision::{Decision, Verdict};
+pub use group::{By, Charge, GroupDecision, MAX_GROUP};
+pub use header_fields::PolicyName;
 pub use key::{Key, KeyHasher};
 pub use keyed::{Limiter, LimiterConfig, LimiterStats};
+pub use limit::{ChangeError, Limit};
 pub use places::Line;
+pub use receipt::{Adjusted, RawReceipt, Receipt};
+pub use reserve::Reservation;
 pub use rule::{KeyedRule, Rule};
-pub use table::Table;
+pub use snapshot::RestoreError;
+pub use table::{FullPolicy, Table};

@@ -35,8 +35,9 @@
 use super::decision::Decision;
 use super::entry::{EMPTY, Entry, MAX_NOW_NS};
 use super::key::Key;
+use super::measure::Measure;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, crowded, home_way, lines_for, nominal_keys};
-use super::rule::{KeyedRule, Rule};
+use super::rule::KeyedRule;
 use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
 
@@ -48,22 +49,59 @@ const PATIENCE: u32 = if cfg!(escope_loom) { 0 } else { 64 };
 pub struct Table<S> {
     lines: S,
     sections: Sections,
+    full_policy: FullPolicy,
 }
 
-/// What became of a check against an entry that was read before.
-enum Debit {
-    /// The debit leaves this debt.
-    Done(u64),
+/// What a new key gets when all its places are taken by keys that owe tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum FullPolicy {
+    /// Nothing: the check is refused.
+    #[default]
+    DenyNew = 0,
+    /// The place of the key among them that owes for the shortest time, whose debt is forgotten: that key may be admitted so
+    /// much more than its rule allows.
+    EvictMostFull = 1,
+    /// A share of one bucket that all such keys have together.
+    OverflowKey = 2,
+}
+
+/// Whose entry a debit was made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// The key's own.
+    Own,
+    /// The key's own, in a place that a key which owed tokens has lost.
+    Taken,
+    /// That of all keys without a place.
+    Overflow,
+}
+
+/// What became of a debit.
+pub(super) enum Debit {
+    /// It was made, and leaves this debt; the entry's instant is this.
+    Done { debt: u64, tat: u64, seat: Seat },
     /// This debt forbids it.
+    Refused(u64),
+    /// The key is new and finds a place only after so many nanoseconds.
+    Full(u64),
+}
+
+/// What became of a debit against an entry that was read before.
+enum Attempt {
+    Done {
+        debt: u64,
+        tat: u64,
+    },
     Refused(u64),
     /// The entry is not what it was.
     Changed,
 }
 
 /// What became of one attempt at a first touch.
-enum Touch {
-    /// Committed; the debt is that of the check alone.
-    Committed,
+pub(super) enum Touch {
+    /// Committed with this instant.
+    Committed { tat: u64, seat: Seat },
     /// Somebody else was there, or came in between.
     Again,
     /// Every place is taken by a key that owes tokens; the first is free after so many nanoseconds.
@@ -74,6 +112,8 @@ enum Touch {
 enum Choice<'a> {
     /// Here, in place of this entry.
     Place(Place<'a>, Entry),
+    /// Here, in place of this entry, which owes tokens.
+    Evict(Place<'a>, Entry),
     /// An entry that stood in the way is changing, or is there by now.
     Look,
     /// Nowhere for so many nanoseconds.
@@ -90,7 +130,12 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// [`Table::lines_for`] one key.
     pub fn over(lines: S) -> Option<Self> {
         let sections = Sections::of(lines.as_ref().len().checked_sub(1)?)?;
-        Some(Self { lines, sections })
+        Some(Self { lines, sections, full_policy: FullPolicy::DenyNew })
+    }
+
+    /// With another way to treat new keys that find no place. Every process that shares the lines chooses for itself.
+    pub fn with_full_policy(self, full_policy: FullPolicy) -> Self {
+        Self { full_policy, ..self }
     }
 
     /// Bytes of all lines.
@@ -114,25 +159,63 @@ impl<S: AsRef<[Line]>> Table<S> {
         now: u64,
         nonce: impl FnMut() -> u64,
     ) -> Decision {
-        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
-        let found = self.find(key);
-        if let Some((place, entry)) = found {
-            match debit(place, entry, key, rule, cost, now) {
-                // Inlined, so that a caller who ignores what is left pays no division for it.
-                Debit::Done(after) => return Decision::allowed(rule, after),
-                Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
-                Debit::Changed => {}
-            }
-        }
-        self.check_contended(key, rule, cost, now, found.is_none(), nonce)
+        self.check_by(key, rule, cost, now, nonce).0
     }
 
     /// What a check of cost one would say, without a debit.
     pub fn peek(&self, key: Key, rule: &KeyedRule, now: u64) -> Decision {
-        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
-        let ticks = rule.ticks();
-        let debt = self.find(key).map_or(0, |(_, entry)| ticks.debt(entry.tat(ticks.n.get()), now));
-        Decision::peek(rule, debt)
+        self.peek_by(key, rule, now)
+    }
+
+    #[inline]
+    pub(super) fn check_by(
+        &self,
+        key: Key,
+        measure: impl Measure,
+        cost: u64,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> (Decision, Seat) {
+        let (rule, now) = (measure.rule(), now.min(MAX_NOW_NS));
+        let full = rule.ticks().full as u64;
+        let found = self.find(key);
+        if let Some((place, entry)) = found {
+            match attempt(place, entry, key, &measure, cost, now, full) {
+                // Inlined, so that a caller who ignores what is left pays no division for it.
+                Attempt::Done { debt, .. } => return (Decision::allowed(rule, debt), Seat::Own),
+                Attempt::Refused(debt) => return (Decision::refused(rule, debt, cost), Seat::Own),
+                Attempt::Changed => {}
+            }
+        }
+        match self.debit_contended(key, &measure, cost, now, full, found.is_none(), nonce) {
+            Debit::Done { debt, seat, .. } => (Decision::allowed(rule, debt), seat),
+            Debit::Refused(debt) => (Decision::refused(rule, debt, cost), Seat::Own),
+            Debit::Full(wait_ns) => (Decision::table_full(rule, wait_ns), Seat::Own),
+        }
+    }
+
+    pub(super) fn peek_by(&self, key: Key, measure: impl Measure, now: u64) -> Decision {
+        let now = now.min(MAX_NOW_NS);
+        Decision::peek(measure.rule(), self.debt_by(key, &measure, now))
+    }
+
+    /// What `key` owes at `now`, which is no later than the table's end of time.
+    pub(super) fn debt_by(&self, key: Key, measure: &impl Measure, now: u64) -> u64 {
+        let ticks = measure.rule().ticks();
+        self.find(key).map_or(0, |(_, entry)| ticks.debt(measure.tat(entry, now), now))
+    }
+
+    /// Debits `cost` if that leaves at most `most` ticks, which is at least a full bucket.
+    pub(super) fn debit(
+        &self,
+        key: Key,
+        measure: &impl Measure,
+        cost: u64,
+        now: u64,
+        most: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Debit {
+        self.debit_contended(key, measure, cost, now, most, false, nonce)
     }
 
     /// Forgets what `key` owes. Tells whether it had an entry.
@@ -147,47 +230,54 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// Keys that owe tokens at `now`. Reads the whole table, while others may change it.
     pub fn live_keys(&self, now: u64) -> u64 {
-        let now = now.min(MAX_NOW_NS);
-        let words = self.lines.as_ref()[1..].iter().flat_map(|line| &line.0);
-        // Relaxed: a count of a changing table orders nothing.
-        let entries = words.map(|word| Entry(word.load(Ordering::Relaxed)));
-        entries.filter(|entry| is_live(*entry, now)).count() as u64
+        let mut keys = 0;
+        self.for_each_live(now.min(MAX_NOW_NS), |_, _| keys += 1);
+        keys
     }
 
-    /// The check of a key that is new (`absent`), or whose entry changed since it was read.
+    /// Visits the keys that owe tokens at `now`, while others may change them.
+    pub(super) fn for_each_live(&self, now: u64, mut visit: impl FnMut(Key, Entry)) {
+        let words = self.lines.as_ref()[1..].iter().flat_map(|line| &line.0);
+        // Relaxed: each word stands for itself.
+        let entries = words.map(|word| Entry(word.load(Ordering::Relaxed)));
+        entries.filter(|entry| is_live(*entry, now)).for_each(|entry| visit(entry.key(), entry));
+    }
+
+    /// The debit of a key that is new (`absent`), or may be by now.
     #[cold]
-    fn check_contended(
+    fn debit_contended(
         &self,
         key: Key,
-        rule: &Rule,
+        measure: &impl Measure,
         cost: u64,
         now: u64,
+        most: u64,
         mut absent: bool,
         mut nonce: impl FnMut() -> u64,
-    ) -> Decision {
-        let ticks = rule.ticks();
+    ) -> Debit {
+        let ticks = measure.rule().ticks();
         loop {
             if absent {
-                let Some(after) = ticks.after(0_u64, cost) else {
-                    return Decision::refused(rule, 0_u64, cost);
-                };
+                let Some(debt) = ticks.after_within(0_u64, cost, most) else { return Debit::Refused(0) };
                 if cost == 0 {
-                    return Decision::allowed(rule, 0_u64);
+                    return Debit::Done { debt: 0, tat: 0, seat: Seat::Own };
                 }
-                match self
-                    .first_touch(key, ticks.n.get(), now, nonce(), |at| ticks.instant::<u64>(at) + after)
-                {
-                    Touch::Committed => return Decision::allowed(rule, after),
-                    Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
+                let marks = (measure.generation(), ticks.n.get());
+                match self.first_touch(key, marks, now, nonce(), |at| ticks.instant::<u64>(at) + debt) {
+                    Touch::Committed { tat, seat } => return Debit::Done { debt, tat, seat },
+                    Touch::Full(_) if self.full_policy == FullPolicy::OverflowKey => {
+                        return self.debit_overflow(measure, cost, now, most);
+                    }
+                    Touch::Full(wait_ns) => return Debit::Full(wait_ns),
                     Touch::Again => {}
                 }
             }
             let found = self.find(key);
             if let Some((place, entry)) = found {
-                match debit(place, entry, key, rule, cost, now) {
-                    Debit::Done(after) => return Decision::allowed(rule, after),
-                    Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
-                    Debit::Changed => {}
+                match attempt(place, entry, key, measure, cost, now, most) {
+                    Attempt::Done { debt, tat } => return Debit::Done { debt, tat, seat: Seat::Own },
+                    Attempt::Refused(debt) => return Debit::Refused(debt),
+                    Attempt::Changed => {}
                 }
             }
             absent = found.is_none();
@@ -196,9 +286,17 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// One attempt to make the entry of a key that has none; `tat` gives its content for the instant at which
     /// it happens.
-    fn first_touch(&self, key: Key, n: u64, now: u64, nonce: u64, tat: impl Fn(u64) -> u64) -> Touch {
-        let (place, old) = match self.choose(key, now) {
-            Choice::Place(place, old) => (place, old),
+    pub(super) fn first_touch(
+        &self,
+        key: Key,
+        (generation, n): (u8, u64),
+        now: u64,
+        nonce: u64,
+        tat: impl Fn(u64) -> u64,
+    ) -> Touch {
+        let (place, old, seat) = match self.choose(key, now) {
+            Choice::Place(place, old) => (place, old, Seat::Own),
+            Choice::Evict(place, old) => (place, old, Seat::Taken),
             Choice::Look => return Touch::Again,
             Choice::Full(wait_ns) => return Touch::Full(wait_ns),
         };
@@ -219,8 +317,9 @@ impl<S: AsRef<[Line]>> Table<S> {
             return Touch::Again;
         }
         let at = if cfg!(escope_sabotage = "limiter_floor") { now } else { now.max(self.floor()) };
-        match place.replace(mine.0, Entry::committed(key, n, tat(at)).0) {
-            true => Touch::Committed,
+        let tat = tat(at);
+        match place.replace(mine.0, Entry::committed(key, generation, n, tat).0) {
+            true => Touch::Committed { tat, seat },
             false => Touch::Again,
         }
     }
@@ -248,7 +347,7 @@ impl<S: AsRef<[Line]>> Table<S> {
     fn choose(&self, key: Key, now: u64) -> Choice<'_> {
         let mut best: Option<(usize, usize, (Place<'_>, Entry))> = None;
         let mut abandoned = None;
-        let mut wait_ns = u64::MAX;
+        let mut fullest: Option<(u64, (Place<'_>, Entry))> = None;
         for section in 0..SECTIONS {
             let mut taken = 0;
             let mut free: Option<(Place<'_>, Entry)> = None;
@@ -269,7 +368,10 @@ impl<S: AsRef<[Line]>> Table<S> {
                     free = free.or(Some((place, entry)));
                 } else {
                     taken += 1;
-                    wait_ns = wait_ns.min(entry.time_to_full(now));
+                    let wait_ns = entry.time_to_full(now);
+                    if fullest.is_none_or(|(least, _)| wait_ns < least) {
+                        fullest = Some((wait_ns, (place, entry)));
+                    }
                 }
             }
             if let Some(free) = free
@@ -278,18 +380,21 @@ impl<S: AsRef<[Line]>> Table<S> {
                 best = Some((section, taken, free));
             }
         }
-        match (best, abandoned) {
-            (Some((_, _, (place, old))), _) => Choice::Place(place, old),
+        match (best, abandoned, fullest) {
+            (Some((_, _, (place, old))), ..) => Choice::Place(place, old),
             // With patience, or two threads might rob each other for ever.
-            (None, Some((place, old))) if stays_tentative(place, old) => Choice::Place(place, old),
-            (None, Some(_)) => Choice::Look,
-            (None, None) => Choice::Full(wait_ns),
+            (None, Some((place, old)), _) if stays_tentative(place, old) => Choice::Place(place, old),
+            (None, None, Some((_, (place, old)))) if self.full_policy == FullPolicy::EvictMostFull => {
+                Choice::Evict(place, old)
+            }
+            (None, None, Some((wait_ns, _))) => Choice::Full(wait_ns),
+            (None, ..) => Choice::Look,
         }
     }
 
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
     #[inline]
-    fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+    pub(super) fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
         self.find_in(self.sections.first_line(key), key).or_else(|| self.find_beyond(key))
     }
 
@@ -327,6 +432,27 @@ impl<S: AsRef<[Line]>> Table<S> {
         })
     }
 
+    /// Debits from the entry of all keys without a place, which stands in the header and needs no first touch.
+    #[cold]
+    fn debit_overflow(&self, measure: &impl Measure, cost: u64, now: u64, most: u64) -> Debit {
+        let key = Key::from_raw(0);
+        let place = Place { word: &self.lines.as_ref()[0].0[WAYS - 1], rank: 0 };
+        loop {
+            let found = Entry(place.load());
+            // As one that owes nothing, so that both are the same case.
+            let empty = Entry::committed(key, measure.generation(), measure.rule().ticks().n.get(), 0);
+            let entry = if found.is_empty() { empty } else { found };
+            let ticks = measure.rule().ticks();
+            let owed = ticks.debt(measure.tat(entry, now), now);
+            let Some(debt) = ticks.after_within(owed, cost, most) else { return Debit::Refused(owed) };
+            let tat = ticks.instant::<u64>(now) + debt;
+            let moved = Entry::committed(key, measure.generation(), ticks.n.get(), tat);
+            if place.replace(found.0, moved.0) {
+                return Debit::Done { debt, tat, seat: Seat::Overflow };
+            }
+        }
+    }
+
     fn header(&self) -> Place<'_> {
         Place { word: &self.lines.as_ref()[0].0[0], rank: 0 }
     }
@@ -348,17 +474,26 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 }
 
-/// Checks against an entry.
+/// Debits from an entry.
 #[inline(always)]
-fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Debit {
-    let ticks = rule.ticks();
-    let debt = ticks.debt(entry.tat(ticks.n.get()), now);
-    let Some(after) = ticks.after(debt, cost) else { return Debit::Refused(debt) };
+fn attempt(
+    place: Place<'_>,
+    entry: Entry,
+    key: Key,
+    measure: &impl Measure,
+    cost: u64,
+    now: u64,
+    most: u64,
+) -> Attempt {
+    let ticks = measure.rule().ticks();
+    let debt = ticks.debt(measure.tat(entry, now), now);
+    let Some(after) = ticks.after_within(debt, cost, most) else { return Attempt::Refused(debt) };
     let tat = ticks.instant::<u64>(now) + after;
-    if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0) {
-        Debit::Done(after)
+    let moved = Entry::committed(key, measure.generation(), ticks.n.get(), tat);
+    if cost == 0 || place.replace(entry.0, moved.0) {
+        Attempt::Done { debt: after, tat }
     } else {
-        Debit::Changed
+        Attempt::Changed
     }
 }
 

@@ -1,0 +1,220 @@
+//! What a debit leaves its caller: the means to give it back, or to settle it.
+//!
+//! A receipt is used once, by a refund, a cancellation or a settlement. What it gives back can be less than it took, never
+//! more: a refund, also that of a group or of a settlement below the estimate, counts only while the key's balance is not
+//! negative, and a cancellation only while nothing has been written to the key since. Anything else would let later
+//! reservations, which keep their times, over-admit; what is forfeited is counted.
+
+use super::entry::{Entry, MAX_NOW_NS, MAX_TAT};
+use super::key::{KEY_BITS, Key};
+use super::limit::Limit;
+use super::measure::Measure;
+use super::places::Line;
+use super::table::{Table, Touch};
+
+/// The proof of one debit, good for one use. It is moved when it is used, so safe code uses it once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a receipt that is dropped leaves the cost debited"]
+pub struct Receipt {
+    pub(super) key: Key,
+    pub(super) mark: u8,
+    pub(super) n: u8,
+    /// The entry's instant after the debit.
+    pub(super) tat: u64,
+    /// Ticks in a token, and in a full bucket.
+    pub(super) w: u64,
+    pub(super) full: u64,
+    pub(super) cost: u64,
+}
+
+/// A receipt's fields, for an edge that keeps it in foreign memory and guards it against a second use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct RawReceipt {
+    /// Key, mark and ticks a nanosecond.
+    pub key: u64,
+    /// The entry's instant after the debit, in ticks.
+    pub tat: u64,
+    /// Ticks in a token.
+    pub w: u64,
+    /// Ticks in a full bucket.
+    pub full: u64,
+    /// What was debited.
+    pub cost: u64,
+}
+
+/// What became of a refund, a cancellation or a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Adjusted {
+    /// It counts.
+    Applied,
+    /// Nothing was given back: others have reserved since, or written to the key.
+    Forfeited,
+    /// The debt was cut at one full bucket below empty.
+    Saturated,
+    /// A reservation whose time has come cannot be cancelled.
+    TooLate,
+}
+
+impl Receipt {
+    /// The fields, for an edge that stores them.
+    pub fn into_raw(self) -> RawReceipt {
+        let marks = u64::from(self.mark) << 62 | u64::from(self.n) << KEY_BITS;
+        RawReceipt {
+            key: self.key.to_raw() | marks,
+            tat: self.tat,
+            w: self.w,
+            full: self.full,
+            cost: self.cost,
+        }
+    }
+
+    /// The receipt again; none if the fields are not those of one. Made-up fields can give back what was never taken, so
+    /// an edge hands out no receipt that its caller can write.
+    pub fn from_raw(raw: RawReceipt) -> Option<Self> {
+        let RawReceipt { key, tat, w, full, cost } = raw;
+        let (mark, n) = ((key >> 62) as u8, (key >> KEY_BITS & 0x3F) as u8);
+        let is_one = n > 0 && w > 0 && cost.checked_mul(w).is_some_and(|price| price <= full);
+        is_one.then_some(Self { key: Key::from_raw(key), mark, n, tat, w, full, cost })
+    }
+
+    /// What was debited.
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+}
+
+/// How an entry is read and written for a receipt.
+struct Scale {
+    mark: u8,
+    n: u64,
+    tat: u64,
+    /// Ticks of the tokens in question, and of a full bucket.
+    ticks: u64,
+    full: u64,
+}
+
+impl<S: AsRef<[Line]>> Table<S> {
+    /// Gives `amount` tokens of the debit back.
+    pub(super) fn give_back(
+        &self,
+        receipt: &Receipt,
+        amount: u64,
+        limit: Option<&Limit>,
+        now: u64,
+    ) -> Adjusted {
+        let now = now.min(MAX_NOW_NS);
+        while let Some((place, entry)) = self.find(receipt.key) {
+            let scale = Scale::of(entry, receipt, amount, limit, now, false);
+            let instant = scale.n * now;
+            let debt = scale.tat.saturating_sub(instant);
+            if debt > scale.full {
+                return Adjusted::Forfeited;
+            }
+            let tat = instant + debt.saturating_sub(scale.ticks);
+            let refunded = Entry::committed(receipt.key, scale.mark, scale.n, tat);
+            if amount == 0 || place.replace(entry.0, refunded.0) {
+                return Adjusted::Applied;
+            }
+        }
+        // The key owes nothing.
+        Adjusted::Applied
+    }
+
+    /// Takes a whole reservation back, as if it had never been made.
+    pub(super) fn cancel(&self, receipt: &Receipt, now: u64) -> Adjusted {
+        let now = now.min(MAX_NOW_NS);
+        let n = u64::from(receipt.n);
+        if receipt.tat.saturating_sub(receipt.full) <= n * now {
+            return Adjusted::TooLate;
+        }
+        if let Some((place, entry)) = self.find(receipt.key) {
+            let mine = Entry::committed(receipt.key, receipt.mark, n, receipt.tat);
+            let before = receipt.tat - receipt.cost * receipt.w;
+            let restored = Entry::committed(receipt.key, receipt.mark, n, before);
+            if entry.0 == mine.0 && place.replace(entry.0, restored.0) {
+                return Adjusted::Applied;
+            }
+        }
+        Adjusted::Forfeited
+    }
+
+    /// Debits `amount` tokens more, whether they are there or not, down to one full bucket below empty.
+    pub(super) fn take_more(
+        &self,
+        receipt: &Receipt,
+        amount: u64,
+        limit: Option<&Limit>,
+        now: u64,
+        mut nonce: impl FnMut() -> u64,
+    ) -> Adjusted {
+        let now = now.min(MAX_NOW_NS);
+        loop {
+            if let Some((place, entry)) = self.find(receipt.key) {
+                let scale = Scale::of(entry, receipt, amount, limit, now, true);
+                let (tat, outcome) = scale.more(now);
+                let taken = Entry::committed(receipt.key, scale.mark, scale.n, tat);
+                if place.replace(entry.0, taken.0) {
+                    return outcome;
+                }
+                continue;
+            }
+            let empty = Entry::committed(receipt.key, receipt.mark, receipt.n.into(), 0);
+            let scale = Scale::of(empty, receipt, amount, limit, now, true);
+            let touched =
+                self.first_touch(receipt.key, (scale.mark, scale.n), now, nonce(), |at| scale.more(at).0);
+            match touched {
+                Touch::Committed { .. } => return scale.more(now).1,
+                // Nobody can owe anything here, so nobody does.
+                Touch::Full(_) => return Adjusted::Forfeited,
+                Touch::Again => {}
+            }
+        }
+    }
+}
+
+impl Scale {
+    /// For `amount` tokens of a receipt on this entry: in tokens of the limit's rule of now where there is one, else by
+    /// the time that they are worth.
+    fn of(entry: Entry, receipt: &Receipt, amount: u64, limit: Option<&Limit>, now: u64, up: bool) -> Self {
+        if let Some(limit) = limit {
+            let terms = limit.terms();
+            let ticks = terms.rule().ticks();
+            return Self {
+                mark: terms.generation(),
+                n: ticks.n.get(),
+                tat: terms.tat(entry, now),
+                ticks: amount.saturating_mul(ticks.w.get()),
+                full: ticks.full as u64,
+            };
+        }
+        let (n, from) = (entry.n(), u64::from(receipt.n));
+        let price = u128::from(amount) * u128::from(receipt.w);
+        let scaled = if up {
+            (price * u128::from(n)).div_ceil(from.into())
+        } else {
+            price * u128::from(n) / u128::from(from)
+        };
+        let full = u128::from(receipt.full) * u128::from(n) / u128::from(from);
+        Self {
+            mark: entry.generation(),
+            n,
+            tat: entry.raw_tat(),
+            ticks: u64::try_from(scaled).unwrap_or(u64::MAX),
+            full: u64::try_from(full).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The instant after a debit at `now` that nothing forbids.
+    fn more(&self, now: u64) -> (u64, Adjusted) {
+        let instant = self.n * now;
+        let debt = self.tat.saturating_sub(instant);
+        let most = self.full.saturating_mul(2).min(MAX_TAT - instant);
+        let wanted = debt.saturating_add(self.ticks);
+        if wanted <= most {
+            (instant + wanted, Adjusted::Applied)
+        } else {
+            (instant + most.max(debt), Adjusted::Saturated)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Debits that leave a receipt, now or in the future.
+
+use super::decision::{Decision, Verdict};
+use super::entry::{MAX_NOW_NS, MAX_TAT};
+use super::key::Key;
+use super::measure::Measure;
+use super::places::Line;
+use super::receipt::Receipt;
+use super::table::{Debit, Seat, Table};
+
+/// What a reservation says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whether the cost was debited. A refusal tells when a check would be admitted, not when the reservation would be.
+    pub decision: Decision,
+    /// Nanoseconds until the grant: 0 if the cost may be used at once. Use it no earlier.
+    pub wait_ns: u64,
+    /// The means to give the cost back; none for a cost of zero, and none for a key that has no place and shares the
+    /// overflow bucket.
+    pub receipt: Option<Receipt>,
+    pub(super) seat: Seat,
+}
+
+impl<S: AsRef<[Line]>> Table<S> {
+    /// Debits `cost` if it is granted within `max_wait_ns`.
+    pub(super) fn reserve(
+        &self,
+        key: Key,
+        measure: &impl Measure,
+        cost: u64,
+        max_wait_ns: u64,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Reservation {
+        let now = now.min(MAX_NOW_NS);
+        let rule = measure.rule();
+        let ticks = rule.ticks();
+        let ahead = u128::from(ticks.n.get()) * u128::from(max_wait_ns);
+        let room = u128::from(MAX_TAT) - ticks.instant::<u128>(now);
+        let most = (ticks.full + ahead).min(room) as u64;
+        match self.debit(key, measure, cost, now, most, nonce) {
+            Debit::Done { debt, tat, seat } => Reservation {
+                decision: Decision::allowed(rule, debt),
+                seat,
+                wait_ns: ticks.wait(debt.into(), 0),
+                receipt: (cost > 0 && seat != Seat::Overflow).then(|| Receipt {
+                    key,
+                    mark: measure.generation(),
+                    n: ticks.n.get() as u8,
+                    tat,
+                    w: ticks.w.get(),
+                    full: ticks.full as u64,
+                    cost,
+                }),
+            },
+            Debit::Refused(debt) => Reservation::refused(Decision::refused(rule, debt, cost)),
+            Debit::Full(wait_ns) => Reservation::refused(Decision::table_full(rule, wait_ns)),
+        }
+    }
+}
+
+impl Reservation {
+    fn refused(decision: Decision) -> Self {
+        debug_assert!(decision.verdict != Verdict::Allowed);
+        Self { decision, wait_ns: 0, receipt: None, seat: Seat::Own }
+    }
+}
