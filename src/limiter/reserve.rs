@@ -42,7 +42,8 @@ impl<S: AsRef<[Line]>> Table<S> {
             Debit::Done { debt, tat, seat } => Reservation {
                 decision: Decision::allowed(rule, debt),
                 seat,
-                wait_ns: ticks.wait(debt.into(), 0),
+                // A cost of zero waits for nobody.
+                wait_ns: if cost == 0 { 0 } else { ticks.wait(debt.into(), 0) },
                 receipt: (cost > 0 && seat != Seat::Overflow).then(|| Receipt {
                     key,
                     mark: measure.generation(),

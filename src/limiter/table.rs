@@ -514,7 +514,7 @@ fn is_live(entry: Entry, now: u64) -> bool {
 #[cfg(all(test, not(escope_loom)))]
 mod tests {
     use super::*;
-    use crate::limiter::Verdict;
+    use crate::limiter::{Rule, Verdict};
 
     const PLACES: u64 = (SECTIONS * WAYS) as u64;
 
