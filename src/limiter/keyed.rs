@@ -9,7 +9,7 @@ use super::places::Line;
 use super::receipt::{Adjusted, Receipt};
 use super::reserve::Reservation;
 use super::rule::KeyedRule;
-use super::table::{FullPolicy, Seat, Table};
+use super::table::{FullPolicy, Host, Seat, Table};
 use crate::counters::{Counters, STRIPES};
 use crate::error::ConfigError;
 use crate::sync::{AtomicU64, Ordering};
@@ -48,7 +48,7 @@ impl LimiterConfig {
 /// What a limiter has done, and how big it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimiterStats {
-    /// Checks that were admitted, reservations among them.
+    /// Checks that were admitted; a reservation counts as one, and so does a group.
     pub allowed: u64,
     /// Checks that were refused for now.
     pub limited: u64,
@@ -62,7 +62,8 @@ pub struct LimiterStats {
     pub overflowed: u64,
     /// Refunds, cancellations and settlements that gave nothing back.
     pub forfeited: u64,
-    /// Groups whose debits were given back, because a member was used up in the middle of the call.
+    /// Groups, among the refused, whose debits were given back: a member was used up, or found no place, in the middle of
+    /// the call.
     pub rolled_back: u64,
     /// Live keys that the table is meant for, at least `max_keys`.
     pub capacity: u64,
@@ -172,8 +173,11 @@ impl Limiter {
             return Err(ConfigError { argument: "charges", value: charges.len() as u64, allowed });
         }
         let on_rollback = |adjusted| self.count_adjusted(adjusted);
-        let group = self.table.check_many(charges, decisions, now(), || self.next_nonce(), on_rollback);
-        self.counters.increment(if group.rolled_back { ROLLED_BACK } else { counter(group.verdict) });
+        let group = self.table.check_many(charges, decisions, now(), self, on_rollback);
+        self.count(group.verdict);
+        if group.rolled_back {
+            self.counters.increment(ROLLED_BACK);
+        }
         Ok(group)
     }
 
@@ -189,10 +193,12 @@ impl Limiter {
     ) -> Reservation {
         let longest = by.limit().map_or(u64::MAX, Limit::max_wait_ns);
         let max_wait_ns = max_wait_ns.min(longest);
-        let nonce = || self.next_nonce();
-        let reservation = self.table.reserve(key, &by.resolve(), cost, max_wait_ns, now(), nonce);
-        self.count(reservation.decision.verdict, reservation.seat);
-        reservation
+        let reservation = self.table.reserve(key, by.resolve(), cost, max_wait_ns, now(), &mut &*self);
+        self.count(reservation.decision.verdict);
+        match reservation.seat {
+            Seat::Own => reservation,
+            Seat::Overflow => Reservation { receipt: None, ..reservation },
+        }
     }
 
     /// Gives `amount` of the tokens of a receipt back, at most all. In tokens of the limit's rule of now if a limit is given, else
@@ -208,7 +214,7 @@ impl Limiter {
             let allowed = "0 to the cost of the receipt";
             return Err(ConfigError { argument: "amount", value: amount, allowed });
         }
-        let adjusted = self.table.give_back(&receipt, amount, limit, now());
+        let adjusted = self.table.give_back(&receipt, Seat::Own, amount, limit, now());
         self.count_adjusted(adjusted);
         Ok(adjusted)
     }
@@ -233,9 +239,9 @@ impl Limiter {
         let adjusted = if actual == estimate {
             Adjusted::Applied
         } else if actual < estimate {
-            self.table.give_back(&receipt, estimate - actual, limit, now())
+            self.table.give_back(&receipt, Seat::Own, estimate - actual, limit, now())
         } else {
-            self.table.take_more(&receipt, actual - estimate, limit, now(), || self.next_nonce())
+            self.table.take_more(&receipt, actual - estimate, limit, now(), self)
         };
         self.count_adjusted(adjusted);
         adjusted
@@ -270,23 +276,23 @@ impl Limiter {
 
     #[inline]
     fn check_by(&self, key: Key, measure: impl Measure, cost: u64, now: u64) -> Decision {
-        let (decision, seat) = self.table.check_by(key, measure, cost, now, || self.next_nonce());
-        if decision.is_allowed() && seat == Seat::Own {
+        let decision = self.table.check_by(key, measure, cost, now, self);
+        if decision.is_allowed() {
             self.counters.increment(ALLOWED);
         } else {
-            self.count(decision.verdict, seat);
+            self.count(decision.verdict);
         }
         decision
     }
 
     #[inline(never)]
-    fn count(&self, verdict: Verdict, seat: Seat) {
-        self.counters.increment(counter(verdict));
-        match seat {
-            Seat::Own => {}
-            Seat::Taken => self.counters.increment(EVICTED),
-            Seat::Overflow => self.counters.increment(OVERFLOWED),
-        }
+    fn count(&self, verdict: Verdict) {
+        self.counters.increment(match verdict {
+            Verdict::Allowed => ALLOWED,
+            Verdict::Never => NEVER,
+            Verdict::TableFull => TABLE_FULL,
+            Verdict::Limited => LIMITED,
+        });
     }
 
     fn count_adjusted(&self, adjusted: Adjusted) {
@@ -302,19 +308,20 @@ impl Limiter {
     pub(super) fn secret_bytes(&self) -> &[u8; 16] {
         &self.secret_bytes
     }
+}
 
+impl Host for &Limiter {
     #[inline]
-    pub(super) fn next_nonce(&self) -> u64 {
+    fn nonce(&mut self) -> u64 {
         // Relaxed: a nonce only has to differ from others, and orders nothing.
         self.nonce.0.fetch_add(1, Ordering::Relaxed)
     }
-}
 
-fn counter(verdict: Verdict) -> usize {
-    match verdict {
-        Verdict::Allowed => ALLOWED,
-        Verdict::Never => NEVER,
-        Verdict::TableFull => TABLE_FULL,
-        Verdict::Limited => LIMITED,
+    fn evicted(&mut self) {
+        self.counters.increment(EVICTED);
+    }
+
+    fn overflowed(&mut self) {
+        self.counters.increment(OVERFLOWED);
     }
 }

@@ -7,11 +7,15 @@ use super::rule::{KeyedRule, Rule};
 pub(super) trait Measure: Copy {
     fn rule(&self) -> &Rule;
 
-    /// The entry's instant in ticks of the rule.
-    fn tat(&self, entry: Entry, now: u64) -> u64;
+    /// The entry's instant in ticks of the rule. None if a later rule of the same limit wrote it: then the call takes the
+    /// rule of now, or it would undo the change for this key.
+    fn tat(&self, entry: Entry) -> Option<u64>;
 
     /// What an entry that is written is marked with.
-    fn generation(&self) -> u8;
+    fn mark(&self) -> u8;
+
+    /// The same, as of now.
+    fn refreshed(self) -> Self;
 }
 
 impl Measure for &KeyedRule {
@@ -21,12 +25,16 @@ impl Measure for &KeyedRule {
     }
 
     #[inline]
-    fn tat(&self, entry: Entry, _now: u64) -> u64 {
-        entry.tat(self.effective().ticks().n.get())
+    fn tat(&self, entry: Entry) -> Option<u64> {
+        Some(entry.tat(self.effective().ticks().n.get()))
     }
 
     #[inline]
-    fn generation(&self) -> u8 {
+    fn mark(&self) -> u8 {
         0
+    }
+
+    fn refreshed(self) -> Self {
+        self
     }
 }

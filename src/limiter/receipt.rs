@@ -4,13 +4,17 @@
 //! more: a refund, also that of a group or of a settlement below the estimate, counts only while the key's balance is not
 //! negative, and a cancellation only while nothing has been written to the key since. Anything else would let later
 //! reservations, which keep their times, over-admit; what is forfeited is counted.
+//!
+//! That nothing has been written is known from the entry's instant, which every debit moves on and nothing moves back while
+//! somebody waits, but a cancellation of the newest. A reset and an eviction forget the reservations of their key: who
+//! cancels one of those later gets nothing, unless the key has come to the very same instant again.
 
 use super::entry::{Entry, MAX_NOW_NS, MAX_TAT};
 use super::key::{KEY_BITS, Key};
 use super::limit::Limit;
 use super::measure::Measure;
 use super::places::Line;
-use super::table::{Table, Touch};
+use super::table::{Host, Seat, Table, Touch};
 
 /// The proof of one debit, good for one use. It is moved when it is used, so safe code uses it once.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub struct RawReceipt {
 pub enum Adjusted {
     /// It counts.
     Applied,
-    /// Nothing was given back: others have reserved since, or written to the key.
+    /// Nothing was changed: others have reserved since, or written to the key; or there was no place to write a debt to.
     Forfeited,
     /// The debt was cut at one full bucket below empty.
     Saturated,
@@ -95,25 +99,32 @@ struct Scale {
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
-    /// Gives `amount` tokens of the debit back.
+    /// Gives `amount` tokens of the debit back, to the entry of `seat`.
     pub(super) fn give_back(
         &self,
         receipt: &Receipt,
+        seat: Seat,
         amount: u64,
         limit: Option<&Limit>,
         now: u64,
     ) -> Adjusted {
         let now = now.min(MAX_NOW_NS);
-        while let Some((place, entry)) = self.find(receipt.key) {
-            let scale = Scale::of(entry, receipt, amount, limit, now, false);
+        // Who shares the overflow bucket is not measured by a limit's mark.
+        let limit = limit.filter(|_| seat == Seat::Own);
+        while let Some((place, entry)) = self.seated(receipt.key, seat) {
+            let Some(scale) = Scale::of(entry, receipt, amount, limit, false) else { continue };
             let instant = scale.n * now;
             let debt = scale.tat.saturating_sub(instant);
-            if debt > scale.full {
+            if debt > scale.full && !cfg!(escope_sabotage = "limiter_refund_balance") {
                 return Adjusted::Forfeited;
+            }
+            if debt == 0 || amount == 0 {
+                return Adjusted::Applied;
             }
             let tat = instant + debt.saturating_sub(scale.ticks);
             let refunded = Entry::committed(receipt.key, scale.mark, scale.n, tat);
-            if amount == 0 || place.replace(entry.0, refunded.0) {
+            let old = if cfg!(escope_sabotage = "limiter_refund_blind") { place.load() } else { entry.0 };
+            if place.replace(old, refunded.0) {
                 return Adjusted::Applied;
             }
         }
@@ -123,7 +134,8 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// Takes a whole reservation back, as if it had never been made.
     pub(super) fn cancel(&self, receipt: &Receipt, now: u64) -> Adjusted {
-        let now = now.min(MAX_NOW_NS);
+        // The floor is an instant that has passed. A first touch counts from it, so its grant may lie behind `now`.
+        let now = now.min(MAX_NOW_NS).max(self.floor());
         let n = u64::from(receipt.n);
         if receipt.tat.saturating_sub(receipt.full) <= n * now {
             return Adjusted::TooLate;
@@ -132,7 +144,8 @@ impl<S: AsRef<[Line]>> Table<S> {
             let mine = Entry::committed(receipt.key, receipt.mark, n, receipt.tat);
             let before = receipt.tat - receipt.cost * receipt.w;
             let restored = Entry::committed(receipt.key, receipt.mark, n, before);
-            if entry.0 == mine.0 && place.replace(entry.0, restored.0) {
+            let is_mine = entry.0 == mine.0 || cfg!(escope_sabotage = "limiter_cancel_compare");
+            if is_mine && place.replace(entry.0, restored.0) {
                 return Adjusted::Applied;
             }
         }
@@ -146,12 +159,12 @@ impl<S: AsRef<[Line]>> Table<S> {
         amount: u64,
         limit: Option<&Limit>,
         now: u64,
-        mut nonce: impl FnMut() -> u64,
+        mut host: impl Host,
     ) -> Adjusted {
         let now = now.min(MAX_NOW_NS);
         loop {
             if let Some((place, entry)) = self.find(receipt.key) {
-                let scale = Scale::of(entry, receipt, amount, limit, now, true);
+                let Some(scale) = Scale::of(entry, receipt, amount, limit, true) else { continue };
                 let (tat, outcome) = scale.more(now);
                 let taken = Entry::committed(receipt.key, scale.mark, scale.n, tat);
                 if place.replace(entry.0, taken.0) {
@@ -160,13 +173,13 @@ impl<S: AsRef<[Line]>> Table<S> {
                 continue;
             }
             let empty = Entry::committed(receipt.key, receipt.mark, receipt.n.into(), 0);
-            let scale = Scale::of(empty, receipt, amount, limit, now, true);
-            let touched =
-                self.first_touch(receipt.key, (scale.mark, scale.n), now, nonce(), |at| scale.more(at).0);
-            match touched {
+            let Some(scale) = Scale::of(empty, receipt, amount, limit, true) else { continue };
+            let marks = (scale.mark, scale.n);
+            match self.first_touch(receipt.key, marks, now, &mut host, |at| scale.more(at).0) {
                 Touch::Committed { .. } => return scale.more(now).1,
-                // Nobody can owe anything here, so nobody does.
+                // There is no place to write the debt down.
                 Touch::Full(_) => return Adjusted::Forfeited,
+                Touch::Again if cfg!(escope_sabotage = "limiter_settle_touch") => return Adjusted::Applied,
                 Touch::Again => {}
             }
         }
@@ -175,41 +188,41 @@ impl<S: AsRef<[Line]>> Table<S> {
 
 impl Scale {
     /// For `amount` tokens of a receipt on this entry: in tokens of the limit's rule of now where there is one, else by
-    /// the time that they are worth.
-    fn of(entry: Entry, receipt: &Receipt, amount: u64, limit: Option<&Limit>, now: u64, up: bool) -> Self {
+    /// the time that they are worth. None if the limit changes at this moment.
+    fn of(entry: Entry, receipt: &Receipt, amount: u64, limit: Option<&Limit>, up: bool) -> Option<Self> {
         if let Some(limit) = limit {
             let terms = limit.terms();
             let ticks = terms.rule().ticks();
-            return Self {
-                mark: terms.generation(),
+            return Some(Self {
+                mark: terms.mark(),
                 n: ticks.n.get(),
-                tat: terms.tat(entry, now),
+                tat: terms.tat(entry)?,
                 ticks: amount.saturating_mul(ticks.w.get()),
                 full: ticks.full as u64,
-            };
+            });
         }
         let (n, from) = (entry.n(), u64::from(receipt.n));
         let price = u128::from(amount) * u128::from(receipt.w);
-        let scaled = if up {
-            (price * u128::from(n)).div_ceil(from.into())
-        } else {
-            price * u128::from(n) / u128::from(from)
-        };
-        let full = u128::from(receipt.full) * u128::from(n) / u128::from(from);
-        Self {
-            mark: entry.generation(),
+        let by_time = |ticks: u128| ticks.saturating_mul(n.into());
+        let scaled =
+            if up { by_time(price).div_ceil(from.into()) } else { by_time(price) / u128::from(from) };
+        let full = by_time(receipt.full.into()) / u128::from(from);
+        Some(Self {
+            mark: entry.mark(),
             n,
             tat: entry.raw_tat(),
             ticks: u64::try_from(scaled).unwrap_or(u64::MAX),
             full: u64::try_from(full).unwrap_or(u64::MAX),
-        }
+        })
     }
 
     /// The instant after a debit at `now` that nothing forbids.
     fn more(&self, now: u64) -> (u64, Adjusted) {
         let instant = self.n * now;
-        let debt = self.tat.saturating_sub(instant);
-        let most = self.full.saturating_mul(2).min(MAX_TAT - instant);
+        let room = MAX_TAT - instant;
+        // A debt that a change of rule has carried over may be beyond what an entry can hold.
+        let debt = self.tat.saturating_sub(instant).min(room);
+        let most = self.full.saturating_mul(2).min(room);
         let wanted = debt.saturating_add(self.ticks);
         if wanted <= most {
             (instant + wanted, Adjusted::Applied)

@@ -1,12 +1,12 @@
 //! Debits that leave a receipt, now or in the future.
 
 use super::decision::{Decision, Verdict};
-use super::entry::{MAX_NOW_NS, MAX_TAT};
+use super::entry::MAX_NOW_NS;
 use super::key::Key;
 use super::measure::Measure;
 use super::places::Line;
 use super::receipt::Receipt;
-use super::table::{Debit, Seat, Table};
+use super::table::{Debit, Host, Seat, Table};
 
 /// What a reservation says.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,31 +22,29 @@ pub struct Reservation {
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
-    /// Debits `cost` if it is granted within `max_wait_ns`.
+    /// Debits `cost` if it is granted within `max_wait_ns`. The receipt of a key that has no place is of the overflow bucket.
     pub(super) fn reserve(
         &self,
         key: Key,
-        measure: &impl Measure,
+        measure: impl Measure,
         cost: u64,
         max_wait_ns: u64,
         now: u64,
-        nonce: impl FnMut() -> u64,
+        host: &mut impl Host,
     ) -> Reservation {
-        let now = now.min(MAX_NOW_NS);
+        let (mut measure, now) = (measure, now.min(MAX_NOW_NS));
+        let debit = self.debit(key, &mut measure, cost, max_wait_ns, now, false, host);
         let rule = measure.rule();
         let ticks = rule.ticks();
-        let ahead = u128::from(ticks.n.get()) * u128::from(max_wait_ns);
-        let room = u128::from(MAX_TAT) - ticks.instant::<u128>(now);
-        let most = (ticks.full + ahead).min(room) as u64;
-        match self.debit(key, measure, cost, now, most, nonce) {
+        match debit {
             Debit::Done { debt, tat, seat } => Reservation {
                 decision: Decision::allowed(rule, debt),
                 seat,
                 // A cost of zero waits for nobody.
                 wait_ns: if cost == 0 { 0 } else { ticks.wait(debt.into(), 0) },
-                receipt: (cost > 0 && seat != Seat::Overflow).then(|| Receipt {
-                    key,
-                    mark: measure.generation(),
+                receipt: (cost > 0).then(|| Receipt {
+                    key: seat.key_of(key),
+                    mark: measure.mark(),
                     n: ticks.n.get() as u8,
                     tat,
                     w: ticks.w.get(),

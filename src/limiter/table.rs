@@ -33,7 +33,8 @@
 //! touches read it; a key that has an entry never does.
 
 use super::decision::Decision;
-use super::entry::{EMPTY, Entry, MAX_NOW_NS};
+use super::entry::{EMPTY, Entry, MAX_NOW_NS, MAX_TAT};
+use super::gcra::Ticks;
 use super::key::Key;
 use super::measure::Measure;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, crowded, home_way, lines_for, nominal_keys};
@@ -71,10 +72,41 @@ pub enum FullPolicy {
 pub(super) enum Seat {
     /// The key's own.
     Own,
-    /// The key's own, in a place that a key which owed tokens has lost.
-    Taken,
     /// That of all keys without a place.
     Overflow,
+}
+
+impl Seat {
+    /// The name of the entry in which `key` has this seat.
+    pub fn key_of(self, key: Key) -> Key {
+        match self {
+            Self::Own => key,
+            Self::Overflow => Key::from_raw(0),
+        }
+    }
+}
+
+/// What a table wants of whoever holds it.
+pub(super) trait Host {
+    /// A number that no other first touch in flight has; its low 56 bits count.
+    fn nonce(&mut self) -> u64;
+
+    /// A key has lost its place that owed tokens.
+    fn evicted(&mut self);
+
+    /// A key without a place was admitted by the overflow bucket.
+    fn overflowed(&mut self);
+}
+
+/// A host that only numbers.
+impl<F: FnMut() -> u64> Host for F {
+    fn nonce(&mut self) -> u64 {
+        self()
+    }
+
+    fn evicted(&mut self) {}
+
+    fn overflowed(&mut self) {}
 }
 
 /// What became of a debit.
@@ -94,14 +126,14 @@ enum Attempt {
         tat: u64,
     },
     Refused(u64),
-    /// The entry is not what it was.
+    /// The entry is not what it was, or the measure is out of date.
     Changed,
 }
 
 /// What became of one attempt at a first touch.
 pub(super) enum Touch {
     /// Committed with this instant.
-    Committed { tat: u64, seat: Seat },
+    Committed { tat: u64 },
     /// Somebody else was there, or came in between.
     Again,
     /// Every place is taken by a key that owes tokens; the first is free after so many nanoseconds.
@@ -159,7 +191,7 @@ impl<S: AsRef<[Line]>> Table<S> {
         now: u64,
         nonce: impl FnMut() -> u64,
     ) -> Decision {
-        self.check_by(key, rule, cost, now, nonce).0
+        self.check_by(key, rule, cost, now, nonce)
     }
 
     /// What a check of cost one would say, without a debit.
@@ -174,48 +206,44 @@ impl<S: AsRef<[Line]>> Table<S> {
         measure: impl Measure,
         cost: u64,
         now: u64,
-        nonce: impl FnMut() -> u64,
-    ) -> (Decision, Seat) {
+        mut host: impl Host,
+    ) -> Decision {
         let (rule, now) = (measure.rule(), now.min(MAX_NOW_NS));
         let full = rule.ticks().full as u64;
         let found = self.find(key);
         if let Some((place, entry)) = found {
             match attempt(place, entry, key, &measure, cost, now, full) {
                 // Inlined, so that a caller who ignores what is left pays no division for it.
-                Attempt::Done { debt, .. } => return (Decision::allowed(rule, debt), Seat::Own),
-                Attempt::Refused(debt) => return (Decision::refused(rule, debt, cost), Seat::Own),
+                Attempt::Done { debt, .. } => return Decision::allowed(rule, debt),
+                Attempt::Refused(debt) => return Decision::refused(rule, debt, cost),
                 Attempt::Changed => {}
             }
         }
-        match self.debit_contended(key, &measure, cost, now, full, found.is_none(), nonce) {
-            Debit::Done { debt, seat, .. } => (Decision::allowed(rule, debt), seat),
-            Debit::Refused(debt) => (Decision::refused(rule, debt, cost), Seat::Own),
-            Debit::Full(wait_ns) => (Decision::table_full(rule, wait_ns), Seat::Own),
+        let mut later = measure;
+        let debit = self.debit(key, &mut later, cost, 0, now, found.is_none(), &mut host);
+        let rule = later.rule();
+        match debit {
+            Debit::Done { debt, .. } => Decision::allowed(rule, debt),
+            Debit::Refused(debt) => Decision::refused(rule, debt, cost),
+            Debit::Full(wait_ns) => Decision::table_full(rule, wait_ns),
         }
     }
 
-    pub(super) fn peek_by(&self, key: Key, measure: impl Measure, now: u64) -> Decision {
+    pub(super) fn peek_by(&self, key: Key, mut measure: impl Measure, now: u64) -> Decision {
         let now = now.min(MAX_NOW_NS);
-        Decision::peek(measure.rule(), self.debt_by(key, &measure, now))
+        let debt = self.debt_by(key, &mut measure, now);
+        Decision::peek(measure.rule(), debt)
     }
 
-    /// What `key` owes at `now`, which is no later than the table's end of time.
-    pub(super) fn debt_by(&self, key: Key, measure: &impl Measure, now: u64) -> u64 {
-        let ticks = measure.rule().ticks();
-        self.find(key).map_or(0, |(_, entry)| ticks.debt(measure.tat(entry, now), now))
-    }
-
-    /// Debits `cost` if that leaves at most `most` ticks, which is at least a full bucket.
-    pub(super) fn debit(
-        &self,
-        key: Key,
-        measure: &impl Measure,
-        cost: u64,
-        now: u64,
-        most: u64,
-        nonce: impl FnMut() -> u64,
-    ) -> Debit {
-        self.debit_contended(key, measure, cost, now, most, false, nonce)
+    /// What `key` owes at `now`, which is no later than the table's end of time, by the measure as it is then.
+    pub(super) fn debt_by(&self, key: Key, measure: &mut impl Measure, now: u64) -> u64 {
+        loop {
+            let Some((_, entry)) = self.find(key) else { return 0 };
+            if let Some(tat) = measure.tat(entry) {
+                return measure.rule().ticks().debt(tat, now);
+            }
+            *measure = measure.refreshed();
+        }
     }
 
     /// Forgets what `key` owes. Tells whether it had an entry.
@@ -235,38 +263,46 @@ impl<S: AsRef<[Line]>> Table<S> {
         keys
     }
 
-    /// Visits the keys that owe tokens at `now`, while others may change them.
-    pub(super) fn for_each_live(&self, now: u64, mut visit: impl FnMut(Key, Entry)) {
-        let words = self.lines.as_ref()[1..].iter().flat_map(|line| &line.0);
-        // Relaxed: each word stands for itself.
-        let entries = words.map(|word| Entry(word.load(Ordering::Relaxed)));
-        entries.filter(|entry| is_live(*entry, now)).for_each(|entry| visit(entry.key(), entry));
+    /// Visits the entries of keys that owe tokens at `now`, and their sections, while others may change them.
+    pub(super) fn for_each_live(&self, now: u64, mut visit: impl FnMut(usize, Entry)) {
+        for (index, line) in self.lines.as_ref()[1..].iter().enumerate() {
+            for word in &line.0 {
+                // Relaxed: each word stands for itself.
+                let entry = Entry(word.load(Ordering::Relaxed));
+                if !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now) {
+                    visit(self.sections.section_of(index), entry);
+                }
+            }
+        }
     }
 
-    /// The debit of a key that is new (`absent`), or may be by now.
+    /// Debits `cost` if it is granted within `max_wait_ns`; `absent` if the key was just seen to have no entry. Leaves
+    /// `measure` as it was when that was decided.
     #[cold]
-    fn debit_contended(
+    #[allow(clippy::too_many_arguments)] // what a debit is made of, in two callers
+    pub(super) fn debit(
         &self,
         key: Key,
-        measure: &impl Measure,
+        measure: &mut impl Measure,
         cost: u64,
+        max_wait_ns: u64,
         now: u64,
-        most: u64,
         mut absent: bool,
-        mut nonce: impl FnMut() -> u64,
+        host: &mut impl Host,
     ) -> Debit {
-        let ticks = measure.rule().ticks();
         loop {
+            let ticks = *measure.rule().ticks();
+            let most = most_owed(&ticks, max_wait_ns, now);
             if absent {
                 let Some(debt) = ticks.after_within(0_u64, cost, most) else { return Debit::Refused(0) };
                 if cost == 0 {
                     return Debit::Done { debt: 0, tat: 0, seat: Seat::Own };
                 }
-                let marks = (measure.generation(), ticks.n.get());
-                match self.first_touch(key, marks, now, nonce(), |at| ticks.instant::<u64>(at) + debt) {
-                    Touch::Committed { tat, seat } => return Debit::Done { debt, tat, seat },
+                let marks = (measure.mark(), ticks.n.get());
+                match self.first_touch(key, marks, now, host, |at| ticks.instant::<u64>(at) + debt) {
+                    Touch::Committed { tat } => return Debit::Done { debt, tat, seat: Seat::Own },
                     Touch::Full(_) if self.full_policy == FullPolicy::OverflowKey => {
-                        return self.debit_overflow(measure, cost, now, most);
+                        return self.debit_overflow(&ticks, cost, now, most, host);
                     }
                     Touch::Full(wait_ns) => return Debit::Full(wait_ns),
                     Touch::Again => {}
@@ -277,7 +313,7 @@ impl<S: AsRef<[Line]>> Table<S> {
                 match attempt(place, entry, key, measure, cost, now, most) {
                     Attempt::Done { debt, tat } => return Debit::Done { debt, tat, seat: Seat::Own },
                     Attempt::Refused(debt) => return Debit::Refused(debt),
-                    Attempt::Changed => {}
+                    Attempt::Changed => *measure = measure.refreshed(),
                 }
             }
             absent = found.is_none();
@@ -289,23 +325,27 @@ impl<S: AsRef<[Line]>> Table<S> {
     pub(super) fn first_touch(
         &self,
         key: Key,
-        (generation, n): (u8, u64),
+        (mark, n): (u8, u64),
         now: u64,
-        nonce: u64,
+        host: &mut impl Host,
         tat: impl Fn(u64) -> u64,
     ) -> Touch {
-        let (place, old, seat) = match self.choose(key, now) {
-            Choice::Place(place, old) => (place, old, Seat::Own),
-            Choice::Evict(place, old) => (place, old, Seat::Taken),
+        let (place, old, evicts) = match self.choose(key, now) {
+            Choice::Place(place, old) => (place, old, false),
+            Choice::Evict(place, old) => (place, old, true),
             Choice::Look => return Touch::Again,
             Choice::Full(wait_ns) => return Touch::Full(wait_ns),
         };
         if !old.is_empty() && !old.is_tentative() {
             self.raise_floor(now);
         }
-        let mine = Entry::tentative(key, n, nonce);
-        if !place.replace(old.0, mine.0) {
+        let mine = Entry::tentative(key, n, host.nonce());
+        let old = if cfg!(escope_sabotage = "limiter_reuse") { place.load() } else { old.0 };
+        if !place.replace(old, mine.0) {
             return Touch::Again;
+        }
+        if evicts {
+            host.evicted();
         }
         // Orders the store of `mine` before the loads of the rescan, against the same fence of any other first
         // touch of this key: at least one of the two sees the other's entry.
@@ -318,8 +358,8 @@ impl<S: AsRef<[Line]>> Table<S> {
         }
         let at = if cfg!(escope_sabotage = "limiter_floor") { now } else { now.max(self.floor()) };
         let tat = tat(at);
-        match place.replace(mine.0, Entry::committed(key, generation, n, tat).0) {
-            true => Touch::Committed { tat, seat },
+        match place.replace(mine.0, Entry::committed(key, mark, n, tat).0) {
+            true => Touch::Committed { tat },
             false => Touch::Again,
         }
     }
@@ -432,25 +472,48 @@ impl<S: AsRef<[Line]>> Table<S> {
         })
     }
 
-    /// Debits from the entry of all keys without a place, which stands in the header and needs no first touch.
-    #[cold]
-    fn debit_overflow(&self, measure: &impl Measure, cost: u64, now: u64, most: u64) -> Debit {
-        let key = Key::from_raw(0);
-        let place = Place { word: &self.lines.as_ref()[0].0[WAYS - 1], rank: 0 };
+    /// Debits from the entry of all keys without a place, which needs no first touch. Rules and limits meet there, so
+    /// it has no mark and keeps its debt in time.
+    fn debit_overflow(&self, ticks: &Ticks, cost: u64, now: u64, most: u64, host: &mut impl Host) -> Debit {
+        let (place, n) = (self.overflow(), ticks.n.get());
         loop {
             let found = Entry(place.load());
-            // As one that owes nothing, so that both are the same case.
-            let empty = Entry::committed(key, measure.generation(), measure.rule().ticks().n.get(), 0);
-            let entry = if found.is_empty() { empty } else { found };
-            let ticks = measure.rule().ticks();
-            let owed = ticks.debt(measure.tat(entry, now), now);
+            let owed = if found.is_empty() { 0 } else { ticks.debt(found.tat(n), now) };
             let Some(debt) = ticks.after_within(owed, cost, most) else { return Debit::Refused(owed) };
             let tat = ticks.instant::<u64>(now) + debt;
-            let moved = Entry::committed(key, measure.generation(), ticks.n.get(), tat);
+            let moved = Entry::committed(Seat::Overflow.key_of(Key::from_raw(0)), 0, n, tat);
             if place.replace(found.0, moved.0) {
+                host.overflowed();
                 return Debit::Done { debt, tat, seat: Seat::Overflow };
             }
         }
+    }
+
+    /// The entry in which `key` has this seat.
+    pub(super) fn seated(&self, key: Key, seat: Seat) -> Option<(Place<'_>, Entry)> {
+        match seat {
+            Seat::Own => self.find(key),
+            Seat::Overflow => {
+                let place = self.overflow();
+                Some((place, Entry(place.load()))).filter(|(_, entry)| !entry.is_empty())
+            }
+        }
+    }
+
+    /// Puts the entry of a snapshot into a table that nobody uses yet: into its line of this section if there is a place. Tells
+    /// whether it has one. A key that is there already keeps the later of both.
+    pub(super) fn put_back(&self, section: usize, entry: Entry) -> bool {
+        let key = entry.key();
+        if let Some((place, other)) = self.find(key) {
+            return entry.time_to_full(0) <= other.time_to_full(0) || place.replace(other.0, entry.0);
+        }
+        let line = self.line(self.sections.line(key, section % SECTIONS), key);
+        line.chain(self.places(key)).any(|place| place.replace(EMPTY, entry.0))
+    }
+
+    /// Where the debts of all keys without a place stand: the header's last word.
+    pub(super) fn overflow(&self) -> Place<'_> {
+        Place { word: &self.lines.as_ref()[0].0[WAYS - 1], rank: 0 }
     }
 
     fn header(&self) -> Place<'_> {
@@ -458,7 +521,7 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 
     /// Latest instant at which a place was taken from a key that owed nothing.
-    fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         u64::from(lo(self.header().load()))
     }
 
@@ -486,10 +549,11 @@ fn attempt(
     most: u64,
 ) -> Attempt {
     let ticks = measure.rule().ticks();
-    let debt = ticks.debt(measure.tat(entry, now), now);
+    let Some(tat) = measure.tat(entry) else { return Attempt::Changed };
+    let debt = ticks.debt(tat, now);
     let Some(after) = ticks.after_within(debt, cost, most) else { return Attempt::Refused(debt) };
     let tat = ticks.instant::<u64>(now) + after;
-    let moved = Entry::committed(key, measure.generation(), ticks.n.get(), tat);
+    let moved = Entry::committed(key, measure.mark(), ticks.n.get(), tat);
     if cost == 0 || place.replace(entry.0, moved.0) {
         Attempt::Done { debt: after, tat }
     } else {
@@ -507,8 +571,11 @@ fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
         })
 }
 
-fn is_live(entry: Entry, now: u64) -> bool {
-    !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
+/// The largest debt that a debit may leave whose caller waits for so long.
+fn most_owed(ticks: &Ticks, max_wait_ns: u64, now: u64) -> u64 {
+    let ahead = u128::from(ticks.n.get()) * u128::from(max_wait_ns);
+    let room = u128::from(MAX_TAT) - ticks.instant::<u128>(now);
+    (ticks.full + ahead).min(room) as u64
 }
 
 #[cfg(all(test, not(escope_loom)))]
