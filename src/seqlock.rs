@@ -10,31 +10,32 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// `N` words and their version.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct SeqLock<const N: usize> {
+pub struct SeqLock<const N: usize> {
     /// Odd while the words change.
     version: AtomicU64,
     words: [AtomicU64; N],
 }
 
 impl<const N: usize> SeqLock<N> {
-    pub(crate) fn new(words: [u64; N]) -> Self {
+    /// These words.
+    pub fn new(words: [u64; N]) -> Self {
         Self { version: AtomicU64::new(0), words: words.map(AtomicU64::new) }
     }
 
     /// The words, unless they are being written.
     #[inline]
-    pub(crate) fn read(&self) -> Option<[u64; N]> {
+    pub fn read(&self) -> Option<[u64; N]> {
         // Acquire pairs with the Release that ended the last write: its words are seen.
         let version = self.version.load(Ordering::Acquire);
         let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
         // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
         fence(Ordering::Acquire);
-        let unchanged = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
         (unchanged || cfg!(escope_sabotage = "limiter_seqlock")).then_some(words)
     }
 
     /// Replaces the words. Nobody else may write meanwhile.
-    pub(crate) fn write(&self, words: [u64; N]) {
+    pub fn write(&self, words: [u64; N]) {
         // A writer that died may have left it odd.
         let writing = self.version.load(Ordering::Relaxed) | 1;
         self.version.store(writing, Ordering::Relaxed);

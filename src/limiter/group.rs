@@ -17,6 +17,7 @@ use super::places::Line;
 use super::receipt::{Adjusted, Receipt};
 use super::rule::{KeyedRule, Rule};
 use super::table::{Host, Seat, Table};
+use crate::error::ConfigError;
 
 /// Most keys of a group.
 pub const MAX_GROUP: usize = 32;
@@ -119,18 +120,33 @@ struct Member<'a> {
 impl<S: AsRef<[Line]>> Table<S> {
     /// Debits all of `charges`, at most [`MAX_GROUP`], or nothing. `decisions`, as many, receive what each key says by
     /// itself: those that are not allowed are to blame for a refusal.
-    pub(super) fn check_many(
+    pub fn check_many(
+        &self,
+        charges: &[Charge<'_>],
+        decisions: &mut [Decision],
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Result<GroupDecision, ConfigError> {
+        self.check_many_by(charges, decisions, now, nonce)
+    }
+
+    pub(super) fn check_many_by(
         &self,
         charges: &[Charge<'_>],
         decisions: &mut [Decision],
         now: u64,
         mut host: impl Host,
-        mut on_rollback: impl FnMut(Adjusted),
-    ) -> GroupDecision {
+    ) -> Result<GroupDecision, ConfigError> {
+        if charges.len() > MAX_GROUP || decisions.len() != charges.len() {
+            let allowed = "0 to 32, with as many decisions";
+            return Err(ConfigError { argument: "charges", value: charges.len() as u64, allowed });
+        }
         let now = now.min(MAX_NOW_NS);
         let mut order: [u8; MAX_GROUP] = std::array::from_fn(|index| index as u8);
         let order = &mut order[..charges.len()];
-        order.sort_unstable_by_key(|index| (charges[usize::from(*index)].key.to_raw(), *index));
+        if !cfg!(escope_sabotage = "limiter_group_order") {
+            order.sort_unstable_by_key(|index| (charges[usize::from(*index)].key.to_raw(), *index));
+        }
         let key_at = |index: &u8| charges[usize::from(*index)].key;
         let members =
             || order.chunk_by(|a, b| key_at(a) == key_at(b)).map(|indexes| Member::of(charges, indexes));
@@ -139,31 +155,42 @@ impl<S: AsRef<[Line]>> Table<S> {
             member.tell(decisions, self.look(&member, now));
         }
         if let Some(refused) = gravest(decisions) {
-            return refused;
+            return Ok(refused);
         }
         let mut taken: [Option<(Receipt, Seat)>; MAX_GROUP] = [const { None }; MAX_GROUP];
         for (number, member) in members().enumerate() {
             let Charge { key, by, cost } = member.charge;
-            let reserved = self.reserve(key, by.resolve(), cost, 0, now, &mut host);
+            let reserved = self.take(key, by.resolve(), cost, 0, now, &mut host);
             member.tell(decisions, reserved.decision);
             if !reserved.decision.is_allowed() {
-                let debited =
-                    members().zip(&taken[..number]).filter(|_| !cfg!(escope_sabotage = "limiter_rollback"));
-                for (member, receipt) in debited {
-                    if let Some((receipt, seat)) = receipt {
-                        let limit = member.charge.by.limit();
-                        on_rollback(self.give_back(receipt, *seat, receipt.cost, limit, now));
-                    }
+                if !cfg!(escope_sabotage = "limiter_rollback") {
+                    self.roll_back(members().zip(&taken[..number]), now, &mut host);
                 }
-                return GroupDecision {
+                return Ok(GroupDecision {
                     verdict: reserved.decision.verdict,
                     retry_after_ns: reserved.decision.retry_after_ns,
-                    rolled_back: true,
-                };
+                    rolled_back: number > 0,
+                });
             }
             taken[number] = reserved.receipt.map(|receipt| (receipt, reserved.seat));
         }
-        GroupDecision { verdict: Verdict::Allowed, retry_after_ns: 0, rolled_back: false }
+        Ok(GroupDecision { verdict: Verdict::Allowed, retry_after_ns: 0, rolled_back: false })
+    }
+
+    /// Gives back what a group has debited.
+    fn roll_back<'a>(
+        &self,
+        taken: impl Iterator<Item = (Member<'a>, &'a Option<(Receipt, Seat)>)>,
+        now: u64,
+        host: &mut impl Host,
+    ) {
+        for (member, taken) in taken {
+            let Some((receipt, seat)) = taken else { continue };
+            let limit = member.charge.by.limit();
+            if self.give_back(receipt, *seat, receipt.cost, limit, now) == Adjusted::Forfeited {
+                host.forfeited();
+            }
+        }
     }
 
     /// What a check would say, without a debit and without a look for a place.

@@ -1,7 +1,7 @@
 //! The limiter that a process holds: a table on the heap, its secret, its counters.
 
 use super::decision::{Decision, Verdict};
-use super::group::{By, Charge, GroupDecision, MAX_GROUP};
+use super::group::{By, Charge, GroupDecision};
 use super::key::{Key, KeyHasher, Secret, random};
 use super::limit::Limit;
 use super::measure::Measure;
@@ -9,7 +9,7 @@ use super::places::Line;
 use super::receipt::{Adjusted, Receipt};
 use super::reserve::Reservation;
 use super::rule::KeyedRule;
-use super::table::{FullPolicy, Host, Seat, Table};
+use super::table::{FullPolicy, Host, Table};
 use crate::counters::{Counters, STRIPES};
 use crate::error::ConfigError;
 use crate::sync::{AtomicU64, Ordering};
@@ -160,7 +160,7 @@ impl Limiter {
         self.table.peek_by(key, limit.terms(), now())
     }
 
-    /// Debits all of `charges`, at most [`MAX_GROUP`], or nothing: see [`GroupDecision`]. `decisions`, as many, receive what
+    /// Debits all of `charges`, at most [`MAX_GROUP`](super::MAX_GROUP), or nothing: see [`GroupDecision`]. `decisions`, as many, receive what
     /// each key says by itself; after a refusal those that are not allowed are to blame.
     pub fn check_many(
         &self,
@@ -168,17 +168,34 @@ impl Limiter {
         decisions: &mut [Decision],
         now: impl FnOnce() -> u64,
     ) -> Result<GroupDecision, ConfigError> {
-        if charges.len() > MAX_GROUP || decisions.len() != charges.len() {
-            let allowed = "0 to 32, with as many decisions";
-            return Err(ConfigError { argument: "charges", value: charges.len() as u64, allowed });
-        }
-        let on_rollback = |adjusted| self.count_adjusted(adjusted);
-        let group = self.table.check_many(charges, decisions, now(), self, on_rollback);
+        let group = self.table.check_many_by(charges, decisions, now(), self)?;
         self.count(group.verdict);
         if group.rolled_back {
             self.counters.increment(ROLLED_BACK);
         }
         Ok(group)
+    }
+
+    /// Checks each of `charges` by itself, in order, as so many calls would at the same moment. `decisions`, as many, receive
+    /// what each says; a refusal does not stop the rest.
+    pub fn check_batch(
+        &self,
+        charges: &[Charge<'_>],
+        decisions: &mut [Decision],
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), ConfigError> {
+        if decisions.len() != charges.len() {
+            let allowed = "as many as decisions";
+            return Err(ConfigError { argument: "charges", value: charges.len() as u64, allowed });
+        }
+        let now = now();
+        for (Charge { key, by, cost }, decision) in charges.iter().zip(decisions) {
+            *decision = match by {
+                By::Rule(rule) => self.check_by(*key, *rule, *cost, now),
+                By::Limit(limit) => self.check_by(*key, limit.terms(), *cost, now),
+            };
+        }
+        Ok(())
     }
 
     /// Debits `cost` if it is granted within `max_wait_ns`, at once with 0. The caller uses it when the wait is over.
@@ -191,14 +208,9 @@ impl Limiter {
         max_wait_ns: u64,
         now: impl FnOnce() -> u64,
     ) -> Reservation {
-        let longest = by.limit().map_or(u64::MAX, Limit::max_wait_ns);
-        let max_wait_ns = max_wait_ns.min(longest);
-        let reservation = self.table.reserve(key, by.resolve(), cost, max_wait_ns, now(), &mut &*self);
+        let reservation = self.table.reserve_by(key, by, cost, max_wait_ns, now(), &mut &*self);
         self.count(reservation.decision.verdict);
-        match reservation.seat {
-            Seat::Own => reservation,
-            Seat::Overflow => Reservation { receipt: None, ..reservation },
-        }
+        reservation
     }
 
     /// Gives `amount` of the tokens of a receipt back, at most all. In tokens of the limit's rule of now if a limit is given, else
@@ -210,18 +222,12 @@ impl Limiter {
         limit: Option<&Limit>,
         now: impl FnOnce() -> u64,
     ) -> Result<Adjusted, ConfigError> {
-        if amount > receipt.cost() {
-            let allowed = "0 to the cost of the receipt";
-            return Err(ConfigError { argument: "amount", value: amount, allowed });
-        }
-        let adjusted = self.table.give_back(&receipt, Seat::Own, amount, limit, now());
-        self.count_adjusted(adjusted);
-        Ok(adjusted)
+        self.table.refund(receipt, amount, limit, now()).inspect(|adjusted| self.count_adjusted(*adjusted))
     }
 
     /// Takes a reservation back before its time has come.
     pub fn cancel(&self, receipt: Receipt, now: impl FnOnce() -> u64) -> Adjusted {
-        let adjusted = self.table.cancel(&receipt, now());
+        let adjusted = self.table.cancel(receipt, now());
         self.count_adjusted(adjusted);
         adjusted
     }
@@ -235,14 +241,7 @@ impl Limiter {
         limit: Option<&Limit>,
         now: impl FnOnce() -> u64,
     ) -> Adjusted {
-        let estimate = receipt.cost();
-        let adjusted = if actual == estimate {
-            Adjusted::Applied
-        } else if actual < estimate {
-            self.table.give_back(&receipt, Seat::Own, estimate - actual, limit, now())
-        } else {
-            self.table.take_more(&receipt, actual - estimate, limit, now(), self)
-        };
+        let adjusted = self.table.settle_by(receipt, actual, limit, now(), self);
         self.count_adjusted(adjusted);
         adjusted
     }
@@ -323,5 +322,9 @@ impl Host for &Limiter {
 
     fn overflowed(&mut self) {
         self.counters.increment(OVERFLOWED);
+    }
+
+    fn forfeited(&mut self) {
+        self.counters.increment(FORFEITED);
     }
 }

@@ -5,6 +5,9 @@
 //! entry, and keys that are never used again cost nothing. A call that meets a newer mark started before the change:
 //! it takes the new rule and looks again.
 //!
+//! A table knows no limits. It takes the place of a key whose debt is paid back by the rule that wrote it; so a key that is not
+//! used until then may have a full burst, though a slower rule that came since would let it wait for longer.
+//!
 //! The limit remembers its last four rules, each in a slot of its own, so a reader never waits for a change: the slot of the
 //! rule of now is not written before three more changes. A fifth rule is only taken when whatever the first may have
 //! left is full again, for its mark is used anew.
@@ -145,7 +148,7 @@ impl Limit {
             let number = self.latest.load(Ordering::Acquire);
             if let Some([is, tokens, period_ns, burst, n, w, ..]) = self.slot(number).read()
                 && let (Some(n), Some(w)) = (NonZeroU64::new(n), NonZeroU64::new(w))
-                && (is == number || cfg!(escope_sabotage = "limiter_seqlock"))
+                && is == number
             {
                 let rule = Rule::from_parts(tokens, period_ns, burst, n, w);
                 return Terms { rule, number, limit: self };

@@ -9,12 +9,14 @@
 //! somebody waits, but a cancellation of the newest. A reset and an eviction forget the reservations of their key: who
 //! cancels one of those later gets nothing, unless the key has come to the very same instant again.
 
-use super::entry::{Entry, MAX_NOW_NS, MAX_TAT};
+use super::entry::{Entry, MAX_N, MAX_NOW_NS, MAX_TAT};
 use super::key::{KEY_BITS, Key};
 use super::limit::Limit;
 use super::measure::Measure;
 use super::places::Line;
 use super::table::{Host, Seat, Table, Touch};
+use crate::error::ConfigError;
+use std::cmp::Ordering;
 
 /// The proof of one debit, good for one use. It is moved when it is used, so safe code uses it once.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +80,8 @@ impl Receipt {
     pub fn from_raw(raw: RawReceipt) -> Option<Self> {
         let RawReceipt { key, tat, w, full, cost } = raw;
         let (mark, n) = ((key >> 62) as u8, (key >> KEY_BITS & 0x3F) as u8);
-        let is_one = n > 0 && w > 0 && cost.checked_mul(w).is_some_and(|price| price <= full);
+        let in_range = (1..=MAX_N).contains(&u64::from(n)) && w > 0 && full <= MAX_TAT && tat <= MAX_TAT;
+        let is_one = in_range && cost > 0 && cost.checked_mul(w).is_some_and(|price| price <= full.min(tat));
         is_one.then_some(Self { key: Key::from_raw(key), mark, n, tat, w, full, cost })
     }
 
@@ -99,6 +102,51 @@ struct Scale {
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
+    /// Gives `amount` of the tokens of a receipt back, at most all. In tokens of the limit's rule of now if a limit is given,
+    /// else the time that they were worth.
+    pub fn refund(
+        &self,
+        receipt: Receipt,
+        amount: u64,
+        limit: Option<&Limit>,
+        now: u64,
+    ) -> Result<Adjusted, ConfigError> {
+        if amount > receipt.cost {
+            let allowed = "0 to the cost of the receipt";
+            return Err(ConfigError { argument: "amount", value: amount, allowed });
+        }
+        Ok(self.give_back(&receipt, Seat::Own, amount, limit, now))
+    }
+
+    /// Replaces the estimate that a receipt stands for by what was used: the difference is refunded, or debited without a
+    /// test, so that the balance may become negative, by up to one full bucket.
+    pub fn settle(
+        &self,
+        receipt: Receipt,
+        actual: u64,
+        limit: Option<&Limit>,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Adjusted {
+        self.settle_by(receipt, actual, limit, now, nonce)
+    }
+
+    pub(super) fn settle_by(
+        &self,
+        receipt: Receipt,
+        actual: u64,
+        limit: Option<&Limit>,
+        now: u64,
+        host: impl Host,
+    ) -> Adjusted {
+        let estimate = receipt.cost;
+        match actual.cmp(&estimate) {
+            Ordering::Equal => Adjusted::Applied,
+            Ordering::Less => self.give_back(&receipt, Seat::Own, estimate - actual, limit, now),
+            Ordering::Greater => self.take_more(&receipt, actual - estimate, limit, now, host),
+        }
+    }
+
     /// Gives `amount` tokens of the debit back, to the entry of `seat`.
     pub(super) fn give_back(
         &self,
@@ -132,8 +180,8 @@ impl<S: AsRef<[Line]>> Table<S> {
         Adjusted::Applied
     }
 
-    /// Takes a whole reservation back, as if it had never been made.
-    pub(super) fn cancel(&self, receipt: &Receipt, now: u64) -> Adjusted {
+    /// Takes a whole reservation back before its time has come, as if it had never been made.
+    pub fn cancel(&self, receipt: Receipt, now: u64) -> Adjusted {
         // The floor is an instant that has passed. A first touch counts from it, so its grant may lie behind `now`.
         let now = now.min(MAX_NOW_NS).max(self.floor());
         let n = u64::from(receipt.n);
@@ -153,7 +201,7 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 
     /// Debits `amount` tokens more, whether they are there or not, down to one full bucket below empty.
-    pub(super) fn take_more(
+    fn take_more(
         &self,
         receipt: &Receipt,
         amount: u64,

@@ -2,7 +2,9 @@
 
 use super::decision::{Decision, Verdict};
 use super::entry::MAX_NOW_NS;
+use super::group::By;
 use super::key::Key;
+use super::limit::Limit;
 use super::measure::Measure;
 use super::places::Line;
 use super::receipt::Receipt;
@@ -22,8 +24,39 @@ pub struct Reservation {
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
+    /// Debits `cost` if it is granted within `max_wait_ns`, at once with 0. A named limit may allow less of a wait.
+    pub fn reserve(
+        &self,
+        key: Key,
+        by: By<'_>,
+        cost: u64,
+        max_wait_ns: u64,
+        now: u64,
+        mut nonce: impl FnMut() -> u64,
+    ) -> Reservation {
+        self.reserve_by(key, by, cost, max_wait_ns, now, &mut nonce)
+    }
+
+    pub(super) fn reserve_by(
+        &self,
+        key: Key,
+        by: By<'_>,
+        cost: u64,
+        max_wait_ns: u64,
+        now: u64,
+        host: &mut impl Host,
+    ) -> Reservation {
+        let longest = by.limit().map_or(u64::MAX, Limit::max_wait_ns);
+        let reservation = self.take(key, by.resolve(), cost, max_wait_ns.min(longest), now, host);
+        match reservation.seat {
+            Seat::Own => reservation,
+            // What the overflow bucket owes is nobody's alone.
+            Seat::Overflow => Reservation { receipt: None, ..reservation },
+        }
+    }
+
     /// Debits `cost` if it is granted within `max_wait_ns`. The receipt of a key that has no place is of the overflow bucket.
-    pub(super) fn reserve(
+    pub(super) fn take(
         &self,
         key: Key,
         measure: impl Measure,

@@ -36,6 +36,7 @@ use super::decision::Decision;
 use super::entry::{EMPTY, Entry, MAX_NOW_NS, MAX_TAT};
 use super::gcra::Ticks;
 use super::key::Key;
+use super::limit::Limit;
 use super::measure::Measure;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, crowded, home_way, lines_for, nominal_keys};
 use super::rule::KeyedRule;
@@ -96,6 +97,9 @@ pub(super) trait Host {
 
     /// A key without a place was admitted by the overflow bucket.
     fn overflowed(&mut self);
+
+    /// A refund, a cancellation or a settlement changed nothing.
+    fn forfeited(&mut self);
 }
 
 /// A host that only numbers.
@@ -107,6 +111,8 @@ impl<F: FnMut() -> u64> Host for F {
     fn evicted(&mut self) {}
 
     fn overflowed(&mut self) {}
+
+    fn forfeited(&mut self) {}
 }
 
 /// What became of a debit.
@@ -192,6 +198,18 @@ impl<S: AsRef<[Line]>> Table<S> {
         nonce: impl FnMut() -> u64,
     ) -> Decision {
         self.check_by(key, rule, cost, now, nonce)
+    }
+
+    /// As [`Table::check`], by a limit.
+    pub fn check_limit(
+        &self,
+        key: Key,
+        limit: &Limit,
+        cost: u64,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Decision {
+        self.check_by(key, limit.terms(), cost, now, nonce)
     }
 
     /// What a check of cost one would say, without a debit.
