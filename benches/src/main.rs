@@ -13,5 +13,5 @@ fn main() {
         let rows = [breaker::rows(threads), limiter::rows(threads), pool::rows(threads)];
         rows.into_iter().flatten()
     });
-    rows.chain([limiter::memory()]).for_each(|row| println!("{row}"));
+    rows.chain(limiter::memory()).for_each(|row| println!("{row}"));
 }
