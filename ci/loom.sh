@@ -2,7 +2,8 @@
 # Runs the loom models, tests/loom_*.rs, on the shipped code.
 #
 #   ci/loom.sh                all models
-#   ci/loom.sh sabotage       each line "// sabotage: NAME TEST" of a model file says which test must fail when the
+#   ci/loom.sh sabotage [MODEL...]
+#                             each line "// sabotage: NAME TEST" of a model file says which test must fail when the
 #                             library is built without the precaution NAME; shows that it does
 #
 # LOOM_MAX_PREEMPTIONS (default 2) bounds the search.
@@ -26,9 +27,11 @@ models)
     ;;
 sabotage)
     failed=0
+    read -ra chosen <<<"${*:2}"
+    [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(models)
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
-    for model in $(models); do
+    for model in "${chosen[@]}"; do
         while read -r name test; do
             export ESCOPE_SABOTAGE=$name
             cargo_test --test "$model" --no-run
@@ -47,7 +50,7 @@ sabotage)
     exit "$failed"
     ;;
 *)
-    echo "usage: $0 [models|sabotage]" >&2
+    echo "usage: $0 [models|sabotage [MODEL...]]" >&2
     exit 2
     ;;
 esac

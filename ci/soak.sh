@@ -3,6 +3,7 @@
 #
 #   sabotage  takes one precaution at a time out of the shipped code; the loom model that guards it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
+#   limiter   a flood of 100,000,000 keys (KEYS=n sets how many), and the limiter's models without their precautions
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 set -euo pipefail
@@ -35,6 +36,10 @@ case ${1:-} in
 sabotage) sabotage ;;
 loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
 prop) prop ;;
+limiter)
+    ESCOPE_FLOOD_KEYS=${KEYS:-100000000} cargo test --release --locked --test limiter_memory flood
+    ci/loom.sh sabotage loom_limiter
+    ;;
 interrupts)
     ci/python.sh install
     root=$PWD

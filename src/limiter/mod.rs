@@ -5,6 +5,10 @@
 //! * `gcra` is the arithmetic, in ticks, so that no rate is ever rounded. It knows no atomics.
 //! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `table` is the
 //!   protocol that changes the words, and `key` turns bytes into the 56 bits that name a key.
+//! * A [`Reservation`] is a debit now or in the future. It leaves a [`Receipt`], by which the cost is refunded, settled or
+//!   cancelled. A [`Charge`] is a member of a group that is debited all or nothing.
+//! * A [`Limit`] is a rule that many keys share and that may change by a [`Strategy`] while they live.
+//! * A snapshot of a [`Limiter`] outlives the process; [`crate::file`] keeps it.
 //!
 //! # What is promised
 //!
