@@ -186,7 +186,7 @@ fn l20_receipts_in_flight_stay_valid() {
     for uses_between in [false, true] {
         let (limiter, limit) = (limiter(8), Limit::new(&rule(1, 10, 10), 1000).unwrap());
         let key = limiter.key(b"key");
-        let mut reserve = || limiter.reserve(key, By::Limit(&limit), 3, 1000, || 0).receipt.unwrap();
+        let reserve = || limiter.reserve(key, By::Limit(&limit), 3, 1000, || 0).receipt.unwrap();
         let (refunded, less, more) = (reserve(), reserve(), reserve());
         limit.change(&rule(1, 7, 20), Carry::AsIs, 0).unwrap();
         let mut left = 1;

@@ -425,7 +425,7 @@ fn l19_threads_keep_the_bound() {
                 let reserved = limiter.reserve(key, By::Rule(&rule), cost, 1 << 40, || 7);
                 assert!(reserved.decision.is_allowed());
                 let given_back = match reserved.receipt {
-                    Some(receipt) if (turn ^ seed) % 3 != 0 => {
+                    Some(receipt) if !(turn ^ seed).is_multiple_of(3) => {
                         limiter.cancel(receipt, || 7) == Adjusted::Applied
                     }
                     _ => false,

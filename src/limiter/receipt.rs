@@ -102,8 +102,8 @@ struct Scale {
 }
 
 impl<S: AsRef<[Line]>> Table<S> {
-    /// Gives `amount` of the tokens of a receipt back, at most all. In tokens of the limit's rule of now if a limit is given,
-    /// else the time that they were worth.
+    /// Gives `amount` of the tokens of a receipt back, at most all. In tokens of the limit's rule of now if a limit is
+    /// given, else the time that they were worth. An amount above the cost is refused and leaves the cost debited.
     pub fn refund(
         &self,
         receipt: Receipt,
