@@ -35,10 +35,12 @@ if [[ "$exports" != $'elixirscope_nif_nif_init\nnif_init' ]]; then
     exit 1
 fi
 
-echo "elixir: the README's lines"
+echo "elixir: the lines of both READMEs"
 mkdir -p ../target
-../ci/snippet.sh elixir ../README.md >../target/readme.exs
-mix run ../target/readme.exs
+for page in ../README.md README.md; do
+    ../ci/snippet.sh elixir "$page" >../target/readme.exs
+    mix run ../target/readme.exs
+done
 
 echo "elixir: tests"
 mix test --warnings-as-errors

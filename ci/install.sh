@@ -2,11 +2,18 @@
 # Builds the C library and installs it: shared and static library, header, pkg-config file.
 #   PREFIX (/usr/local), LIBDIR (PREFIX/lib), INCLUDEDIR (PREFIX/include): where programs will find it;
 #   DESTDIR: put in front of these for staging, in no file that is written.
+# Without DESTDIR the loader's cache is renewed where it covers LIBDIR, else the way to the library is told.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=ci/install_paths.sh
 . ci/install_paths.sh
 
+if ! command -v cargo >/dev/null; then
+    echo "install: cargo was not found; Rust is needed to build the library. Where it belongs to another user" >&2
+    echo "than the one who may write to $prefix, let that user run: make install PREFIX=$prefix DESTDIR=/tmp/stage" >&2
+    echo "and copy as the other: cp -dR /tmp/stage/. /" >&2
+    exit 2
+fi
 cargo build --release --locked --lib --package elixirscope
 target=${CARGO_TARGET_DIR:-target}/release
 
@@ -33,3 +40,17 @@ install -m 644 "$target/libelixirscope.a" "$destdir$libdir/"
 install -m 644 include/elixirscope.h "$destdir$includedir/"
 install -m 644 "$scratch/elixirscope.pc" "$destdir$libdir/pkgconfig/"
 echo "installed elixirscope $version in $destdir$prefix"
+[ -z "$destdir" ] || exit 0
+
+PATH=$PATH:/usr/sbin:/sbin
+# With -N and -X it only tells where the loader looks.
+case $'\n'$(ldconfig -v -N -X 2>/dev/null || true) in
+*$'\n'"$libdir:"*)
+    if [ "$(id -u)" = 0 ]; then
+        ldconfig
+    else
+        echo "programs find the library once root has run: ldconfig"
+    fi
+    ;;
+*) echo "programs are compiled with PKG_CONFIG_PATH=$libdir/pkgconfig and run with LD_LIBRARY_PATH=$libdir" ;;
+esac

@@ -16,6 +16,7 @@ failed=0
 
 replay() {
     local log
+    echo "vectors: replaying by $*"
     log=$(mktemp)
     if ! "$@" >"$log" 2>&1 </dev/null; then
         cat "$log"

@@ -406,4 +406,9 @@ fn a_structured_key_never_meets_a_binary() {
     let mut at_once = limiter.key_hasher();
     at_once.write(&spelled);
     assert_eq!(hasher.finish(), at_once.finish(), "pieces hash like their concatenation");
+    assert_eq!(limiter.key_hasher().finish_with(&spelled), at_once.finish());
+
+    let mut begun = limiter.key_hasher();
+    begun.write(&spelled[..3]);
+    assert_eq!(begun.finish_with(&spelled[3..]), at_once.finish());
 }

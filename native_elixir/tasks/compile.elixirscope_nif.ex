@@ -53,6 +53,10 @@ defmodule Mix.Tasks.Compile.ElixirscopeNif do
          "#{cargo} was not found: install Rust, set CARGO, or point ESCOPE_NIF_PATH to a prebuilt library"}
 
       executable ->
+        # The first build takes most of a minute, and --quiet says nothing meanwhile.
+        unless File.exists?(installed()),
+          do: Mix.shell().info("Building the native library with #{cargo}")
+
         case System.cmd(executable, args, into: IO.stream(), stderr_to_stdout: true) do
           {_output, 0} -> {:ok, Path.join([target_dir(), "release", "lib" <> @library])}
           {_output, status} -> {:error, "#{cargo} #{Enum.join(args, " ")} failed with #{status}"}

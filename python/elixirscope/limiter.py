@@ -14,7 +14,7 @@ from . import _ffi
 from ._unique import Unique
 from ._units import NS_PER_S, nanoseconds, seconds, unsigned
 from .clock import Clock, checked
-from .errors import EXCEPTIONS, HandleClosed, Refused, Status, invalid, wrong_type
+from .errors import EXCEPTIONS, HandleClosed, InvalidArgument, Refused, Status, invalid, wrong_type
 
 
 class Decision(NamedTuple):
@@ -211,7 +211,13 @@ class RateLimiter(Unique):
     def _failure(self, status: int) -> Exception:
         if self._handle is None:
             return HandleClosed("this rate limiter was closed")
-        return _ffi.error(status)
+        failure = _ffi.error(status)
+        # The library names the parts of its own rule; here they came from `limit` and `window`.
+        message = str(failure)
+        for native, given in _GIVEN:
+            if message.startswith(native):
+                return InvalidArgument(given + message[len(native) :])
+        return failure
 
     def _new_rule(self, limit: int, window: float, burst: int | None) -> Any:
         rule = byref(
@@ -227,6 +233,7 @@ class RateLimiter(Unique):
         return rule
 
 
+_GIVEN: Final = (("`tokens` is", "`limit` is"), ("`period_ns` is", "`window` in nanoseconds is"))
 _OK: Final = Status.OK
 _decide: Final = tuple.__new__
 

@@ -30,6 +30,7 @@ from ._unique import Unique
 from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
 from .errors import (
     EXCEPTIONS,
+    CreateFailed,
     Error,
     InvalidArgument,
     StaleLease,
@@ -284,7 +285,11 @@ class Pool(Unique, Generic[T]):
         else:
             return
         if error.status in _FOR_WANT_OF_A_CONNECTION:
-            raise error from self._callbacks.last_failure
+            failure = self._callbacks.last_failure
+            # The library knows no exceptions, only the number that `create` returned to it for one.
+            if failure is not None and error.status is Status.CREATE_FAILED:
+                error = CreateFailed(f"no connection could be made: {type(failure).__name__}: {failure}")
+            raise error from failure
         raise error
 
     def _condition(self, kind: type[BaseException]) -> c_int32:

@@ -11,6 +11,17 @@ const LIMITED: usize = 1;
 const NEVER: usize = 2;
 
 /// A token bucket. Exact for every rule and every `now` up to 2^62 - 1 ns, where time stops.
+///
+/// ```
+/// use elixirscope::clock::{Clock, Monotonic};
+/// use elixirscope::limiter::{Bucket, Rule};
+///
+/// let bucket = Bucket::new(Rule::new(2, 1_000_000_000, 2)?);
+/// let now = Monotonic.now_ns();
+/// assert!(bucket.check(2, || now).is_allowed());
+/// assert_eq!(bucket.check(1, || now).retry_after_ms(), 500);
+/// # Ok::<(), elixirscope::error::ConfigError>(())
+/// ```
 #[derive(Debug)]
 pub struct Bucket {
     rule: Rule,

@@ -82,6 +82,19 @@ const ROLLED_BACK: usize = 7;
 const COUNTERS: usize = 8;
 
 /// Limits the rate of many keys in memory of a fixed size.
+///
+/// ```
+/// use elixirscope::clock::{Clock, Monotonic};
+/// use elixirscope::limiter::{KeyedRule, Limiter, LimiterConfig, Rule};
+///
+/// let limiter = Limiter::new(&LimiterConfig::default())?;
+/// let ten_a_minute = KeyedRule::new(Rule::new(10, 60_000_000_000, 10)?)?;
+///
+/// let decision = limiter.check(limiter.key(b"ann"), &ten_a_minute, 1, || Monotonic.now_ns());
+/// assert!(decision.is_allowed());
+/// assert_eq!(decision.remaining, 9);
+/// # Ok::<(), elixirscope::error::ConfigError>(())
+/// ```
 #[derive(Debug)]
 pub struct Limiter {
     table: Table<Box<[Line]>>,

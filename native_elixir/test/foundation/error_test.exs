@@ -50,6 +50,8 @@ defmodule ElixirScope.Foundation.ErrorTest do
           service_unavailable: ["Check service health", "Verify network connectivity"],
           resource_exhausted: ["Check memory usage", "Scale resources if needed"],
           timeout: ["Increase timeout value", "Check network latency"],
+          invalid_argument: ["Correct the argument that the message names"],
+          never: ["Lower the cost", "Raise the limit"],
           no_such_type: [
             "Check logs for details",
             "Review error context",
@@ -70,6 +72,10 @@ defmodule ElixirScope.Foundation.ErrorTest do
           {:internal_error, :no_retry, :infinity},
           {:data_corruption, :no_retry, :infinity},
           {:invalid_config_value, :no_retry, :infinity},
+          {:invalid_argument, :no_retry, :infinity},
+          {:never, :no_retry, :infinity},
+          {:already_done, :no_retry, :infinity},
+          {:pool_closed, :no_retry, :infinity},
           {:service_unavailable, :immediate, 0},
           {:circuit_open, :fixed_delay, 1_000}
         ] do

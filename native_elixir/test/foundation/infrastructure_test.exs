@@ -54,6 +54,10 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
 
       assert {:error, %Error{message: "`opts` is %{}" <> _}} = run.(%{})
       assert {:error, %Error{message: "`rate_limit` is \"10\"" <> _}} = run.(rate_limit: "10")
+      assert {:error, %Error{message: message}} = run.(rate_limit: :no_such_limit)
+      assert message =~ "`rate_limit` is :no_such_limit"
+      assert message =~ "default_limits"
+      assert message =~ "[:config_updates, :event_storage]"
       assert {:error, %Error{message: "`limit` is 0" <> _}} = run.(rate_limit: {0, 1})
       assert {:error, %Error{message: "`cost` is -1" <> _}} = run.(rate_limit: {1, 1}, cost: -1)
     end

@@ -54,6 +54,9 @@ defmodule ElixirScope.Foundation.Error do
   @longest_integer 2 ** 256
   @longest_delay_ms 30_000
   @delay_ms 1_000
+  # The same call would end the same way.
+  @final [:invalid_config_value, :invalid_argument, :never, :stale, :expired, :already_done] ++
+           [:stale_lease, :pool_closed]
   # 2^5 seconds is already above the longest delay.
   @largest_exponent 5
 
@@ -195,7 +198,7 @@ defmodule ElixirScope.Foundation.Error do
   defp retry_strategy(:external_service_error, _severity), do: :fixed_delay
   defp retry_strategy(_type, :critical), do: :no_retry
   defp retry_strategy(_type, :high), do: :immediate
-  defp retry_strategy(:invalid_config_value, _severity), do: :no_retry
+  defp retry_strategy(type, _severity) when type in @final, do: :no_retry
   defp retry_strategy(_type, _severity), do: :fixed_delay
 
   defp recovery_actions(error_type, %{operation: operation}),
@@ -208,6 +211,12 @@ defmodule ElixirScope.Foundation.Error do
 
   defp actions(:invalid_config_value),
     do: ["Check configuration format", "Validate against schema"]
+
+  defp actions(:invalid_argument), do: ["Correct the argument that the message names"]
+  defp actions(:never), do: ["Lower the cost", "Raise the limit"]
+
+  defp actions(:pool_not_found),
+    do: ["Check the pool's name", "Configure or start the pool"]
 
   defp actions(:service_unavailable),
     do: ["Check service health", "Verify network connectivity"]

@@ -2,9 +2,26 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @moduledoc """
   One door to breakers, limits and pools.
 
-  `execute_with_protection/3`, `protected_operation/4` and `with_pooled_connection/3` take a namespace and a
-  service; their rules come from `config :elixir_scope, :infrastructure`, and the feature flags are asked at every
-  call. `execute_protected/3` combines protections that `configure_protection/2` gave a name.
+  **Breakers and rate limits are off here until the application's configuration turns them on**; until then
+  the functions of this module run the operation unguarded. (`CircuitBreaker` and `TokenBucketLimiter` called
+  by themselves ask no switch.)
+
+      config :elixir_scope, :infrastructure,
+        circuit_breakers: %{
+          enabled: true,
+          default_config: %{failure_threshold: 5, reset_timeout: 30_000, call_timeout: 5_000}
+        },
+        rate_limiting: %{
+          enabled: true,
+          default_limits: %{config_updates: {10, 60_000}, event_storage: {100, 60_000}}
+        }
+
+  The configuration is read at every call, so a switch takes effect at once. Where no application is named
+  `:elixir_scope`, mix remarks that it is not available; the values hold all the same.
+
+  `execute_with_protection/3` and `protected_operation/4` take a namespace and a service,
+  `with_pooled_connection/3` a pool. `execute_protected/3` combines protections that `configure_protection/2`
+  gave a name.
 
   The order is fixed: first the rate limit, then the breaker, then the pool. A call that is limited does not
   touch the breaker, and one that the breaker rejects takes no connection.
@@ -108,7 +125,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defdelegate list_protection_keys(), to: Protection, as: :keys
 
   @doc """
-  Runs `operation` behind the protections of `key`, in the order rate limit, breaker, pool.
+  Runs `operation` behind the protections of `key`, in the order rate limit, breaker, pool. A breaker or a rate
+  limit that is turned off in the configuration is left out.
 
   With a pool the operation takes the connection as its argument, otherwise it takes none. The options replace
   what the key is configured with:
@@ -188,7 +206,10 @@ defmodule ElixirScope.Foundation.Infrastructure do
   end
 
   defp not_a_rule(given) do
-    allowed = "{limit, window_ms} or the name of a default limit"
+    allowed =
+      "{limit, window_ms}, or a name in `default_limits` of `config :elixir_scope, :infrastructure, " <>
+        "rate_limiting: ...`: #{inspect(Config.default_limit_names())}"
+
     {:error, Error.refused(:rate_limit, given, allowed)}
   end
 end

@@ -88,6 +88,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
       assert error.message =~ "the last attempt to make one failed: :refused"
     end
 
+    test "the reason is a sentence, whatever the creation ended by" do
+      for {create, sentence} <- [
+            {fn -> raise "no server" end, "** (RuntimeError) no server"},
+            {fn -> {:error, Error.new(:timeout, "too slow")} end, "too slow"},
+            {fn -> :connected end,
+             "it returned :connected, allowed is {:ok, connection} or {:error, reason}"},
+            {fn -> throw(:ball) end, "{:throw, :ball}"}
+          ] do
+        pool = start_pool(create: create)
+        assert {:error, %Error{} = error} = ConnectionPool.checkout(pool, 0)
+        assert error.message == "pool #{inspect(pool)} could not make a connection: #{sentence}"
+      end
+    end
+
     test "closes a connection although its worker's close raises, hangs or leaves it alive" do
       for close <- [fn _ -> raise "no" end, fn _ -> Process.sleep(:infinity) end, fn _ -> :ok end] do
         pool = start_pool(close: close, close_timeout: 20)

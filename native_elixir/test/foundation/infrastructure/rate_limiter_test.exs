@@ -257,8 +257,10 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
           {2 ** 64, 60_000, "`limit` is 18446744073709551616"},
           {1.5, 60_000, "`limit` is 1.5"},
           {nil, 60_000, "`limit` is nil"},
-          {10, 0, "`window_ms` is 0, allowed is 1 to"},
-          {10, -5, "`window_ms` is -5"},
+          {10, 0, "`window_ms` is 0, allowed is 1 to 4611686018427 milliseconds"},
+          {10, -5, "`window_ms` is -5, allowed is 1 to 4611686018427 milliseconds"},
+          {10, 4_611_686_018_428,
+           "`window_ms` is 4611686018428, allowed is 1 to 4611686018427 mi"},
           {10, 2 ** 60, "`window_ms` is 1152921504606846976"},
           {10, "minute", "`window_ms` is \"minute\""}
         ] do

@@ -87,7 +87,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil."
   @spec default_limit(atom()) :: {pos_integer(), pos_integer()} | nil
   def default_limit(name),
-    do: :rate_limiting |> section() |> Map.get(:default_limits) |> to_map() |> Map.get(name)
+    do: Map.get(default_limits(), name)
+
+  @doc "The names of the rules in `default_limits`."
+  @spec default_limit_names() :: [term()]
+  def default_limit_names, do: Map.keys(default_limits())
+
+  defp default_limits,
+    do: :rate_limiting |> section() |> Map.get(:default_limits) |> to_map()
 
   defp check_algorithm(:token_bucket), do: :ok
   defp check_algorithm(other), do: invalid(:algorithm, other, ":token_bucket")

@@ -346,15 +346,28 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp message(:pool_timeout, context) do
     "no connection of pool #{inspect(context.pool)} within #{context.timeout} ms; " <>
-      "the last attempt to make one failed: #{inspect(context.last_error)}"
+      "the last attempt to make one failed: #{reason(context.last_error)}"
   end
 
   defp message(:create_failed, context) do
-    "pool #{inspect(context.pool)} could not make a connection: #{inspect(context.last_error)}"
+    "pool #{inspect(context.pool)} could not make a connection: #{reason(context.last_error)}"
   end
 
   defp message(refusal, context),
     do: "#{Catalogue.fetch(refusal).message}: pool #{inspect(context.pool)}"
+
+  # For a sentence; `last_error` in the context has all of it, stack trace included.
+  defp reason(%Error{message: message}), do: message
+
+  defp reason({exception, stacktrace}) when is_exception(exception) and is_list(stacktrace),
+    do: Exception.format_banner(:error, exception)
+
+  defp reason({:bad_return_value, value}) do
+    "it returned #{inspect(value, limit: 10, printable_limit: 100)}, " <>
+      "allowed is {:ok, connection} or {:error, reason}"
+  end
+
+  defp reason(other), do: inspect(other)
 
   defp not_found(pool) do
     {:error,

@@ -110,6 +110,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @doc """
   Runs a statement that returns rows: `{:ok, %{columns: [name], rows: [tuple]}}`.
 
+  A placeholder without a parameter is NULL, and a parameter without a placeholder is ignored: the driver does not
+  compare their numbers.
+
   The option `:timeout` (5000) is the time for all attempts; a locked database is tried again until then.
   """
   @spec query(connection(), iodata(), [value()], keyword()) ::

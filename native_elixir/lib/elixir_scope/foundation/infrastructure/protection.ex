@@ -122,7 +122,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
           {:ok, config}
 
         [unknown | _] ->
-          {:error, Error.refused(:protection, unknown, "one of #{inspect(@parts)}")}
+          allowed = "one of #{Enum.map_join(@parts, ", ", &inspect/1)}"
+          {:error, Error.refused(:protection, unknown, allowed)}
       end
     else
       {:error, Error.refused(:config, config, "a map or a keyword list")}

@@ -43,6 +43,8 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @ns_in_ms 1_000_000
   @largest 0xFFFF_FFFF_FFFF_FFFF
   @largest_window div(@largest, @ns_in_ms)
+  # 2^62 - 1 nanoseconds, the most that the core takes, in the unit of the argument.
+  @windows "1 to 4611686018427 milliseconds"
 
   defguardp is_limit(limit) when is_integer(limit) and limit >= 0 and limit <= @largest
   defguardp is_window(ms) when is_integer(ms) and ms >= 0 and ms <= @largest_window
@@ -209,7 +211,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
     do: {:ok, {limit, window_ms * @ns_in_ms, limit}}
 
   defp native_rule({limit, window_ms}) when is_limit(limit),
-    do: {:error, Error.refused(:window_ms, window_ms, "1 to #{@largest_window} milliseconds")}
+    do: {:error, Error.refused(:window_ms, window_ms, @windows)}
 
   defp native_rule({limit, _window_ms}),
     do: {:error, Error.refused(:limit, limit, "a positive integer below 2^62")}
@@ -238,7 +240,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
         {:error, Error.refused(:opts, opts, "a keyword list")}
 
       (unknown = Keyword.keys(opts) -- [:namespace, :cost]) != [] ->
-        {:error, Error.refused(:option, hd(unknown), ":namespace and :cost")}
+        {:error, Error.refused(:option, hd(unknown), "one of :namespace, :cost")}
 
       true ->
         :ok
@@ -261,7 +263,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   # The core names the parts of its own rule; here they came from `limit` and `window_ms`.
   defp refused({argument, _value, allowed}, _key, {limit, window_ms}) do
     case argument do
-      "period_ns" -> Error.refused(:window_ms, window_ms, "#{allowed} nanoseconds")
+      "period_ns" -> Error.refused(:window_ms, window_ms, @windows)
       _tokens_or_burst -> Error.refused(:limit, limit, allowed)
     end
   end
