@@ -227,7 +227,7 @@ proptest! {
         for cost in costs {
             states.push(format!("{table:?}"));
             let cost = cost.min(terms.burst);
-            receipts.extend(table.reserve(key, By::Rule(&rule), cost, 1 << 57, 77, &mut nonce).receipt);
+            receipts.extend(table.reserve(key, By::Rule(&rule), cost, u64::MAX, 77, &mut nonce).receipt);
         }
         prop_assert_eq!(receipts.len(), states.len());
         while let Some(receipt) = receipts.pop() {
