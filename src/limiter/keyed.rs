@@ -173,8 +173,8 @@ impl Limiter {
         self.table.peek_by(key, limit.terms(), now())
     }
 
-    /// Debits all of `charges`, at most [`MAX_GROUP`](super::MAX_GROUP), or nothing: see [`GroupDecision`]. `decisions`, as many, receive what
-    /// each key says by itself; after a refusal those that are not allowed are to blame.
+    /// Debits all of `charges`, at most [`MAX_GROUP`](super::MAX_GROUP), or nothing: see [`GroupDecision`]. `decisions`,
+    /// as many, receive what each key says by itself; after a refusal those that are not allowed are to blame.
     pub fn check_many(
         &self,
         charges: &[Charge<'_>],
