@@ -31,6 +31,8 @@ REQUIRED = {
     "rust-bucket": (1, 2),
     "rust-key1": (1, 2),
     "rust-key100k": (1, 2),
+    "rust-flood": (1, 2),
+    "rust-group3": (1, 2),
     "rust-pool": (1, 2),
     "c-breaker": (1, 2),
     "beam-breaker": (1, 2, 8),
@@ -46,6 +48,7 @@ REQUIRED = {
     "py-pool": (1, 2),
     "breaker-memory": (1,),
     "limiter-memory": (1,),
+    "limiter-memory-1m": (1,),
 }
 # A peer beside itself, measured with every language and count: outside of these the machine was too noisy.
 SAME = {"rust-a/a": (1, 2), "beam-a/a": (1, 2, 8), "py-a/a": (1, 2)}

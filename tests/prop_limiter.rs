@@ -94,7 +94,8 @@ impl Step {
 }
 
 fn limiter(max_keys: u64) -> Limiter {
-    Limiter::new(&LimiterConfig { max_keys, secret: Some(*b"sixteen bytes ok") }).unwrap()
+    Limiter::new(&LimiterConfig { max_keys, secret: Some(*b"sixteen bytes ok"), ..LimiterConfig::default() })
+        .unwrap()
 }
 
 fn table(max_keys: u64) -> Table<Box<[Line]>> {

@@ -1,8 +1,9 @@
-//! Limiter beside governor: one bucket, one key, 100,000 string keys; and what the table weighs.
+//! Limiter beside governor: one bucket, one key, 100,000 string keys; beside itself: a flood of keys, a group of three; and
+//! what the table weighs.
 
 use crate::side_by_side::{Row, Side};
 use elixirscope::clock::{Clock, Manual, Monotonic};
-use elixirscope::limiter::{Bucket, KeyedRule, Limiter, LimiterConfig, Rule, Verdict};
+use elixirscope::limiter::{Bucket, By, Charge, KeyedRule, Limiter, LimiterConfig, Rule, Verdict};
 use governor::clock::{Clock as PeerClock, DefaultClock, FakeRelativeClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -22,6 +23,8 @@ pub fn rows(threads: usize) -> Vec<Value> {
     let mut rows = with_clocks(threads, "", bound, &manual, &FakeRelativeClock::default());
     rows.extend(with_clocks(threads, " (default clocks)", None, &Monotonic, &DefaultClock::default()));
     rows.extend(floors(threads));
+    rows.extend(flood(threads));
+    rows.extend(group(threads));
     rows
 }
 
@@ -48,7 +51,8 @@ where
     let peer = |repeats| admitted(repeats, |_| direct.check().is_ok());
 
     let limiter =
-        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None }).expect("the size is in range");
+        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None, ..LimiterConfig::default() })
+            .expect("the size is in range");
     let check = |key: &String| limiter.check(limiter.key(key.as_bytes()), &keyed, 1, || clock.now_ns());
     type Dashmap<P> =
         RateLimiter<String, DashMapStateStore<String>, P, NoOpMiddleware<<P as PeerClock>::Instant>>;
@@ -85,7 +89,8 @@ fn floors(threads: usize) -> Vec<Value> {
     let bare_bucket = |repeats| admitted(repeats, |_| swap(&words[0]));
 
     let limiter =
-        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None }).expect("the size is in range");
+        Limiter::new(&LimiterConfig { max_keys: 150_000, secret: None, ..LimiterConfig::default() })
+            .expect("the size is in range");
     let key = |turn| limiter.key(keys[spread(turn)].as_bytes());
     let check = |turn| limiter.check(key(turn), &keyed, 1, || clock.now_ns()).verdict == Verdict::Allowed;
     let our_keys = |repeats| admitted(repeats, check);
@@ -98,19 +103,94 @@ fn floors(threads: usize) -> Vec<Value> {
     [bucket_row, keys_row].into_iter().flatten().collect()
 }
 
-/// Bytes of a table for 36,000 live keys, and how many new keys it refuses while it fills up to that number.
-pub fn memory() -> Value {
-    const LIVE_KEYS: u64 = 36_000;
-    let limiter =
-        Limiter::new(&LimiterConfig { max_keys: LIVE_KEYS, secret: None }).expect("the size is in range");
+fn limiter(max_keys: u64) -> Limiter {
+    Limiter::new(&LimiterConfig { max_keys, ..LimiterConfig::default() }).expect("the size is in range")
+}
+
+/// Ten million keys, each of which comes once and owes for a millisecond, through a table for 50,000; beside as many checks of
+/// 100,000 keys. By real clocks, which make the places of the flood free again.
+fn flood(threads: usize) -> Option<Value> {
+    const KEYS: u64 = 10_000_000;
+    let rule = |tokens, burst| Rule::new(tokens, 1_000_000, burst).and_then(KeyedRule::new);
+    let (once, often) = (rule(1, 1).expect("in range"), rule(1_000_000, BURST.into()).expect("in range"));
+    let (flooded, steady, next) = (limiter(50_000), limiter(150_000), AtomicU64::new(0));
+    let bytes = flooded.stats().bytes;
+    let our_flood = |repeats| {
+        let first = next.fetch_add(repeats, Relaxed);
+        admitted(repeats, |turn| {
+            let key = flooded.key(&(first + turn).to_le_bytes());
+            flooded.check(key, &once, 1, || Monotonic.now_ns()).verdict == Verdict::Allowed
+        })
+    };
+    let steady_keys = |repeats| {
+        admitted(repeats, |turn| {
+            let key = steady.key(&(spread(turn) as u64).to_le_bytes());
+            steady.check(key, &often, 1, || Monotonic.now_ns()).verdict == Verdict::Allowed
+        })
+    };
+    let mut row = Row { id: "rust-flood", peer: "100,000 keys", bound: Some(3.0), threads }
+        .measure(&our_flood, &steady_keys)?;
+    our_flood(KEYS.saturating_sub(next.load(Relaxed)));
+    assert_eq!(flooded.stats().bytes, bytes, "a flood takes no memory");
+    row["keys"] = json!(next.load(Relaxed));
+    row["refused"] = json!(flooded.stats().table_full);
+    Some(row)
+}
+
+/// A user of 100,000, an organisation and everybody in one call, beside one check of the user.
+fn group(threads: usize) -> Option<Value> {
+    let rule = Rule::new(PER_SECOND.into(), 1_000_000_000, BURST.into()).expect("the rule is in range");
+    let keyed = KeyedRule::new(rule).expect("the rate is a whole number of tokens a nanosecond");
+    let keys: Vec<String> = (0..100_000).map(|key| format!("user:{key}")).collect();
+    let (clock, limiter) = (Manual::new(1_000_000_000), limiter(150_000));
+    let charge = |name: &str| Charge { key: limiter.key(name.as_bytes()), by: By::Rule(&keyed), cost: 1 };
+    let blank = limiter.peek(limiter.key(b""), &keyed, || 0);
+    let of_three = |repeats| {
+        admitted(repeats, |turn| {
+            let charges = [&keys[spread(turn)], "organisation:7", "global"].map(charge);
+            let group = limiter.check_many(&charges, &mut [blank; 3], || clock.now_ns());
+            group.is_ok_and(|group| group.verdict == Verdict::Allowed)
+        })
+    };
+    let of_one = |repeats| {
+        admitted(repeats, |turn| {
+            let key = limiter.key(keys[spread(turn)].as_bytes());
+            limiter.check(key, &keyed, 1, || clock.now_ns()).verdict == Verdict::Allowed
+        })
+    };
+    Row { id: "rust-group3", peer: "one key", bound: Some(4.0), threads }.measure(&of_three, &of_one)
+}
+
+/// Bytes of a table, and how many new keys it refuses: while it fills up to the keys it is made for, and then while as many
+/// again replace them one by one.
+pub fn memory() -> [Value; 2] {
+    [("limiter-memory", 36_000), ("limiter-memory-1m", 1_000_000)].map(|(id, keys)| memory_for(id, keys))
+}
+
+fn memory_for(id: &str, live_keys: u64) -> Value {
+    const BYTES: u64 = 28;
+    const SHARE: f64 = 1e-4;
+    let limiter = limiter(live_keys);
     let rule = Rule::new(1, 3_600_000_000_000, 1).and_then(KeyedRule::new).expect("the rule is in range");
-    let check = |key: u64| limiter.check(limiter.key(&key.to_le_bytes()), &rule, 1, || 1).verdict;
-    let refused = (0..LIVE_KEYS).filter(|key| check(*key) == Verdict::TableFull).count();
-    let share = refused as f64 / LIVE_KEYS as f64;
+    let key = |number: u64| limiter.key(&number.to_le_bytes());
+    let is_refused = |number: &u64| limiter.check(key(*number), &rule, 1, || 1).verdict == Verdict::TableFull;
+    let mut refused = 0;
+    let [half, most, full] = [(0, 50), (50, 75), (75, 100)].map(|(from, to)| {
+        refused += (live_keys * from / 100..live_keys * to / 100).filter(is_refused).count();
+        refused as f64 / (live_keys * to / 100) as f64
+    });
+    let replaced = (live_keys..2 * live_keys).filter(|number| {
+        limiter.reset(key(number - live_keys));
+        is_refused(number)
+    });
+    let churn = replaced.count() as f64 / live_keys as f64;
+    let bytes = limiter.stats().bytes;
+    let share = full.max(churn);
     json!({
-        "id": "limiter-memory", "threads": 1, "peer": "1,000,000 bytes; refused share 0.0001",
-        "ours_bytes": limiter.stats().bytes, "refused_share": share, "bound": 1.0,
-        "ratio": (limiter.stats().bytes as f64 / 1e6).max(share / 1e-4),
+        "id": id, "threads": 1, "peer": format!("{} bytes; refused share {SHARE}", BYTES * live_keys),
+        "ours_bytes": bytes, "refused_share": share, "bound": 1.0,
+        "refused_at_50": half, "refused_at_75": most, "refused_at_100": full, "refused_under_churn": churn,
+        "ratio": (bytes as f64 / (BYTES * live_keys) as f64).max(share / SHARE),
     })
 }
 

@@ -15,5 +15,5 @@ fn main() {
         let rows = [breaker::rows(threads), c::rows(threads), limiter::rows(threads), pool::rows(threads)];
         rows.into_iter().flatten()
     });
-    rows.chain([breaker::memory(), limiter::memory()]).for_each(|row| println!("{row}"));
+    rows.chain([breaker::memory()]).chain(limiter::memory()).for_each(|row| println!("{row}"));
 }

@@ -154,7 +154,7 @@ pub unsafe extern "C" fn escope_limiter_new(
         require_wide_words()?;
         // SAFETY: the caller's secret has `secret_len` bytes.
         let secret = unsafe { secret(&options) }?;
-        let config = LimiterConfig { max_keys: options.max_keys, secret };
+        let config = LimiterConfig { max_keys: options.max_keys, secret, ..LimiterConfig::default() };
         config.validate()?;
         // A valid configuration fails for want of memory only.
         let core =

@@ -1,7 +1,7 @@
 //! Layout of a key's word in the table.
 //!
 //! ```text
-//!  high half:  { key: 56 | generation: 2 | n: 6 }     low half:  { tat: 64 }
+//!  high half:  { key: 56 | mark: 2 | n: 6 }     low half:  { tat: 64 }
 //! ```
 //!
 //! | word | meaning |
@@ -10,7 +10,7 @@
 //! | `tat < 0xFF << 56` | COMMITTED: the key owes what `tat` (in ticks, `n` a nanosecond) lies ahead of now. |
 //! | `tat >= 0xFF << 56` | TENTATIVE: a first touch is under way; the low 56 bits are its nonce. |
 //!
-//! `n` stands beside `tat` so that a call with another rule can read the debt as time. `generation` belongs to
+//! `n` stands beside `tat` so that a call with another rule can read the debt as time. `mark` belongs to
 //! limits with a name; an entry made by a rule that came with the call keeps zero. In a model each half has 32
 //! bits and the key 24.
 
@@ -33,7 +33,7 @@ pub(super) const MAX_TAT: u64 = (0xFF << (HALF - 8)) - 1;
 const KEY_SHIFT: u32 = HALF - KEY_BITS;
 const N_BITS: u32 = 6;
 const N_MASK: Half = (1 << N_BITS) - 1;
-const GENERATION_MASK: Half = 3 << N_BITS;
+const MARK_MASK: Half = 3 << N_BITS;
 
 /// No entry.
 pub(super) const EMPTY: Wide = 0;
@@ -51,14 +51,21 @@ impl Entry {
 
     /// A key that owes up to `tat`, where `n` ticks are a nanosecond.
     #[inline]
-    pub fn committed(key: Key, n: u64, tat: u64) -> Self {
-        Self(wide(identity(key, 0, n), tat as Half))
+    pub fn committed(key: Key, mark: u8, n: u64, tat: u64) -> Self {
+        let mark = Half::from(mark) << N_BITS & MARK_MASK;
+        Self(wide(identity(key, mark, n), tat as Half))
     }
 
-    /// This entry of the same key with a new `tat`; the generation stays.
+    /// Tells apart the rules of the limit that it was written by; 0 where the rule came with the call.
     #[inline]
-    pub fn moved(self, key: Key, n: u64, tat: u64) -> Self {
-        Self(wide(identity(key, hi(self.0) & GENERATION_MASK, n), tat as Half))
+    pub fn mark(self) -> u8 {
+        ((hi(self.0) & MARK_MASK) >> N_BITS) as u8
+    }
+
+    /// The stored instant, in ticks of [`Entry::n`] a nanosecond.
+    #[inline]
+    pub fn raw_tat(self) -> u64 {
+        u64::from(lo(self.0))
     }
 
     #[inline]
@@ -69,6 +76,10 @@ impl Entry {
     #[inline]
     pub fn is_of(self, key: Key) -> bool {
         u64::from(hi(self.0) >> KEY_SHIFT) == key.to_raw() && !self.is_empty()
+    }
+
+    pub fn key(self) -> Key {
+        Key::from_raw(u64::from(hi(self.0) >> KEY_SHIFT))
     }
 
     #[inline]
@@ -104,13 +115,14 @@ impl Entry {
         debt.div_ceil(u128::from(self.n())) as u64
     }
 
+    /// Ticks a nanosecond.
     #[inline]
-    fn n(self) -> u64 {
+    pub fn n(self) -> u64 {
         u64::from(hi(self.0) & N_MASK)
     }
 }
 
 #[inline]
-fn identity(key: Key, generation: Half, n: u64) -> Half {
-    (key.to_raw() as Half) << KEY_SHIFT | generation | n as Half
+fn identity(key: Key, mark: Half, n: u64) -> Half {
+    (key.to_raw() as Half) << KEY_SHIFT | mark | n as Half
 }

@@ -77,12 +77,18 @@ impl Ticks {
     /// The debt after `cost` more, if that is admitted; a cost of zero always is. Debt and cost may be any number.
     #[inline]
     pub fn after<T: Tick>(&self, debt: T, cost: u64) -> Option<T> {
+        self.after_within(debt, cost, T::narrow(self.full))
+    }
+
+    /// The debt after `cost` more, if that leaves at most `most`, which is at least a full bucket.
+    #[inline]
+    pub fn after_within<T: Tick>(&self, debt: T, cost: u64, most: T) -> Option<T> {
         if cost > self.burst {
             return None;
         }
         let price = self.price::<T>(cost);
         // Under another rule, or to an older clock, more than a full bucket may be owed.
-        (debt <= T::narrow(self.full) - price || cost == 0).then(|| debt + price)
+        (debt <= most - price || cost == 0).then(|| debt + price)
     }
 
     /// Nanoseconds until `cost`, which is not above the burst, is admitted: at that instant it is, and one

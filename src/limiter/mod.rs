@@ -5,6 +5,10 @@
 //! * `gcra` is the arithmetic, in ticks, so that no rate is ever rounded. It knows no atomics.
 //! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `table` is the
 //!   protocol that changes the words, and `key` turns bytes into the 56 bits that name a key.
+//! * A [`Reservation`] is a debit now or in the future. It leaves a [`Receipt`], by which the cost is refunded, settled or
+//!   cancelled. A [`Charge`] is a member of a group that is debited all or nothing.
+//! * A [`Limit`] is a rule that many keys share and that may change by a [`Strategy`] while they live.
+//! * A snapshot of a [`Limiter`] outlives the process; [`crate::file`] keeps it.
 //!
 //! # What is promised
 //!
@@ -24,19 +28,34 @@
 #![allow(clippy::useless_conversion)]
 
 mod bucket;
+mod change;
 mod decision;
 mod entry;
 mod gcra;
+mod group;
+mod header_fields;
 mod key;
 mod keyed;
+mod limit;
+mod measure;
 mod places;
+mod receipt;
+mod reserve;
 mod rule;
+mod snapshot;
 mod table;
 
 pub use bucket::Bucket;
+pub use change::Strategy;
 pub use decision::{Decision, Verdict};
+pub use group::{By, Charge, GroupDecision, MAX_GROUP};
+pub use header_fields::PolicyName;
 pub use key::{Key, KeyHasher};
 pub use keyed::{Limiter, LimiterConfig, LimiterStats};
+pub use limit::{ChangeError, Limit};
 pub use places::Line;
+pub use receipt::{Adjusted, RawReceipt, Receipt};
+pub use reserve::Reservation;
 pub use rule::{KeyedRule, Rule};
-pub use table::Table;
+pub use snapshot::RestoreError;
+pub use table::{FullPolicy, Table};

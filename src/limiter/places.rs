@@ -109,6 +109,11 @@ impl Sections {
         pick((key.to_raw() >> 24) as u32, self.first)
     }
 
+    /// The section that line `index` belongs to.
+    pub fn section_of(self, index: usize) -> usize {
+        index.checked_sub(self.first as usize).map_or(0, |beyond| 1 + beyond / self.other as usize)
+    }
+
     /// Index of a key's line in section `section`.
     ///
     /// The hash is uniform, so its two halves and multiples of it choose the lines as if independently.

@@ -34,6 +34,13 @@ impl Rule {
         Ok(Self { tokens, period_ns, ticks: Ticks { n, w, burst, full } })
     }
 
+    /// A rule that was valid, from its parts: without the division chain of [`Rule::new`].
+    #[inline]
+    pub(super) fn from_parts(tokens: u64, period_ns: u64, burst: u64, n: NonZeroU64, w: NonZeroU64) -> Self {
+        let full = u128::from(burst) * u128::from(w.get());
+        Self { tokens, period_ns, ticks: Ticks { n, w, burst, full } }
+    }
+
     /// Tokens that a period brings.
     pub const fn tokens(&self) -> u64 {
         self.tokens

@@ -33,10 +33,13 @@
 //! touches read it; a key that has an entry never does.
 
 use super::decision::Decision;
-use super::entry::{EMPTY, Entry, MAX_NOW_NS};
+use super::entry::{EMPTY, Entry, MAX_NOW_NS, MAX_TAT};
+use super::gcra::Ticks;
 use super::key::Key;
+use super::limit::Limit;
+use super::measure::Measure;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, crowded, home_way, lines_for, nominal_keys};
-use super::rule::{KeyedRule, Rule};
+use super::rule::KeyedRule;
 use crate::sync::{Half, Ordering, fence, lo, wide};
 use std::hint::spin_loop;
 
@@ -48,22 +51,95 @@ const PATIENCE: u32 = if cfg!(escope_model) { 0 } else { 64 };
 pub struct Table<S> {
     lines: S,
     sections: Sections,
+    full_policy: FullPolicy,
 }
 
-/// What became of a check against an entry that was read before.
-enum Debit {
-    /// The debit leaves this debt.
-    Done(u64),
+/// What a new key gets when all its places are taken by keys that owe tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum FullPolicy {
+    /// Nothing: the check is refused.
+    #[default]
+    DenyNew = 0,
+    /// The place of the key among them that owes for the shortest time, whose debt is forgotten: that key may be admitted so
+    /// much more than its rule allows.
+    EvictMostFull = 1,
+    /// A share of one bucket that all such keys have together.
+    OverflowKey = 2,
+}
+
+/// Whose entry a debit was made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// The key's own.
+    Own,
+    /// That of all keys without a place.
+    Overflow,
+}
+
+impl Seat {
+    /// The name of the entry in which `key` has this seat.
+    pub fn key_of(self, key: Key) -> Key {
+        match self {
+            Self::Own => key,
+            Self::Overflow => Key::from_raw(0),
+        }
+    }
+}
+
+/// What a table wants of whoever holds it.
+pub(super) trait Host {
+    /// A number that no other first touch in flight has; its low 56 bits count.
+    fn nonce(&mut self) -> u64;
+
+    /// A key has lost its place that owed tokens.
+    fn evicted(&mut self);
+
+    /// A key without a place was admitted by the overflow bucket.
+    fn overflowed(&mut self);
+
+    /// A refund, a cancellation or a settlement changed nothing.
+    fn forfeited(&mut self);
+}
+
+/// A host that only numbers.
+impl<F: FnMut() -> u64> Host for F {
+    fn nonce(&mut self) -> u64 {
+        self()
+    }
+
+    fn evicted(&mut self) {}
+
+    fn overflowed(&mut self) {}
+
+    fn forfeited(&mut self) {}
+}
+
+/// What became of a debit.
+pub(super) enum Debit {
+    /// It was made, and leaves this debt; the entry's instant is this.
+    Done { debt: u64, tat: u64, seat: Seat },
     /// This debt forbids it.
     Refused(u64),
-    /// The entry is not what it was.
+    /// The key is new and finds a place only after so many nanoseconds.
+    Full(u64),
+}
+
+/// What became of a debit against an entry that was read before.
+enum Attempt {
+    Done {
+        debt: u64,
+        tat: u64,
+    },
+    Refused(u64),
+    /// The entry is not what it was, or the measure is out of date.
     Changed,
 }
 
 /// What became of one attempt at a first touch.
-enum Touch {
-    /// Committed; the debt is that of the check alone.
-    Committed,
+pub(super) enum Touch {
+    /// Committed with this instant.
+    Committed { tat: u64 },
     /// Somebody else was there, or came in between.
     Again,
     /// Every place is taken by a key that owes tokens; the first is free after so many nanoseconds.
@@ -74,6 +150,8 @@ enum Touch {
 enum Choice<'a> {
     /// Here, in place of this entry.
     Place(Place<'a>, Entry),
+    /// Here, in place of this entry, which owes tokens.
+    Evict(Place<'a>, Entry),
     /// An entry that stood in the way is changing, or is there by now.
     Look,
     /// Nowhere for so many nanoseconds.
@@ -90,7 +168,12 @@ impl<S: AsRef<[Line]>> Table<S> {
     /// [`Table::lines_for`] one key.
     pub fn over(lines: S) -> Option<Self> {
         let sections = Sections::of(lines.as_ref().len().checked_sub(1)?)?;
-        Some(Self { lines, sections })
+        Some(Self { lines, sections, full_policy: FullPolicy::DenyNew })
+    }
+
+    /// With another way to treat new keys that find no place. Every process that shares the lines chooses for itself.
+    pub fn with_full_policy(self, full_policy: FullPolicy) -> Self {
+        Self { full_policy, ..self }
     }
 
     /// Bytes of all lines.
@@ -114,25 +197,71 @@ impl<S: AsRef<[Line]>> Table<S> {
         now: u64,
         nonce: impl FnMut() -> u64,
     ) -> Decision {
-        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
-        let found = self.find(key);
-        if let Some((place, entry)) = found {
-            match debit(place, entry, key, rule, cost, now) {
-                // Inlined, so that a caller who ignores what is left pays no division for it.
-                Debit::Done(after) => return Decision::allowed(rule, after),
-                Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
-                Debit::Changed => {}
-            }
-        }
-        self.check_contended(key, rule, cost, now, found.is_none(), nonce)
+        self.check_by(key, rule, cost, now, nonce)
+    }
+
+    /// As [`Table::check`], by a limit.
+    pub fn check_limit(
+        &self,
+        key: Key,
+        limit: &Limit,
+        cost: u64,
+        now: u64,
+        nonce: impl FnMut() -> u64,
+    ) -> Decision {
+        self.check_by(key, limit.terms(), cost, now, nonce)
     }
 
     /// What a check of cost one would say, without a debit.
     pub fn peek(&self, key: Key, rule: &KeyedRule, now: u64) -> Decision {
-        let (rule, now) = (rule.effective(), now.min(MAX_NOW_NS));
-        let ticks = rule.ticks();
-        let debt = self.find(key).map_or(0, |(_, entry)| ticks.debt(entry.tat(ticks.n.get()), now));
-        Decision::peek(rule, debt)
+        self.peek_by(key, rule, now)
+    }
+
+    #[inline]
+    pub(super) fn check_by(
+        &self,
+        key: Key,
+        measure: impl Measure,
+        cost: u64,
+        now: u64,
+        mut host: impl Host,
+    ) -> Decision {
+        let (rule, now) = (measure.rule(), now.min(MAX_NOW_NS));
+        let full = rule.ticks().full as u64;
+        let found = self.find(key);
+        if let Some((place, entry)) = found {
+            match attempt(place, entry, key, &measure, cost, now, full) {
+                // Inlined, so that a caller who ignores what is left pays no division for it.
+                Attempt::Done { debt, .. } => return Decision::allowed(rule, debt),
+                Attempt::Refused(debt) => return Decision::refused(rule, debt, cost),
+                Attempt::Changed => {}
+            }
+        }
+        let mut later = measure;
+        let debit = self.debit(key, &mut later, cost, 0, now, found.is_none(), &mut host);
+        let rule = later.rule();
+        match debit {
+            Debit::Done { debt, .. } => Decision::allowed(rule, debt),
+            Debit::Refused(debt) => Decision::refused(rule, debt, cost),
+            Debit::Full(wait_ns) => Decision::table_full(rule, wait_ns),
+        }
+    }
+
+    pub(super) fn peek_by(&self, key: Key, mut measure: impl Measure, now: u64) -> Decision {
+        let now = now.min(MAX_NOW_NS);
+        let debt = self.debt_by(key, &mut measure, now);
+        Decision::peek(measure.rule(), debt)
+    }
+
+    /// What `key` owes at `now`, which is no later than the table's end of time, by the measure as it is then.
+    pub(super) fn debt_by(&self, key: Key, measure: &mut impl Measure, now: u64) -> u64 {
+        loop {
+            let Some((_, entry)) = self.find(key) else { return 0 };
+            if let Some(tat) = measure.tat(entry) {
+                return measure.rule().ticks().debt(tat, now);
+            }
+            *measure = measure.refreshed();
+        }
     }
 
     /// Forgets what `key` owes. Tells whether it had an entry.
@@ -147,47 +276,62 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// Keys that owe tokens at `now`. Reads the whole table, while others may change it.
     pub fn live_keys(&self, now: u64) -> u64 {
-        let now = now.min(MAX_NOW_NS);
-        let words = self.lines.as_ref()[1..].iter().flat_map(|line| &line.0);
-        // Relaxed: a count of a changing table orders nothing.
-        let entries = words.map(|word| Entry(word.load(Ordering::Relaxed)));
-        entries.filter(|entry| is_live(*entry, now)).count() as u64
+        let mut keys = 0;
+        self.for_each_live(now.min(MAX_NOW_NS), |_, _| keys += 1);
+        keys
     }
 
-    /// The check of a key that is new (`absent`), or whose entry changed since it was read.
+    /// Visits the entries of keys that owe tokens at `now`, and their sections, while others may change them.
+    pub(super) fn for_each_live(&self, now: u64, mut visit: impl FnMut(usize, Entry)) {
+        for (index, line) in self.lines.as_ref()[1..].iter().enumerate() {
+            for word in &line.0 {
+                // Relaxed: each word stands for itself.
+                let entry = Entry(word.load(Ordering::Relaxed));
+                if !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now) {
+                    visit(self.sections.section_of(index), entry);
+                }
+            }
+        }
+    }
+
+    /// Debits `cost` if it is granted within `max_wait_ns`; `absent` if the key was just seen to have no entry. Leaves
+    /// `measure` as it was when that was decided.
     #[cold]
-    fn check_contended(
+    #[allow(clippy::too_many_arguments)] // what a debit is made of, in two callers
+    pub(super) fn debit(
         &self,
         key: Key,
-        rule: &Rule,
+        measure: &mut impl Measure,
         cost: u64,
+        max_wait_ns: u64,
         now: u64,
         mut absent: bool,
-        mut nonce: impl FnMut() -> u64,
-    ) -> Decision {
-        let ticks = rule.ticks();
+        host: &mut impl Host,
+    ) -> Debit {
         loop {
+            let ticks = *measure.rule().ticks();
+            let most = most_owed(&ticks, max_wait_ns, now);
             if absent {
-                let Some(after) = ticks.after(0_u64, cost) else {
-                    return Decision::refused(rule, 0_u64, cost);
-                };
+                let Some(debt) = ticks.after_within(0_u64, cost, most) else { return Debit::Refused(0) };
                 if cost == 0 {
-                    return Decision::allowed(rule, 0_u64);
+                    return Debit::Done { debt: 0, tat: 0, seat: Seat::Own };
                 }
-                match self
-                    .first_touch(key, ticks.n.get(), now, nonce(), |at| ticks.instant::<u64>(at) + after)
-                {
-                    Touch::Committed => return Decision::allowed(rule, after),
-                    Touch::Full(wait_ns) => return Decision::table_full(rule, wait_ns),
+                let marks = (measure.mark(), ticks.n.get());
+                match self.first_touch(key, marks, now, host, |at| ticks.instant::<u64>(at) + debt) {
+                    Touch::Committed { tat } => return Debit::Done { debt, tat, seat: Seat::Own },
+                    Touch::Full(_) if self.full_policy == FullPolicy::OverflowKey => {
+                        return self.debit_overflow(&ticks, cost, now, most, host);
+                    }
+                    Touch::Full(wait_ns) => return Debit::Full(wait_ns),
                     Touch::Again => {}
                 }
             }
             let found = self.find(key);
             if let Some((place, entry)) = found {
-                match debit(place, entry, key, rule, cost, now) {
-                    Debit::Done(after) => return Decision::allowed(rule, after),
-                    Debit::Refused(debt) => return Decision::refused(rule, debt, cost),
-                    Debit::Changed => {}
+                match attempt(place, entry, key, measure, cost, now, most) {
+                    Attempt::Done { debt, tat } => return Debit::Done { debt, tat, seat: Seat::Own },
+                    Attempt::Refused(debt) => return Debit::Refused(debt),
+                    Attempt::Changed => *measure = measure.refreshed(),
                 }
             }
             absent = found.is_none();
@@ -196,18 +340,30 @@ impl<S: AsRef<[Line]>> Table<S> {
 
     /// One attempt to make the entry of a key that has none; `tat` gives its content for the instant at which
     /// it happens.
-    fn first_touch(&self, key: Key, n: u64, now: u64, nonce: u64, tat: impl Fn(u64) -> u64) -> Touch {
-        let (place, old) = match self.choose(key, now) {
-            Choice::Place(place, old) => (place, old),
+    pub(super) fn first_touch(
+        &self,
+        key: Key,
+        (mark, n): (u8, u64),
+        now: u64,
+        host: &mut impl Host,
+        tat: impl Fn(u64) -> u64,
+    ) -> Touch {
+        let (place, old, evicts) = match self.choose(key, now) {
+            Choice::Place(place, old) => (place, old, false),
+            Choice::Evict(place, old) => (place, old, true),
             Choice::Look => return Touch::Again,
             Choice::Full(wait_ns) => return Touch::Full(wait_ns),
         };
         if !old.is_empty() && !old.is_tentative() {
             self.raise_floor(now);
         }
-        let mine = Entry::tentative(key, n, nonce);
-        if !place.replace(old.0, mine.0) {
+        let mine = Entry::tentative(key, n, host.nonce());
+        let old = if cfg!(escope_sabotage = "limiter_reuse") { place.load() } else { old.0 };
+        if !place.replace(old, mine.0) {
             return Touch::Again;
+        }
+        if evicts {
+            host.evicted();
         }
         // Orders the store of `mine` before the loads of the rescan, against the same fence of any other first
         // touch of this key: at least one of the two sees the other's entry.
@@ -219,8 +375,9 @@ impl<S: AsRef<[Line]>> Table<S> {
             return Touch::Again;
         }
         let at = if cfg!(escope_sabotage = "limiter_floor") { now } else { now.max(self.floor()) };
-        match place.replace(mine.0, Entry::committed(key, n, tat(at)).0) {
-            true => Touch::Committed,
+        let tat = tat(at);
+        match place.replace(mine.0, Entry::committed(key, mark, n, tat).0) {
+            true => Touch::Committed { tat },
             false => Touch::Again,
         }
     }
@@ -248,7 +405,7 @@ impl<S: AsRef<[Line]>> Table<S> {
     fn choose(&self, key: Key, now: u64) -> Choice<'_> {
         let mut best: Option<(usize, usize, (Place<'_>, Entry))> = None;
         let mut abandoned = None;
-        let mut wait_ns = u64::MAX;
+        let mut fullest: Option<(u64, (Place<'_>, Entry))> = None;
         for section in 0..SECTIONS {
             let mut taken = 0;
             let mut free: Option<(Place<'_>, Entry)> = None;
@@ -269,7 +426,10 @@ impl<S: AsRef<[Line]>> Table<S> {
                     free = free.or(Some((place, entry)));
                 } else {
                     taken += 1;
-                    wait_ns = wait_ns.min(entry.time_to_full(now));
+                    let wait_ns = entry.time_to_full(now);
+                    if fullest.is_none_or(|(least, _)| wait_ns < least) {
+                        fullest = Some((wait_ns, (place, entry)));
+                    }
                 }
             }
             if let Some(free) = free
@@ -278,18 +438,21 @@ impl<S: AsRef<[Line]>> Table<S> {
                 best = Some((section, taken, free));
             }
         }
-        match (best, abandoned) {
-            (Some((_, _, (place, old))), _) => Choice::Place(place, old),
+        match (best, abandoned, fullest) {
+            (Some((_, _, (place, old))), ..) => Choice::Place(place, old),
             // With patience, or two threads might rob each other for ever.
-            (None, Some((place, old))) if stays_tentative(place, old) => Choice::Place(place, old),
-            (None, Some(_)) => Choice::Look,
-            (None, None) => Choice::Full(wait_ns),
+            (None, Some((place, old)), _) if stays_tentative(place, old) => Choice::Place(place, old),
+            (None, None, Some((_, (place, old)))) if self.full_policy == FullPolicy::EvictMostFull => {
+                Choice::Evict(place, old)
+            }
+            (None, None, Some((wait_ns, _))) => Choice::Full(wait_ns),
+            (None, ..) => Choice::Look,
         }
     }
 
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
     #[inline]
-    fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+    pub(super) fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
         self.find_in(self.sections.first_line(key), key).or_else(|| self.find_beyond(key))
     }
 
@@ -327,12 +490,56 @@ impl<S: AsRef<[Line]>> Table<S> {
         })
     }
 
+    /// Debits from the entry of all keys without a place, which needs no first touch. Rules and limits meet there, so
+    /// it has no mark and keeps its debt in time.
+    fn debit_overflow(&self, ticks: &Ticks, cost: u64, now: u64, most: u64, host: &mut impl Host) -> Debit {
+        let (place, n) = (self.overflow(), ticks.n.get());
+        loop {
+            let found = Entry(place.load());
+            let owed = if found.is_empty() { 0 } else { ticks.debt(found.tat(n), now) };
+            let Some(debt) = ticks.after_within(owed, cost, most) else { return Debit::Refused(owed) };
+            let tat = ticks.instant::<u64>(now) + debt;
+            let moved = Entry::committed(Seat::Overflow.key_of(Key::from_raw(0)), 0, n, tat);
+            if place.replace(found.0, moved.0) {
+                host.overflowed();
+                return Debit::Done { debt, tat, seat: Seat::Overflow };
+            }
+        }
+    }
+
+    /// The entry in which `key` has this seat.
+    pub(super) fn seated(&self, key: Key, seat: Seat) -> Option<(Place<'_>, Entry)> {
+        match seat {
+            Seat::Own => self.find(key),
+            Seat::Overflow => {
+                let place = self.overflow();
+                Some((place, Entry(place.load()))).filter(|(_, entry)| !entry.is_empty())
+            }
+        }
+    }
+
+    /// Puts the entry of a snapshot into a table that nobody uses yet: into its line of this section if there is a place. Tells
+    /// whether it has one. A key that is there already keeps the later of both.
+    pub(super) fn put_back(&self, section: usize, entry: Entry) -> bool {
+        let key = entry.key();
+        if let Some((place, other)) = self.find(key) {
+            return entry.time_to_full(0) <= other.time_to_full(0) || place.replace(other.0, entry.0);
+        }
+        let line = self.line(self.sections.line(key, section % SECTIONS), key);
+        line.chain(self.places(key)).any(|place| place.replace(EMPTY, entry.0))
+    }
+
+    /// Where the debts of all keys without a place stand: the header's last word.
+    pub(super) fn overflow(&self) -> Place<'_> {
+        Place { word: &self.lines.as_ref()[0].0[WAYS - 1], rank: 0 }
+    }
+
     fn header(&self) -> Place<'_> {
         Place { word: &self.lines.as_ref()[0].0[0], rank: 0 }
     }
 
     /// Latest instant at which a place was taken from a key that owed nothing.
-    fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         u64::from(lo(self.header().load()))
     }
 
@@ -348,17 +555,27 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 }
 
-/// Checks against an entry.
+/// Debits from an entry.
 #[inline(always)]
-fn debit(place: Place<'_>, entry: Entry, key: Key, rule: &Rule, cost: u64, now: u64) -> Debit {
-    let ticks = rule.ticks();
-    let debt = ticks.debt(entry.tat(ticks.n.get()), now);
-    let Some(after) = ticks.after(debt, cost) else { return Debit::Refused(debt) };
+fn attempt(
+    place: Place<'_>,
+    entry: Entry,
+    key: Key,
+    measure: &impl Measure,
+    cost: u64,
+    now: u64,
+    most: u64,
+) -> Attempt {
+    let ticks = measure.rule().ticks();
+    let Some(tat) = measure.tat(entry) else { return Attempt::Changed };
+    let debt = ticks.debt(tat, now);
+    let Some(after) = ticks.after_within(debt, cost, most) else { return Attempt::Refused(debt) };
     let tat = ticks.instant::<u64>(now) + after;
-    if cost == 0 || place.replace(entry.0, entry.moved(key, ticks.n.get(), tat).0) {
-        Debit::Done(after)
+    let moved = Entry::committed(key, measure.mark(), ticks.n.get(), tat);
+    if cost == 0 || place.replace(entry.0, moved.0) {
+        Attempt::Done { debt: after, tat }
     } else {
-        Debit::Changed
+        Attempt::Changed
     }
 }
 
@@ -372,14 +589,17 @@ fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
         })
 }
 
-fn is_live(entry: Entry, now: u64) -> bool {
-    !entry.is_empty() && !entry.is_tentative() && !entry.is_full(now)
+/// The largest debt that a debit may leave whose caller waits for so long.
+fn most_owed(ticks: &Ticks, max_wait_ns: u64, now: u64) -> u64 {
+    let ahead = u128::from(ticks.n.get()) * u128::from(max_wait_ns);
+    let room = u128::from(MAX_TAT) - ticks.instant::<u128>(now);
+    (ticks.full + ahead).min(room) as u64
 }
 
 #[cfg(all(test, not(escope_model)))]
 mod tests {
     use super::*;
-    use crate::limiter::Verdict;
+    use crate::limiter::{Rule, Verdict};
 
     const PLACES: u64 = (SECTIONS * WAYS) as u64;
 

@@ -77,7 +77,7 @@ impl LimiterResource {
 
 #[rustler::nif]
 fn limiter_new<'a>(env: Env<'a>, max_keys: u64, clock: ObjectClock) -> Term<'a> {
-    let core = Limiter::new(&LimiterConfig { max_keys, secret: None });
+    let core = Limiter::new(&LimiterConfig { max_keys, ..LimiterConfig::default() });
     created(env, core.map(|core| LimiterResource { core, clock, _live: Live::limiter() }))
 }
 
