@@ -58,9 +58,9 @@ defmodule ElixirScope.Compat.FuseDefectsTest do
   test "F4 a melt leaves nothing behind, however many there were in the window", %{name: name} do
     install(name, 1, 100, 1_000_000)
     {breaker, _plugin} = Fuse.Table.find(name)
-    bytes = Native.breaker_bytes(breaker)
+    bytes = Native.breaker_stats(breaker).bytes
     melt(name, 20_000)
-    assert Native.breaker_bytes(breaker) == bytes
+    assert Native.breaker_stats(breaker).bytes == bytes
 
     assert Process.info(Process.whereis(Fuse.Server), :message_queue_len) ==
              {:message_queue_len, 0}

@@ -192,7 +192,8 @@ fn breaker_reinstall<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>, op
 
 #[rustler::nif]
 fn breaker_stats(breaker: ResourceArc<BreakerResource>) -> Stats {
-    breaker.core.snapshot(|| breaker.clock.now_ns()).into()
+    let now = breaker.core.snapshot(|| breaker.clock.now_ns());
+    Stats::of(now, breaker.core.bytes())
 }
 
 /// A permit that is no resource: a generation, or `{generation, started_ns}`.

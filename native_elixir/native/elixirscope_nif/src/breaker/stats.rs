@@ -35,10 +35,13 @@ pub struct Stats {
     rejected_forced_open: u64,
     rejected_degraded: u64,
     injected: u64,
+
+    bytes: u64,
 }
 
-impl From<Snapshot> for Stats {
-    fn from(now: Snapshot) -> Self {
+impl Stats {
+    /// Of a breaker that takes so many bytes.
+    pub fn of(now: Snapshot, bytes: usize) -> Self {
         let counts = now.counts;
         Self {
             state: phase_atom(now.phase),
@@ -68,6 +71,7 @@ impl From<Snapshot> for Stats {
             rejected_forced_open: counts.rejected_forced_open,
             rejected_degraded: counts.rejected_degraded,
             injected: counts.injected,
+            bytes: bytes as u64,
         }
     }
 }

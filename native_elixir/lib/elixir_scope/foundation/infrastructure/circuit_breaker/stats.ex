@@ -22,7 +22,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Stats do
   * `retry_after_ms` (and `_ns`): until a call may be admitted; `:infinity` while forced open;
   * `last_cause`, `last_change_ns`: why and when this generation began, nil and 0 for the first;
   * totals: `admitted`, the results recorded, `reported` without a permit, the calls rejected by reason, and
-    `injected` faults.
+    `injected` faults;
+  * `bytes`: of the native breaker's cell with its configuration, probes and results.
   """
   @type t :: %{
           state: CircuitBreaker.phase(),
@@ -52,7 +53,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Stats do
           rejected_half_open: non_neg_integer(),
           rejected_forced_open: non_neg_integer(),
           rejected_degraded: non_neg_integer(),
-          injected: non_neg_integer()
+          injected: non_neg_integer(),
+          bytes: pos_integer()
         }
 
   @doc false
