@@ -293,8 +293,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
     create_table(pool)
     test = self()
 
+    # Far longer than it takes to kill a process, on a busy machine too.
     long =
-      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT i, i FROM n"
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT i, i FROM n"
 
     user =
       Task.async(fn ->
