@@ -9,14 +9,18 @@ mod breaker_capi;
 #[path = "support/breaker_model.rs"]
 mod breaker_model;
 
-use breaker_capi::Seen;
+use breaker_capi::{OPTION_BYTES, Seen};
 use elixirscope::breaker::Cause;
 use elixirscope::status::Status;
 use std::fs;
 use std::path::PathBuf;
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 60;
 const SEED: u64 = 0x5EED_F022;
+
+/// What spells outcomes and modes, as often as the seeds choose it.
+const OUTCOMES: [u8; 10] = [0, 0, 0, 0, 1, 1, 1, 2, 3, 4];
+const MODES: [u8; 9] = [0, 0, 0, 0, 1, 2, 3, 3, 255];
 
 fn corpus() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", "breaker_capi"].iter().collect()
@@ -35,21 +39,36 @@ impl Random {
     }
 }
 
-/// Mostly calls that come back soon, in small steps of time, so that rounds of probes come to their ends; every eighth begins
-/// with one kind of options. The fuzzer breaks them up.
+/// Mostly calls that come back soon, in small steps of time, so that rounds of probes come to their ends; the first eight begin
+/// with one kind of options each. The fuzzer breaks them up.
 fn seed(number: u64) -> Vec<u8> {
     let mut random = Random(SEED ^ number << 32);
     let mut below = |bound: u64| (random.next() % bound) as u8;
-    let mut program = vec![(number % 8) as u8, below(256), below(20), below(30), below(256), below(256)];
-    for _ in 0..8 + 3 * number {
-        match below(16) {
-            0..6 => program.extend([0, below(4)]),
-            6..11 => program.extend([5, below(6), below(6) / 2, below(2)]),
-            11..14 => program.extend([10, below(25)]),
-            _ => program.extend([12 + below(8), below(256), below(256), below(256)]),
+    let mut program = vec![(number / 8 % 2) as u8];
+    program.extend(options(&mut below, if number < 8 { number as u8 } else { 1 }));
+    for _ in 0..20 + 6 * number {
+        match below(60) {
+            0..22 => program.extend([0, below(4)]),
+            22..40 => program.extend([8, below(3), OUTCOMES[usize::from(below(10))], below(2)]),
+            40..43 => program.extend([15, below(242), below(2)]),
+            43..55 => program.extend([17, below(30)]),
+            55 => program.extend([24, MODES[usize::from(below(9))], below(2)]),
+            56 => {
+                program.extend([25 + below(2), below(2)]);
+                let kind = below(8);
+                program.extend(options(&mut below, kind));
+            }
+            57 => program.extend([27, below(8), below(5)]),
+            _ => program.extend([21 + below(11), below(256), below(256), below(256)]),
         }
     }
     program
+}
+
+fn options(below: &mut impl FnMut(u64) -> u8, kind: u8) -> [u8; OPTION_BYTES] {
+    let mut bytes = std::array::from_fn(|_| below(256));
+    bytes[0] = kind;
+    bytes
 }
 
 #[test]
@@ -77,13 +96,30 @@ fn the_corpus_replays_and_reaches_every_answer() {
         Cause::ProbesFailed,
         Cause::ProbeExpired,
         Cause::Reset,
+        Cause::FailureRate,
+        Cause::SlowCallRate,
+        Cause::HalfOpenLimit,
+        Cause::ProbesIgnored,
+        Cause::ModeChanged,
+        Cause::Reconfigured,
+        Cause::Reinstalled,
+        Cause::LevelChanged,
+        Cause::WouldOpen,
     ];
-    use Status::{AlreadyDone, CircuitOpen, Expired, HalfOpenFull, InvalidArgument, Ok, Stale};
+    use Status::{
+        AlreadyDone, CircuitOpen, Expired, ForcedOpen, HalfOpenFull, InvalidArgument, Ok, PermitNotFound,
+        ServiceDegraded, Stale,
+    };
     let all: Seen = [
         statuses("new", &[Ok, InvalidArgument]),
-        statuses("acquire", &[Ok, CircuitOpen, HalfOpenFull]),
-        statuses("record", &[Ok, Stale, Expired, AlreadyDone, InvalidArgument]),
+        statuses("acquire", &[Ok, CircuitOpen, HalfOpenFull, ForcedOpen, ServiceDegraded]),
+        statuses("record", &[Ok, Stale, Expired, AlreadyDone, PermitNotFound, InvalidArgument]),
+        statuses("report", &[Ok, Stale, InvalidArgument]),
+        statuses("settle", &[Ok]),
         statuses("reset", &[Ok]),
+        statuses("set_mode", &[Ok, InvalidArgument]),
+        statuses("reconfigure", &[Ok, InvalidArgument]),
+        statuses("reinstall", &[Ok, InvalidArgument]),
         statuses("snapshot", &[Ok, InvalidArgument]),
         statuses("options_init", &[Ok, InvalidArgument]),
         statuses("stats_init", &[Ok, InvalidArgument]),
