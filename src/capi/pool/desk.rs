@@ -302,10 +302,17 @@ mod tests {
         std::thread::scope(|scope| {
             let (first, second) = (desk.sit(), desk.sit());
             let slice_end_ns = monotonic_ns() + SOON_NS;
+            let places = [&first, &second].map(|seat| seat.token() as u32 as usize);
+            let is_asleep = |place: usize| desk.lock().places[place].asleep;
             let first = scope.spawn(move || (first.next(slice_end_ns, u64::MAX), first));
-            sleepers(&desk, 1);
+            // On a busy machine it may be up again before anybody looks.
+            while !is_asleep(places[0]) && !first.is_finished() {
+                std::thread::yield_now();
+            }
             let second = scope.spawn(move || second.next(u64::MAX, u64::MAX));
-            sleepers(&desk, 2);
+            while !is_asleep(places[1]) {
+                std::thread::yield_now();
+            }
             desk.set_alarm(slice_end_ns + SOON_NS);
             let (turn, _first) = first.join().expect("the first sleeper's slice ends");
             assert!(matches!(turn, Turn::SliceOver));
