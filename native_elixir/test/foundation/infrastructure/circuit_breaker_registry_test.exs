@@ -10,6 +10,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
     CircuitBreakerRegistry,
     CircuitBreakerTelemetry,
     ConnectionPool,
+    Names,
     TokenBucketLimiter
   }
 
@@ -259,6 +260,29 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
         assert String.starts_with?(text, unquote(message))
         assert CircuitBreakerRegistry.list(namespace) == []
       end
+    end
+
+    test "a wrong shape is refused, and nobody else notices", %{namespace: namespace} do
+      names = Process.whereis(Names)
+
+      for options <- [
+            1..3,
+            MapSet.new(),
+            ~D[2024-01-01],
+            [:policy | :rate],
+            [weights: 1..2],
+            [levels: [{:light, 0.1} | :medium]],
+            [ignore: [:typo | :down]]
+          ] do
+        result = CircuitBreakerRegistry.register(namespace, :options, options)
+        assert {:error, %Error{error_type: :invalid_config_value}} = result
+      end
+
+      assert_raise RuntimeError, "mine", fn ->
+        Names.ensure(:breaker, namespace, :options, fn -> raise "mine" end)
+      end
+
+      assert Process.whereis(Names) == names
     end
 
     test "every one is taken", %{namespace: namespace} do

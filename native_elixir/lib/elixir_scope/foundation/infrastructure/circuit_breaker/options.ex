@@ -279,7 +279,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   end
 
   defp translate(options, table, one, all) do
-    if is_map(options) or Keyword.keyword?(options) do
+    if (is_map(options) and not is_struct(options)) or Keyword.keyword?(options) do
       Enum.reduce_while(options, {:ok, %{}}, fn {option, value}, {:ok, layer} ->
         case translated(table[option], option, value, table, one) do
           {:ok, fields} -> {:cont, {:ok, Map.merge(layer, fields)}}
@@ -324,7 +324,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   defp encode(:reasons, fun) when is_function(fun, 1), do: {:ok, fun}
 
   defp encode(:reasons, list) do
-    if is_list(list) and Enum.all?(list, &is_atom/1),
+    if is_list(list) and not List.improper?(list) and Enum.all?(list, &is_atom/1),
       do: {:ok, list},
       else: {:error, "a list of error types and exception modules, or a function of the reason"}
   end
