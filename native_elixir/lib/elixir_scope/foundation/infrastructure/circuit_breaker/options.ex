@@ -50,7 +50,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
 
   @typedoc "Milliseconds, or a number with its unit."
   @type duration :: non_neg_integer() | {non_neg_integer(), :nanosecond}
-  @typedoc "Options in the order in which they were given, translated: core field to what it is and was."
+  @typedoc "Options that were given, translated: core field to what it is and was."
   @type layer :: %{optional(atom()) => {term(), term()}}
   @type settings :: %{
           core: map(),
