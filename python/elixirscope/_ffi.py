@@ -14,7 +14,6 @@ handles, ``c_uint64`` ...), never a bare integer, which ctypes would pass as a 3
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable
 from ctypes import (
     POINTER,
@@ -107,23 +106,32 @@ def shielded(function: Callable[..., object], *arguments: object) -> None:
     try:
         function(*arguments)
     except Exception as problem:
-        report(problem, function)
+        report(problem)
 
 
-def report(problem: Exception, function: object) -> None:
+def report(problem: Exception) -> None:
     """Tells ``sys.unraisablehook`` of an exception that nobody can be given."""
-    sys.unraisablehook(_Unraisable(problem, function))  # type: ignore[arg-type]
+    ignored = [_Ignored(problem)]
+    # A frame that kept the exception would be kept by it.
+    del problem
+    ignored.clear()
 
 
-class _Unraisable:
-    """What ``sys.unraisablehook`` takes; its own class cannot be made in Python."""
+class _Ignored:
+    """Raises where nobody gets the exception: the hook takes only what the interpreter itself makes."""
 
-    def __init__(self, problem: BaseException, function: object) -> None:
-        self.exc_type = type(problem)
-        self.exc_value = problem
-        self.exc_traceback = problem.__traceback__
-        self.err_msg = "Exception ignored in a callback of elixirscope"
-        self.object = function
+    __slots__ = ("_problem",)
+
+    def __init__(self, problem: Exception) -> None:
+        self._problem = problem
+
+    def __del__(self) -> None:
+        problem = self._problem
+        del self._problem
+        try:
+            raise problem
+        finally:
+            del problem
 
 
 api: Final = _declare(ctypes.PyDLL(str(LIBRARY)))

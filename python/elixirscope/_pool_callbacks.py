@@ -94,7 +94,7 @@ class Callbacks(Generic[T]):
         try:
             next(destruction, None)
         except Exception as problem:
-            _ffi.report(problem, self._destroy)
+            _ffi.report(problem)
 
     def _keep_interrupt(self, problem: BaseException) -> None:
         if not isinstance(problem, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable
 
@@ -119,6 +120,22 @@ def test_every_listener_hears_and_none_changes_a_verdict(monkeypatch: pytest.Mon
     breaker.reset()
     assert [problem.args for problem in unraisable] == [(Cause.FAILURE_THRESHOLD,), (Cause.RESET,)]
     assert [event.cause for event in heard] == [Cause.FAILURE_THRESHOLD, Cause.RESET]
+
+
+def test_the_interpreters_own_hook_tells_of_a_listener_that_raised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.unraisablehook", sys.__unraisablehook__)
+
+    def listener(event: Event) -> None:
+        raise Broken(event.cause)
+
+    breaker = Breaker(failure_threshold=1, on_event=listener)
+    fail(breaker)
+    assert breaker.phase is Phase.OPEN
+    told = capsys.readouterr().err
+    assert f"in {listener.__name__}" in told
+    assert "Broken" in told
 
 
 def test_a_listener_may_use_the_breaker() -> None:

@@ -149,9 +149,30 @@ pub struct BreakerConfig {
 /// [`BreakerConfig::admit_bp`] of gradual degradation: all, 80 %, 50 %, 20 %.
 pub const GRADUAL_ADMIT_BP: [u32; 4] = [WHOLE_BP, 8_000, 5_000, 2_000];
 
+/// What the fields of a policy are where somebody names the policy and not them: for a language whose options have
+/// defaults.
+impl Policy {
+    /// The fifth failure in a row opens.
+    pub const DEFAULT_FAILURE_THRESHOLD: u32 = 5;
+    /// So does the fifth within a period.
+    pub const DEFAULT_TOLERATED_FAILURES: u32 = Self::DEFAULT_FAILURE_THRESHOLD - 1;
+    /// A minute.
+    pub const DEFAULT_PERIOD_NS: u64 = 60_000_000_000;
+    /// Results of a count window.
+    pub const DEFAULT_WINDOW_SIZE: u32 = 100;
+    /// Parts of a time window.
+    pub const DEFAULT_BUCKETS: u32 = 10;
+    /// Calls without which a rate is none.
+    pub const DEFAULT_MIN_CALLS: u32 = 10;
+    /// Half of the calls.
+    pub const DEFAULT_FAILURE_RATE_BP: u32 = 5_000;
+    /// All of them.
+    pub const DEFAULT_SLOW_CALL_RATE_BP: u32 = WHOLE_BP;
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self::ConsecutiveFailures { failure_threshold: 5 }
+        Self::ConsecutiveFailures { failure_threshold: Self::DEFAULT_FAILURE_THRESHOLD }
     }
 }
 

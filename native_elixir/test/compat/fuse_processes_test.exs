@@ -71,6 +71,25 @@ defmodule ElixirScope.Compat.FuseProcessesTest do
       assert events(name) == []
     end
 
+    test "go on after each of two that got lost", %{name: name} do
+      :ok = Fuse.install(name, @options)
+      for {sequence, to} <- [{2, :open}, {5, :closed}], do: change(name, sequence, to)
+      assert_receive {:fuse_event, {^name, :ok}}
+      assert_receive {:fuse_event, {^name, :blown}}, 5_000
+      assert_receive {:fuse_event, {^name, :ok}}, 5_000
+    end
+
+    test "wait their own time for a change that is late", %{name: name} do
+      :ok = Fuse.install(name, @options)
+      change(name, 2, :closed)
+      id = id(name)
+      %{held: %{^id => {timer, _changes}}} = :sys.get_state(Server)
+      for {sequence, to} <- [{1, :open}, {4, :closed}], do: change(name, sequence, to)
+      send(Server, {:timeout, timer, {:release, id}})
+      change(name, 3, :open)
+      assert events(name) == [:ok, :blown, :ok, :blown, :ok]
+    end
+
     test "tell each blow and each heal once, in turn, whoever made them" do
       name = {:busy, make_ref()}
       :ok = Fuse.install(name, {{:standard, 0, 1_000}, {:reset, 0}})

@@ -131,15 +131,12 @@ unsafe impl Growing for escope_breaker_options {
 impl Default for escope_breaker_options {
     fn default() -> Self {
         let config = BreakerConfig::default();
-        let Policy::ConsecutiveFailures { failure_threshold } = config.policy else {
-            unreachable!("ESCOPE_POLICY_CONSECUTIVE_FAILURES is the core's default")
-        };
         let Weights { success, failure, slow, ignored, cancelled } = config.weights;
         let [level_light_bp, level_medium_bp, level_heavy_bp] = config.level_bp;
         let [admit_bp, admit_light_bp, admit_medium_bp, admit_heavy_bp] = GRADUAL_ADMIT_BP;
         Self {
             struct_size: size_of::<Self>(),
-            period_ns: 60_000_000_000,
+            period_ns: Policy::DEFAULT_PERIOD_NS,
             slow_call_ns: config.slow_call_ns,
             open_for_ns: config.open_for_ns,
             max_open_ns: config.max_open_ns,
@@ -149,13 +146,13 @@ impl Default for escope_breaker_options {
             ramp_ns: config.ramp_ns,
             policy: ESCOPE_POLICY_CONSECUTIVE_FAILURES,
             strategy: ESCOPE_STRATEGY_FAIL_FAST,
-            failure_threshold,
-            tolerated_failures: failure_threshold - 1,
-            window_size: 100,
-            buckets: 10,
-            min_calls: 10,
-            failure_rate_bp: 5_000,
-            slow_call_rate_bp: 10_000,
+            failure_threshold: Policy::DEFAULT_FAILURE_THRESHOLD,
+            tolerated_failures: Policy::DEFAULT_TOLERATED_FAILURES,
+            window_size: Policy::DEFAULT_WINDOW_SIZE,
+            buckets: Policy::DEFAULT_BUCKETS,
+            min_calls: Policy::DEFAULT_MIN_CALLS,
+            failure_rate_bp: Policy::DEFAULT_FAILURE_RATE_BP,
+            slow_call_rate_bp: Policy::DEFAULT_SLOW_CALL_RATE_BP,
             weight_success: success.into(),
             weight_failure: failure.into(),
             weight_slow: slow.into(),

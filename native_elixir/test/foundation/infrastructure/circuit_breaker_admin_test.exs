@@ -109,6 +109,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerAdminTest do
         CircuitBreakerRegistry.register(namespace, :s,
           failure_threshold: 10,
           levels: %{light: 0.1},
+          strategy: :gradual_degradation,
           admit: [light: 0.0]
         )
 

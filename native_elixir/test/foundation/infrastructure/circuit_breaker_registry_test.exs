@@ -10,6 +10,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
     CircuitBreakerRegistry,
     CircuitBreakerTelemetry,
     ConnectionPool,
+    Names,
     TokenBucketLimiter
   }
 
@@ -210,16 +211,16 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
              "the policy is :consecutive_failures"},
           {[policy: :rate, failure_threshold: 5],
            "`failure_threshold` is 5, allowed is an option of policy"},
-          {[policy: :failures_in_period, period: 5],
-           "`tolerated_failures` is nil, allowed is 0 to 65535"},
-          {[policy: :failures_in_period, tolerated_failures: 5],
-           "`period` is nil, allowed is 1 nanosecond to 4611686018427 milliseconds"},
-          {[policy: :rate, failure_rate: 0.5, min_calls: 1],
-           "`window_size` is nil, allowed is 1 to 65535"},
-          {[policy: :rate, window_size: 5, failure_rate: 0.5],
-           "`min_calls` is nil, allowed is 1 to window_size"},
-          {[policy: :rate, window_size: 5, min_calls: 1],
-           "`failure_rate` is nil, allowed is 0.0001 to 1.0"},
+          {[policy: :failures_in_period, window_size: 5],
+           "`window_size` is 5, allowed is an option of policy :rate; the policy is :failures_in_period"},
+          {[policy: :rate],
+           "`policy` is :rate, allowed is :rate with window_size or period, which say"},
+          {[policy: :rate, buckets: 5],
+           "`policy` is :rate, allowed is :rate with window_size or period, which say which results"},
+          {[policy: :rate, window_size: 5],
+           "`min_calls` is 10, allowed is 1 to window_size; it has its default"},
+          {[levels: %{light: 0.7}],
+           "`levels: medium` is 0.6, allowed is levels: light to 1.0; it has its default"},
           {[policy: :rate, window_size: 5, min_calls: 1, failure_rate: 50],
            "`failure_rate` is 50, allowed is 0.0001 to 1.0"},
           {[policy: :rate, window_size: 5, period: 5],
@@ -240,7 +241,11 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
           {[levels: 0.5], "`levels` is 0.5, allowed is a map or a keyword list"},
           {[weights: %{failure: 0}], "`weights: failure` is 0, allowed is 1 to 15"},
           {[weights: %{slow: 16}], "`weights: slow` is 16, allowed is 0 to 15"},
-          {[admit: %{none: 1.5}], "`admit: none` is 1.5, allowed is 0.0 to 1.0"},
+          {[admit: %{light: 0.5}],
+           "`admit: light` is 0.5, allowed is an option of strategy :gradual_degradation; " <>
+             "the strategy is :fail_fast"},
+          {[strategy: :gradual_degradation, admit: %{none: 1.5}],
+           "`admit: none` is 1.5, allowed is 0.0 to 1.0"},
           {[strategy: :panic],
            "`strategy` is :panic, allowed is :fail_fast, :gradual_degradation"},
           {[skip_half_open: 1], "`skip_half_open` is 1, allowed is true or false"},
@@ -259,6 +264,52 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
         assert String.starts_with?(text, unquote(message))
         assert CircuitBreakerRegistry.list(namespace) == []
       end
+    end
+
+    test "a policy needs no more than is its own", %{namespace: namespace} do
+      for options <- [
+            [policy: :failures_in_period],
+            [policy: :rate, window_size: 10],
+            [policy: :rate, period: 60_000]
+          ] do
+        :ok = CircuitBreakerRegistry.register(namespace, :default, options)
+        for _ <- 1..4, do: fail(namespace, :default)
+        for _ <- 1..5, do: CircuitBreaker.execute(namespace, :default, fn -> 1 end)
+        assert {:ok, :closed} = CircuitBreaker.state(namespace, :default)
+        fail(namespace, :default)
+        assert {:ok, :open} = CircuitBreaker.state(namespace, :default)
+      end
+    end
+
+    test "a strategy replaces the shares of the one below", %{namespace: namespace} do
+      options = [strategy: :gradual_degradation, admit: [none: 0.0]]
+      :ok = CircuitBreakerRegistry.register(namespace, :shed, options)
+      assert {:error, %Error{}} = CircuitBreaker.execute(namespace, :shed, fn -> 1 end)
+      :ok = CircuitBreaker.reconfigure(namespace, :shed, strategy: :fail_fast)
+      assert {:ok, 1} = CircuitBreaker.execute(namespace, :shed, fn -> 1 end)
+    end
+
+    test "a wrong shape is refused, and nobody else notices", %{namespace: namespace} do
+      names = Process.whereis(Names)
+
+      for options <- [
+            1..3,
+            MapSet.new(),
+            ~D[2024-01-01],
+            [:policy | :rate],
+            [weights: 1..2],
+            [levels: [{:light, 0.1} | :medium]],
+            [ignore: [:typo | :down]]
+          ] do
+        result = CircuitBreakerRegistry.register(namespace, :options, options)
+        assert {:error, %Error{error_type: :invalid_config_value}} = result
+      end
+
+      assert_raise RuntimeError, "mine", fn ->
+        Names.ensure(:breaker, namespace, :options, fn -> raise "mine" end)
+      end
+
+      assert Process.whereis(Names) == names
     end
 
     test "every one is taken", %{namespace: namespace} do

@@ -346,6 +346,34 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert CircuitBreakerTelemetry.stats(namespace) == %{published_events: 3, dropped_events: 3}
   end
 
+  test "the hold-back of a gap that was filled does not shorten the next one", %{
+    namespace: namespace
+  } do
+    publisher = publisher(namespace)
+    CircuitBreakerTelemetry.announce(publisher, -9, namespace, :filled)
+    send(publisher, native(-9, 2))
+    %{held: %{-9 => {timer, _changes}}} = :sys.get_state(publisher)
+    for sequence <- [1, 4], do: send(publisher, native(-9, sequence))
+    send(publisher, {:timeout, timer, -9})
+    send(publisher, native(-9, 3))
+
+    assert Enum.map(changes(namespace), & &1.sequence) == [1, 2, 3, 4]
+    assert CircuitBreakerTelemetry.stats(namespace).dropped_events == 0
+  end
+
+  test "what is held of a breaker that nobody knows any more is forgotten", %{
+    namespace: namespace
+  } do
+    publisher = publisher(namespace)
+    CircuitBreakerTelemetry.announce(publisher, -10, namespace, :gone)
+    send(publisher, native(-10, 2))
+    %{held: %{-10 => {timer, _changes}}} = :sys.get_state(publisher)
+    :ets.delete(CircuitBreakerTelemetry, -10)
+    send(publisher, {:timeout, timer, -10})
+    assert %{held: held} = :sys.get_state(publisher)
+    assert held == %{}
+  end
+
   test "the hold-back is bounded", %{namespace: namespace} do
     CircuitBreakerTelemetry.announce(publisher(namespace), -3, namespace, :full)
     for sequence <- 2..65, do: send(publisher(namespace), native(-3, sequence))

@@ -70,7 +70,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerVectorsTest do
     ProcessRegistry.cleanup_test_namespace(reference)
   end
 
-  defp options(config), do: @defaults |> Map.merge(config) |> Enum.reduce([], &option/2)
+  defp options(config),
+    do: @defaults |> Map.merge(config) |> Enum.reduce([strategy: :gradual_degradation], &option/2)
 
   defp option({"policy", "rate_" <> _window}, options), do: [{:policy, :rate} | options]
   defp option({"policy", policy}, options), do: [{:policy, String.to_atom(policy)} | options]

@@ -45,7 +45,8 @@ defmodule ElixirScope.Compat.Fuse.Server do
   @spec sync() :: :ok
   def sync, do: GenServer.call(__MODULE__, :sync)
 
-  # By the id of a breaker: `names`, `timers`, and in `held` the changes that came early, by number.
+  # By the id of a breaker: `names`, `timers`, and in `held` the timer of a hold-back and the changes that came early, by
+  # number.
   @impl true
   def init(_opts) do
     state = %{names: %{}, timers: %{}, held: %{}}
@@ -125,12 +126,15 @@ defmodule ElixirScope.Compat.Fuse.Server do
     end
   end
 
-  def handle_info({:release, id}, state) do
-    with %{} = fuse <- fuse_of(state, id), %{} = held <- state.held[id] do
+  def handle_info({:timeout, timer, {:release, id}}, state) do
+    with %{} = fuse <- fuse_of(state, id), {^timer, held} <- state.held[id] do
       first = held |> Map.keys() |> Enum.min_by(&ahead(&1, fuse))
-      {:noreply, tell_held(state, %{fuse | sequence: Integer.mod(first - 1, @sequences)}, held)}
+      fuse = %{fuse | sequence: Integer.mod(first - 1, @sequences)}
+      # What waits behind another gap may wait as long again.
+      {:noreply, tell_held(%{state | held: Map.delete(state.held, id)}, fuse, held)}
     else
-      nil -> {:noreply, state}
+      # Of a hold-back that is over.
+      _another -> {:noreply, state}
     end
   end
 
@@ -232,7 +236,7 @@ defmodule ElixirScope.Compat.Fuse.Server do
   defp arrive(state, _fuse, %{kind: :level}), do: state
 
   defp arrive(state, fuse, change) do
-    held = Map.get(state.held, fuse.id, %{})
+    {_timer, held} = Map.get(state.held, fuse.id, {nil, %{}})
 
     if ahead(change.sequence, fuse) in 1..div(@sequences, 2),
       do: tell_held(state, fuse, Map.put(held, change.sequence, change)),
@@ -240,17 +244,20 @@ defmodule ElixirScope.Compat.Fuse.Server do
       else: state
   end
 
-  defp tell_held(state, fuse, held) do
+  defp tell_held(state, %{id: id} = fuse, held) do
     {fuse, left} = tell_in_order(fuse, held)
     state = keep(state, fuse)
 
     if left == %{} do
-      %{state | held: Map.delete(state.held, fuse.id)}
+      %{state | held: Map.delete(state.held, id)}
     else
-      unless state.held[fuse.id],
-        do: Process.send_after(self(), {:release, fuse.id}, @hold_back_ms)
+      timer =
+        case state.held do
+          %{^id => {timer, _changes}} -> timer
+          _none -> :erlang.start_timer(@hold_back_ms, self(), {:release, id})
+        end
 
-      put_in(state.held[fuse.id], left)
+      put_in(state.held[id], {timer, left})
     end
   end
 

@@ -69,7 +69,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
         }
 
   @doc """
-  Sends `{:circuit_breaker_event, change}` to `pid` at each change of a breaker of this namespace, in order.
+  Sends `{:circuit_breaker_event, change}` to `pid` at each change of a breaker of this namespace, in order. Ends with `pid`,
+  and with the publisher, should that crash.
   """
   @spec subscribe(Names.namespace(), pid()) :: :ok | {:error, ElixirScope.Foundation.Error.t()}
   def subscribe(namespace, pid \\ self()) when is_pid(pid) do
@@ -82,7 +83,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @spec unsubscribe(Names.namespace(), pid()) :: :ok
   def unsubscribe(namespace, pid \\ self()), do: ask(namespace, {:unsubscribe, pid}, :ok)
 
-  @doc "Returns when every change that happened before the call is published."
+  @doc "Returns when every change whose call returned before is published, but for one that is held back."
   @spec sync(Names.namespace()) :: :ok
   def sync(namespace), do: ask(namespace, :sync, :ok)
 

@@ -132,7 +132,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   end
 
   defp call(request) do
-    GenServer.call(__MODULE__, request, :infinity)
+    with {:raised, kind, reason, stacktrace} <- GenServer.call(__MODULE__, request, :infinity),
+         do: :erlang.raise(kind, reason, stacktrace)
   catch
     :exit, {reason, {GenServer, :call, _arguments}} -> {:error, not_running(reason)}
   end
@@ -181,6 +182,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
       put(key, entry)
       {:ok, entry}
     end
+  catch
+    # Whoever asked for it gets to know; everybody else still needs this process.
+    kind, reason -> {:raised, kind, reason, __STACKTRACE__}
   end
 
   defp put({kind, namespace, name} = key, entry) do

@@ -74,27 +74,21 @@ enum Strategy {
     GradualDegradation,
 }
 
-/// Buckets of a time window that does not say how many.
-const BUCKETS: u64 = 10;
-
 impl Options {
-    /// The core's defaults. What the other policies cannot do without is 0, which the core refuses.
+    /// The core's defaults.
     pub fn defaults() -> Self {
         let config = BreakerConfig::default();
-        let Policy::ConsecutiveFailures { failure_threshold } = config.policy else {
-            unreachable!("the default policy counts failures in a row")
-        };
         let [level_light_bp, level_medium_bp, level_heavy_bp] = config.level_bp.map(u64::from);
         Self {
             policy: PolicyName::ConsecutiveFailures,
-            failure_threshold: failure_threshold.into(),
-            tolerated_failures: 0,
-            period_ns: 0,
-            window_size: 0,
-            buckets: BUCKETS,
-            min_calls: 0,
-            failure_rate_bp: 0,
-            slow_call_rate_bp: WHOLE_BP.into(),
+            failure_threshold: Policy::DEFAULT_FAILURE_THRESHOLD.into(),
+            tolerated_failures: Policy::DEFAULT_TOLERATED_FAILURES.into(),
+            period_ns: Policy::DEFAULT_PERIOD_NS,
+            window_size: Policy::DEFAULT_WINDOW_SIZE.into(),
+            buckets: Policy::DEFAULT_BUCKETS.into(),
+            min_calls: Policy::DEFAULT_MIN_CALLS.into(),
+            failure_rate_bp: Policy::DEFAULT_FAILURE_RATE_BP.into(),
+            slow_call_rate_bp: Policy::DEFAULT_SLOW_CALL_RATE_BP.into(),
             weight_success: config.weights.success.into(),
             weight_failure: config.weights.failure.into(),
             weight_slow: config.weights.slow.into(),

@@ -26,7 +26,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   | `ramp`, `ramp_from` | 0, 0.1 | after probes have closed it, admit a share that grows over this time, from this share on |
   | `levels` | `%{light: 0.4, medium: 0.6, heavy: 0.8}` | used shares of what the policy tolerates from which on it is degraded |
   | `strategy` | `:fail_fast` | `:gradual_degradation` sheds calls while it is degraded |
-  | `admit` | by the strategy | shares of calls that are admitted: `%{none: 1.0, light: 0.8, medium: 0.5, heavy: 0.2}` under `:gradual_degradation` |
+  | `admit` | `%{none: 1.0, light: 0.8, medium: 0.5, heavy: 0.2}` | shares of calls that `:gradual_degradation` admits |
   | `probe_capacity`, `window_capacity` | by need | what a later `CircuitBreaker.reconfigure/3` may ask for |
   | `call_timeout` | 5,000 | limit of a call, which then has a process of its own; `:infinity` for none |
   | `classify`, `failure?`, `ignore` | | what counts as a failure: see `CircuitBreaker.execute/4` |
@@ -36,11 +36,12 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   | policy | options |
   | --- | --- |
   | `:consecutive_failures` | `failure_threshold` (5): opens at so many failures in a row |
-  | `:failures_in_period` | `tolerated_failures`, `period`: opens at the first failure beyond those within that time |
-  | `:rate` | `window_size` (the last so many calls) or `period` with `buckets` (10); `min_calls`; `failure_rate`; `slow_call_rate` (1.0) |
+  | `:failures_in_period` | `tolerated_failures` (4), `period` (60,000): opens at the first failure beyond those within that time |
+  | `:rate` | `window_size` (the last so many calls) or `period` with `buckets` (10); `min_calls` (10); `failure_rate` (0.5); `slow_call_rate` (1.0) |
 
-  A layer of options that names a policy replaces the one of the layer below with all of its options; groups
-  (`weights`, `levels`, `admit`) are merged entry by entry.
+  An option of another policy or strategy than the breaker's is refused. A layer of options that names a policy or a
+  strategy replaces the one of the layer below with all of its options; groups (`weights`, `levels`, `admit`) are merged
+  entry by entry.
   """
 
   alias ElixirScope.Foundation.Error
@@ -49,7 +50,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
 
   @typedoc "Milliseconds, or a number with its unit."
   @type duration :: non_neg_integer() | {non_neg_integer(), :nanosecond}
-  @typedoc "Options in the order in which they were given, translated: core field to what it is and was."
+  @typedoc "Options that were given, translated: core field to what it is and was."
   @type layer :: %{optional(atom()) => {term(), term()}}
   @type settings :: %{
           core: map(),
@@ -135,7 +136,12 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
       :slow_call_rate_bp
     ]
   }
+  @strategies %{
+    fail_fast: [],
+    gradual_degradation: [:admit_bp, :admit_light_bp, :admit_medium_bp, :admit_heavy_bp]
+  }
   @policy_fields @policies |> Map.values() |> List.flatten() |> Enum.uniq()
+  @strategy_fields @strategies |> Map.values() |> List.flatten()
 
   # Field of the core => {what it is called here, kind}.
   @fields Map.new(
@@ -171,6 +177,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   @spec over(layer(), layer()) :: layer()
   def over(upper, lower) do
     lower = if is_map_key(upper, :policy), do: Map.drop(lower, @policy_fields), else: lower
+    lower = if is_map_key(upper, :strategy), do: Map.drop(lower, @strategy_fields), else: lower
     lower = if Classifier.given?(upper), do: Classifier.drop(lower), else: lower
     Map.merge(lower, upper)
   end
@@ -178,7 +185,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   @doc "What a breaker is made from."
   @spec settings(layer()) :: {:ok, settings()} | {:error, Error.t()}
   def settings(layer) do
-    with {:ok, policy} <- policy(layer),
+    with {:ok, policy} <- chosen(:policy, :consecutive_failures, @policies, layer),
+         {:ok, _strategy} <- chosen(:strategy, :fail_fast, @strategies, layer),
+         {:ok, policy} <- policy(policy, layer),
          {:ok, classifier} <- Classifier.new(edge(layer)) do
       given = for {field, {value, _given}} <- layer, field not in @edge, do: {field, value}
       core = Native.breaker_defaults() |> Map.merge(Map.new(given)) |> Map.put(:policy, policy)
@@ -194,12 +203,22 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
 
   @doc "The error of a refusal of the core, in the words of the options."
   @spec refused({String.t(), non_neg_integer(), String.t()}, layer()) :: Error.t()
-  def refused({argument, _value, allowed}, layer) do
+  def refused({argument, value, allowed}, layer) do
     field = String.to_existing_atom(argument)
     {name, kind} = Map.fetch!(@fields, field)
-    {_value, given} = Map.get(layer, field, {nil, nil})
-    Error.refused(name, given, allowed(allowed, kind), :invalid_config_value)
+    allowed = allowed(allowed, kind)
+
+    {given, allowed} =
+      case layer do
+        %{^field => {_value, given}} -> {given, allowed}
+        _default -> {default(kind, value), allowed <> "; it has its default"}
+      end
+
+    Error.refused(name, given, allowed, :invalid_config_value)
   end
+
+  defp default(:share, value), do: value / 10_000
+  defp default(_count, value), do: value
 
   # What is allowed, in the names and units of the options.
   defp allowed(text, kind) do
@@ -232,23 +251,27 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
     |> String.replace("1000000 for", "1 millisecond for")
   end
 
-  defp policy(layer) do
-    {name, _given} = Map.get(layer, :policy, {:consecutive_failures, nil})
-    own = @policies[name]
+  # What a layer chooses, if all that it says belongs to that.
+  defp chosen(option, default, choices, layer) do
+    {choice, _given} = Map.get(layer, option, {default, nil})
+    fields = for {_choice, fields} <- choices, field <- fields, do: field
 
-    case Enum.find(@policy_fields -- own, &is_map_key(layer, &1)) do
-      nil -> policy(name, layer)
-      field -> misplaced(field, layer, name)
+    case Enum.find(fields, &(is_map_key(layer, &1) and &1 not in choices[choice])) do
+      nil -> {:ok, choice}
+      field -> misplaced(field, layer, option, choice, choices)
     end
   end
 
-  defp policy(:consecutive_failures, _layer), do: {:ok, :consecutive_failures}
+  defp misplaced(field, layer, option, choice, choices) do
+    {name, _kind} = @fields[field]
+    {_value, given} = layer[field]
+    theirs = for {other, fields} <- choices, field in fields, do: inspect(other)
 
-  # The core would take an absent number for 0.
-  defp policy(:failures_in_period, %{tolerated_failures: _}), do: {:ok, :failures_in_period}
+    allowed =
+      "an option of #{option} #{Enum.join(theirs, " or ")}; the #{option} is #{inspect(choice)}"
 
-  defp policy(:failures_in_period, _layer),
-    do: invalid("tolerated_failures", nil, "0 to 65535")
+    invalid(name, given, allowed)
+  end
 
   defp policy(:rate, layer) do
     case layer do
@@ -265,21 +288,22 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
       %{period_ns: _} ->
         {:ok, :rate_time}
 
-      _count ->
+      %{window_size: _} ->
         {:ok, :rate_count}
+
+      _neither ->
+        invalid(
+          "policy",
+          :rate,
+          ":rate with window_size or period, which say which results it looks at"
+        )
     end
   end
 
-  defp misplaced(field, layer, policy) do
-    {name, _kind} = @fields[field]
-    {_value, given} = layer[field]
-    theirs = for {other, fields} <- @policies, field in fields, do: inspect(other)
-    allowed = "an option of policy #{Enum.join(theirs, " or ")}; the policy is #{inspect(policy)}"
-    invalid(name, given, allowed)
-  end
+  defp policy(name, _layer), do: {:ok, name}
 
   defp translate(options, table, one, all) do
-    if is_map(options) or Keyword.keyword?(options) do
+    if (is_map(options) and not is_struct(options)) or Keyword.keyword?(options) do
       Enum.reduce_while(options, {:ok, %{}}, fn {option, value}, {:ok, layer} ->
         case translated(table[option], option, value, table, one) do
           {:ok, fields} -> {:cont, {:ok, Map.merge(layer, fields)}}
@@ -324,7 +348,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Options do
   defp encode(:reasons, fun) when is_function(fun, 1), do: {:ok, fun}
 
   defp encode(:reasons, list) do
-    if is_list(list) and Enum.all?(list, &is_atom/1),
+    if is_list(list) and not List.improper?(list) and Enum.all?(list, &is_atom/1),
       do: {:ok, list},
       else: {:error, "a list of error types and exception modules, or a function of the reason"}
   end

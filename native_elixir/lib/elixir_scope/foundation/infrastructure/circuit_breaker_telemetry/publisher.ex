@@ -18,6 +18,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publishe
     for {_service, handle} <- Names.list(:breaker, namespace),
         do: Native.breaker_publish_to(handle.breaker, self())
 
+    # `held`: by the id of a breaker, the timer of its hold-back and what is held.
     {:ok, %{held: %{}, subscribers: %{}, published: 0, dropped: 0}}
   end
 
@@ -53,7 +54,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publishe
     end
   end
 
-  def handle_info({:release, id}, state), do: {:noreply, release(state, id)}
+  def handle_info({:timeout, timer, id}, state) do
+    case state.held do
+      %{^id => {^timer, _changes}} -> {:noreply, release(state, id)}
+      # Of a hold-back that is over: what is held now may wait its own time.
+      _another -> {:noreply, state}
+    end
+  end
 
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
     do: {:noreply, drop_subscriber(state, pid)}
@@ -64,7 +71,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publishe
   # Who a breaker is and how far it has been told; nil if it was removed.
   defp breaker(state, id) do
     with [{^id, namespace, service, generation, level}] <- :ets.lookup(@table, id) do
-      order = %{generation: generation, level: level, held: Map.get(state.held, id, %{})}
+      {_timer, held} = Map.get(state.held, id, {nil, %{}})
+      order = %{generation: generation, level: level, held: held}
       {%{namespace: namespace, service: service}, order}
     else
       [] -> nil
@@ -75,22 +83,28 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publishe
     do: %{state | held: Map.delete(state.held, id)}
 
   defp keep(state, id, order) do
-    unless is_map_key(state.held, id),
-      do: Process.send_after(self(), {:release, id}, @hold_back_ms)
+    timer =
+      case state.held do
+        %{^id => {timer, _changes}} -> timer
+        _none -> :erlang.start_timer(@hold_back_ms, self(), id)
+      end
 
-    state = put_in(state.held[id], order.held)
+    state = put_in(state.held[id], {timer, order.held})
     if map_size(order.held) >= @hold_back_events, do: release(state, id), else: state
   end
 
   # The hold-back is over: gives up on what is missing.
-  defp release(state, id) when is_map_key(state.held, id) do
-    {_named, order} = breaker(state, id)
-    {changes, missing, order} = Order.flush(order)
-    state = publish(%{state | dropped: state.dropped + missing}, id, changes, order)
-    keep(state, id, order)
-  end
+  defp release(state, id) do
+    case breaker(state, id) do
+      nil ->
+        %{state | held: Map.delete(state.held, id)}
 
-  defp release(state, _id), do: state
+      {_named, order} ->
+        {changes, missing, order} = Order.flush(order)
+        state = publish(%{state | dropped: state.dropped + missing}, id, changes, order)
+        keep(state, id, order)
+    end
+  end
 
   defp publish(state, _id, [], _order), do: state
 
