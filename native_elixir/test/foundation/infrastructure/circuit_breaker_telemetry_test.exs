@@ -142,7 +142,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     told =
       for {:telemetry, [:elixir_scope, :foundation, :infra, :circuit_breaker, event], _, metadata} <-
             received(),
-          event != :degraded,
+          event not in [:degraded, :fuse_installed],
           do: {event, metadata.from, metadata.to, metadata.mode}
 
     assert told == [
@@ -195,7 +195,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
                      %{cause: :reset}}
   end
 
+  test "a breaker is told of when it is made, once", %{namespace: namespace} do
+    installed = [:elixir_scope, :foundation, :infra, :circuit_breaker, :fuse_installed]
+    for _ <- 1..2, do: CircuitBreaker.execute(namespace, :made, fn -> 1 end)
+
+    assert_received {:telemetry, ^installed, %{count: 1},
+                     %{namespace: ^namespace, service: :made}}
+
+    refute_received {:telemetry, ^installed, _, %{service: :made}}
+  end
+
   test "single calls are told only when asked for", %{namespace: namespace} do
+    :ok = CircuitBreakerRegistry.register(namespace, :calls)
+    assert_received {:telemetry, _installed, %{count: 1}, %{service: :calls}}
     CircuitBreaker.execute(namespace, :calls, fn -> 1 end)
     refute_received {:telemetry, _name, _measurements, %{service: :calls}}
 

@@ -13,6 +13,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
 
   | event | when | measurements | metadata |
   | --- | --- | --- | --- |
+  | `:fuse_installed` | a breaker was made, by its first use or by registering it | `count` | `namespace`, `service` |
   | `:state_change` | the phase changed | `sequence`, `generation`, `at_ns` | `namespace`, `service`, `from`, `to`, `mode`, `cause` |
   | `:mode_changed` | somebody chose another mode; after `:state_change` where that changed the phase too | the same | the same |
   | `:reset`, `:reinstalled`, `:reconfigured` | a closed breaker was reset or installed anew, a half-open one began another round | the same | the same |
@@ -136,6 +137,11 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @doc false
   @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
+    Telemetry.execute([:circuit_breaker, :fuse_installed], %{count: 1}, %{
+      namespace: namespace,
+      service: service
+    })
+
     predecessors = ids(namespace, service)
     :ets.insert(__MODULE__, {id, namespace, service, 0, 0})
     GenServer.cast(publisher, {:retire, predecessors})
