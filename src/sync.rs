@@ -211,6 +211,8 @@ mod origin {
     pub use shuttle::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
+    /// As under loom: no schedule switches threads at such a word.
+    pub use std::sync::atomic::AtomicU64 as UnwatchedU64;
 
     /// Value of an [`AtomicWide`].
     pub type Wide = u64;
