@@ -284,7 +284,8 @@ impl Breaker {
         events: &mut Events,
     ) -> Acquired {
         let verdict = self.cell().acquire(|| now.get(), events);
-        let closed = matches!(&verdict, Ok(permit) if !permit.is_probe());
+        // A call that fails may open the breaker, which must be told too.
+        let closed = !events.is_full() && matches!(&verdict, Ok(permit) if !permit.is_probe());
         let fault = if closed { self.injector.draw() } else { super::faults::Fault::NONE };
         match verdict {
             Ok(permit) if fault.fails => {
