@@ -94,13 +94,18 @@ fn r23_a_window_is_trimmed_to_its_latest_results() {
         (snapshot.window_calls, snapshot.failures)
     };
     assert_eq!(calls_and_failures(&breaker), (19, 14));
-    for (size, expected) in [(7, (7, 2)), (5, (5, 0)), (6, (6, 1)), (20, (19, 14)), (1, (1, 0))] {
+    // What has left does not come back.
+    for (size, expected) in [(7, (7, 2)), (5, (5, 0)), (6, (5, 0)), (20, (5, 0)), (1, (1, 0))] {
         breaker.reconfigure(&rate(size, size, 10_000), || 30).unwrap();
         assert_eq!(calls_and_failures(&breaker), expected, "window of {size}");
         assert_eq!(phase(&breaker), Phase::Closed);
     }
-    // And goes on from there.
+    // And grows from there.
     breaker.reconfigure(&rate(6, 6, 5_000), || 30).unwrap();
+    for held in 2..=5 {
+        call(&breaker, Outcome::Success, 30);
+        assert_eq!(calls_and_failures(&breaker), (held, 0));
+    }
     call(&breaker, Outcome::Failure, 31);
     assert_eq!(calls_and_failures(&breaker), (6, 1));
     call(&breaker, Outcome::Failure, 31);
