@@ -73,7 +73,8 @@ fn checks(limiter: &Limiter, clock: &AtomicU64) -> (Vec<Admitted>, [u64; 3]) {
 #[test]
 fn no_key_gets_more_than_its_bound() {
     explore::schedules(|| {
-        let limiter = Arc::new(Limiter::new(&LimiterConfig { max_keys: 1, secret: Some([0; 16]) }).unwrap());
+        let config = LimiterConfig { max_keys: 1, secret: Some([0; 16]), ..LimiterConfig::default() };
+        let limiter = Arc::new(Limiter::new(&config).unwrap());
         let clock = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
