@@ -2,7 +2,8 @@
 //!
 //! A counter is spread over cache lines, *stripes*. The first [`OWNED`] threads that count have a stripe of their
 //! own in every set of counters, which nobody else writes, so they add by a plain load and store; the threads
-//! beyond share one stripe and add atomically. A thread's stripe goes back when the thread ends.
+//! beyond share one stripe and add atomically. A thread's stripe goes back when the thread ends. An addition is no
+//! single step: a signal handler must not count.
 //!
 //! The sum is exact once the adding threads have stopped; while they run it may miss additions that are in
 //! flight. Counters are no cell state: they live in the process-local handle.
@@ -87,9 +88,12 @@ mod thread {
     const NONE: usize = OWNED;
 
     /// Who owns which stripe: `{ stripe: 7 | thread pointer: 57 }`, each in the place that its pointer hashes to. Two
-    /// threads of one place cannot both own one; with few threads that is rare.
+    /// threads of one place cannot both own one. So many places that stacks which lie next to each other share none.
+    ///
+    /// A stripe whose owner ended without giving it back passes to the next thread with that pointer: a thread that the
+    /// parent of a `fork` had, or one that counted first after its thread-local variables were dropped.
     static OWNERS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
-    const PLACES: usize = 64;
+    const PLACES: usize = 256;
     const POINTER_BITS: u32 = 57;
     const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
 
@@ -128,7 +132,7 @@ mod thread {
         let stripe = taken.trailing_ones();
         let entry = u64::from(stripe) << POINTER_BITS | pointer;
         let entered = place(pointer).compare_exchange(0, entry, Ordering::Relaxed, Ordering::Relaxed);
-        // A thread that is ending would never give the stripe back.
+        // A thread whose variables were dropped already would not give the stripe back.
         if entered.is_err() || OWNER.try_with(|_| ()).is_err() {
             release(stripe, entered.is_ok());
         }
@@ -143,9 +147,14 @@ mod thread {
 
     #[inline]
     fn place(pointer: u64) -> &'static AtomicU64 {
+        &OWNERS[index(pointer)]
+    }
+
+    #[inline]
+    pub(super) fn index(pointer: u64) -> usize {
         // Fibonacci hashing (Knuth, volume 3, section 6.4): pointers are far apart and end in zeroes.
         let spread = pointer.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        &OWNERS[(spread >> (64 - PLACES.trailing_zeros())) as usize]
+        (spread >> (64 - PLACES.trailing_zeros())) as usize
     }
 
     impl Drop for Owner {
@@ -170,8 +179,22 @@ mod thread {
 
 #[cfg(all(test, not(escope_model)))]
 mod tests {
-    use super::{Counters, STRIPES};
+    use super::{Counters, OWNED, STRIPES, thread};
     use std::sync::Barrier;
+
+    #[test]
+    fn threads_whose_stacks_lie_next_to_each_other_get_places_of_their_own() {
+        // What glibc maps for a thread: its stack of 8, 2 or 1 MiB or of 256 KiB, and a guard page.
+        for stride in [0x80_1000, 0x20_1000, 0x10_1000, 0x4_1000] {
+            for base in (0..1_000).map(|page| 0x7F12_3456_76C0 - page * 4096) {
+                let mut places: Vec<_> =
+                    (0..OWNED as u64).map(|number| thread::index(base - number * stride)).collect();
+                places.sort_unstable();
+                places.dedup();
+                assert_eq!(places.len(), OWNED, "stride {stride:#x}");
+            }
+        }
+    }
 
     #[test]
     fn no_addition_is_lost_with_more_threads_than_stripes() {

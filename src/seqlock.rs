@@ -7,44 +7,86 @@
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
+/// The version of some words, odd while they change. The words are their owner's, and each access to one is relaxed.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Sequence(AtomicU64);
+
 /// `N` words and their version.
 #[derive(Debug)]
 #[repr(C)]
 pub struct SeqLock<const N: usize> {
-    /// Odd while the words change.
-    version: AtomicU64,
+    sequence: Sequence,
     words: [AtomicU64; N],
+}
+
+impl Sequence {
+    /// Of words that nobody has replaced yet.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// What `load` makes of the words, and their version, unless they are being written.
+    #[inline]
+    pub fn read<T>(&self, load: impl FnOnce() -> T) -> Option<(T, u64)> {
+        let sabotaged =
+            cfg!(any(escope_sabotage = "limiter_seqlock", escope_sabotage = "breaker_no_version_check"));
+        // Acquire pairs with the Release that ended the last write: its words are seen.
+        let version = self.0.load(Ordering::Acquire);
+        let words = load();
+        // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
+        fence(Ordering::Acquire);
+        let unchanged = version.is_multiple_of(2) && self.0.load(Ordering::Relaxed) == version;
+        (unchanged || sabotaged).then_some((words, version))
+    }
+
+    /// Grows with each write.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        // Acquire pairs with both Releases of `write`.
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Lets `store` replace the words. Nobody else may write meanwhile.
+    pub fn write(&self, store: impl FnOnce()) {
+        // A writer that died may have left it odd.
+        let writing = self.0.load(Ordering::Relaxed) | 1;
+        // Release pairs with the Acquire of `read`: who meets a write under way sees what its writer has seen and done
+        // before, where the newer words stand among it.
+        self.0.store(writing, Ordering::Release);
+        // Pairs with the fence of `read`.
+        fence(Ordering::Release);
+        store();
+        // Release pairs with the Acquire of `read`: who sees this version sees all words.
+        self.0.store(writing + 1, Ordering::Release);
+    }
+}
+
+impl Default for Sequence {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<const N: usize> SeqLock<N> {
     /// These words.
     pub fn new(words: [u64; N]) -> Self {
-        Self { version: AtomicU64::new(0), words: words.map(AtomicU64::new) }
+        Self { sequence: Sequence::new(), words: words.map(AtomicU64::new) }
     }
 
     /// The words, unless they are being written.
     #[inline]
     pub fn read(&self) -> Option<[u64; N]> {
-        // Acquire pairs with the Release that ended the last write: its words are seen.
-        let version = self.version.load(Ordering::Acquire);
-        let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
-        // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
-        fence(Ordering::Acquire);
-        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
-        (unchanged || cfg!(escope_sabotage = "limiter_seqlock")).then_some(words)
+        let load = || std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
+        self.sequence.read(load).map(|(words, _)| words)
     }
 
     /// Replaces the words. Nobody else may write meanwhile.
     pub fn write(&self, words: [u64; N]) {
-        // A writer that died may have left it odd.
-        let writing = self.version.load(Ordering::Relaxed) | 1;
-        self.version.store(writing, Ordering::Relaxed);
-        // Pairs with the fence of `read`.
-        fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(words) {
-            word.store(value, Ordering::Relaxed);
-        }
-        // Release pairs with the Acquire of `read`: who sees this version sees all words.
-        self.version.store(writing + 1, Ordering::Release);
+        self.sequence.write(|| {
+            for (word, value) in self.words.iter().zip(words) {
+                word.store(value, Ordering::Relaxed);
+            }
+        });
     }
 }

@@ -213,6 +213,8 @@ mod origin {
     pub use shuttle::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
+    /// As under loom: no schedule switches threads at such a word.
+    pub use std::sync::atomic::AtomicU64 as UnwatchedU64;
 
     /// Value of an [`AtomicWide`].
     pub type Wide = u64;
@@ -439,17 +441,17 @@ pub fn monotonic_ns() -> u64 {
 #[inline(always)]
 #[allow(unsafe_code)]
 pub fn thread_pointer() -> u64 {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
     {
         let pointer: u64;
-        // SAFETY: in the x86-64 ABI for thread-local storage (Drepper, *ELF Handling For Thread-Local Storage*) the word at
+        // SAFETY: on Linux, in the x86-64 ABI for thread-local storage (Drepper, *ELF Handling For Thread-Local Storage*) the word at
         // fs:0 is the thread pointer itself. It is only read.
         unsafe {
             std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(pure, readonly, nostack, preserves_flags));
         }
         pointer
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux")))]
     {
         thread_local!(static HERE: u8 = const { 0 });
         HERE.with(|here| std::ptr::from_ref(here).addr() as u64)

@@ -59,6 +59,14 @@ fn an_ask_obeys_mode_and_share() {
 }
 
 #[test]
+fn an_ask_of_a_forced_open_breaker_reads_no_clock() {
+    let breaker = breaker(true, 10_000);
+    breaker.set_mode(Mode::ForcedOpen, || 0);
+    let asked = breaker.ask(|| unreachable!("time lifts no mode"));
+    assert_eq!(asked.verdict, rejected(RejectReason::ForcedOpen, u64::MAX));
+}
+
+#[test]
 fn the_books_balance_without_a_record() {
     let breaker = breaker(true, 5_000);
     for _ in 0..10 {

@@ -202,6 +202,16 @@ fn l11_a_group_that_finds_no_place_gives_everything_back() {
     assert_eq!((stats.table_full, stats.rolled_back, stats.forfeited), (1, 1, 0));
 }
 
+#[test]
+fn l11_a_group_that_has_debited_nothing_yet_gives_nothing_back() {
+    let (limiter, by) = (crowded(FullPolicy::DenyNew), rule(1, 1000, 9));
+    let charge = |key, cost| Charge { key: Key::from_raw(key), by: By::Rule(&by), cost };
+    let mut decisions = [blank(&by); 2];
+    let group = limiter.check_many(&[charge(100, 0), charge(500, 1)], &mut decisions, || 5).unwrap();
+    assert_eq!((group.verdict, group.rolled_back), (Verdict::TableFull, false));
+    assert_eq!(limiter.stats().rolled_back, 0);
+}
+
 /// The overflow bucket is a member like others: what it was debited comes back.
 #[test]
 fn l11_a_group_gives_the_overflow_bucket_its_tokens_back() {

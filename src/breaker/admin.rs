@@ -31,8 +31,11 @@ impl Cell<'_> {
     pub fn ask(self, now: impl FnOnce() -> u64, events: &mut Events) -> Result<(), Rejection> {
         let mut now = Lazy::new(now);
         loop {
-            let closed = self.head.control().is_closed();
-            let view = if closed { self.view() } else { self.settled(now.get(), events) };
+            let control = self.head.control();
+            // Nothing is due in these, so they need no clock.
+            let settled = control.is_closed() || control.mode() == Mode::ForcedOpen;
+            let view = if settled { self.view_of(control) } else { Some(self.settled(now.get(), events)) };
+            let Some(view) = view else { continue };
             let reject = |reason, retry_after_ns| Err(Rejection::new(reason, retry_after_ns));
             match (view.control.mode(), view.control.phase()) {
                 (Mode::ForcedOpen, _) => return reject(RejectReason::ForcedOpen, u64::MAX),

@@ -175,7 +175,7 @@ impl<'a> Cell<'a> {
 
     /// The control word with the settings that it names, unless they are being replaced.
     #[inline]
-    fn view_of(self, control: Control) -> Option<View> {
+    pub(super) fn view_of(self, control: Control) -> Option<View> {
         let (settings, version) = self.head.blocks[control.block()].read()?;
         Some(View { control, settings, version })
     }

@@ -61,7 +61,8 @@ pub enum Window {
         size: u32,
     },
     /// The results of the last `period_ns`, held in buckets: up to one bucket's length older ones may be counted
-    /// too, no younger one is missed. A bucket counts its first 4,194,303 calls.
+    /// too, no younger one is missed. A bucket counts its first 4,194,303 calls, or those before their weights come near
+    /// that sum.
     Time {
         /// At least 1 ms a bucket.
         period_ns: u64,

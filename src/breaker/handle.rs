@@ -229,8 +229,8 @@ impl Breaker {
         size_of::<Head>() + size_of_val(&*self.probes) + size_of_val(&*self.window)
     }
 
-    /// From now on makes calls of a closed breaker fail or wait as `faults` says. For development and tests:
-    /// only built with the feature `fault-injection`.
+    /// From now on makes calls of a closed breaker fail or wait as `faults` says, but for those that only
+    /// [`ask`](Self::ask). For development and tests: only built with the feature `fault-injection`.
     #[cfg(feature = "fault-injection")]
     pub fn inject_faults(&self, faults: &Faults) -> Result<(), ConfigError> {
         self.injector.set(faults)
@@ -284,7 +284,8 @@ impl Breaker {
         events: &mut Events,
     ) -> Acquired {
         let verdict = self.cell().acquire(|| now.get(), events);
-        let closed = matches!(&verdict, Ok(permit) if !permit.is_probe());
+        // A call that fails may open the breaker, which must be told too.
+        let closed = !events.is_full() && matches!(&verdict, Ok(permit) if !permit.is_probe());
         let fault = if closed { self.injector.draw() } else { super::faults::Fault::NONE };
         match verdict {
             Ok(permit) if fault.fails => {

@@ -2,13 +2,13 @@
 //!
 //! A cell has two blocks. The control word names the live one; a reconfiguration writes the other and then
 //! turns the control word over, so a verdict that was reached by the old block fails its compare-and-swap.
-//! Each block is a sequence lock (Lameter 2005; the orderings are those of Boehm, *Can seqlocks get along with
-//! programming language memory models?*, 2012): a reader that meets a block under change looks at the control
-//! word again. One writer at a time is the handle's promise; one that died leaves a block which no control word names.
+//! Each block is a sequence lock: a reader that meets a block under change looks at the control word again. One writer at
+//! a time is the handle's promise; one that died leaves a block which no control word names.
 
 use super::config::{BreakerConfig, Policy, Weights, Window};
 use super::permit::Outcome;
-use crate::sync::{AtomicU64, Ordering, UnwatchedU64, fence};
+use crate::seqlock::Sequence;
+use crate::sync::{AtomicU64, Ordering, UnwatchedU64};
 
 const WORDS: usize = 14;
 /// The word with the size, and that with kind and window id.
@@ -21,8 +21,7 @@ const WATCHED: usize = 2;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Block {
-    /// Odd while the words change.
-    version: AtomicU64,
+    sequence: Sequence,
     words: [AtomicU64; WATCHED],
     others: [UnwatchedU64; WORDS - WATCHED],
 }
@@ -64,7 +63,7 @@ const WINDOW_ID_SHIFT: u32 = 58;
 impl Block {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            version: AtomicU64::new(0),
+            sequence: Sequence::new(),
             words: std::array::from_fn(|index| AtomicU64::new(settings.0[index])),
             others: std::array::from_fn(|index| UnwatchedU64::new(settings.0[WATCHED + index])),
         }
@@ -73,56 +72,43 @@ impl Block {
     /// The settings and their version, unless they are being written.
     #[inline]
     pub(super) fn read(&self) -> Option<(Settings, u64)> {
-        // Acquire pairs with the Release that ended the last write: its words are seen.
-        let version = self.version.load(Ordering::Acquire);
-        let words = std::array::from_fn(|index| match index.checked_sub(WATCHED) {
-            None => self.words[index].load(Ordering::Relaxed),
-            Some(index) => self.others[index].load(Ordering::Relaxed),
-        });
-        // Pairs with the fence of `write`: who saw one of its words sees its odd version below.
-        fence(Ordering::Acquire);
-        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
-            || cfg!(escope_sabotage = "breaker_no_version_check");
-        unchanged.then_some((Settings(words), version))
+        self.sequence.read(|| Settings(std::array::from_fn(|index| self.word(index))))
     }
 
     /// Whether results are kept in a count window, and its id and size: two words of all, for the hot path.
     #[inline]
     pub(super) fn count_window(&self) -> Option<(u64, u64)> {
-        // As in `read`.
-        let version = self.version.load(Ordering::Acquire);
-        let word = |index: usize| match index.checked_sub(WATCHED) {
-            None => self.words[index].load(Ordering::Relaxed),
-            Some(index) => self.others[index].load(Ordering::Relaxed),
-        };
         let mut words = [0; WORDS];
-        (words[SIZE_WORD], words[KIND_WORD]) = (word(SIZE_WORD), word(KIND_WORD));
+        let load = || (self.word(SIZE_WORD), self.word(KIND_WORD));
+        ((words[SIZE_WORD], words[KIND_WORD]), _) = self.sequence.read(load)?;
         let settings = Settings(words);
-        fence(Ordering::Acquire);
-        let unchanged = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
-        (unchanged && settings.kind() == Kind::CountWindow).then(|| (settings.window_id(), settings.size()))
+        (settings.kind() == Kind::CountWindow).then(|| (settings.window_id(), settings.size()))
     }
 
     /// Grows with each write.
     #[inline]
     pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.sequence.version()
     }
 
     /// Replaces the settings. Nobody else may write meanwhile.
     pub(super) fn write(&self, settings: &Settings) {
-        // A writer that died may have left it odd.
-        let writing = self.version.load(Ordering::Relaxed) | 1;
-        // Release: a reader that meets this block under change sees that the control word names the other one.
-        self.version.store(writing, Ordering::Release);
-        fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(settings.0) {
-            word.store(value, Ordering::Relaxed);
+        self.sequence.write(|| {
+            for (word, value) in self.words.iter().zip(settings.0) {
+                word.store(value, Ordering::Relaxed);
+            }
+            for (word, value) in self.others.iter().zip(&settings.0[WATCHED..]) {
+                word.store(*value, Ordering::Relaxed);
+            }
+        });
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> u64 {
+        match index.checked_sub(WATCHED) {
+            None => self.words[index].load(Ordering::Relaxed),
+            Some(index) => self.others[index].load(Ordering::Relaxed),
         }
-        for (word, value) in self.others.iter().zip(&settings.0[WATCHED..]) {
-            word.store(*value, Ordering::Relaxed);
-        }
-        self.version.store(writing + 1, Ordering::Release);
     }
 }
 

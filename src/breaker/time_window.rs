@@ -15,6 +15,7 @@
 //! A result that is older than its bucket counts in the bucket as it is: time does not go back.
 
 use super::cell::{Cell, View};
+use super::config::MAX_WEIGHT;
 use super::count_window::Sample;
 use super::field::Field;
 use super::rate::Tally;
@@ -89,11 +90,11 @@ fn is_earlier(word: Wide, epoch: u64) -> bool {
     ahead != 0 && ahead <= EPOCH.max() / 2
 }
 
-/// The bucket with one more result; none if it is full.
+/// The bucket with one more result; none if it is full, to results of any weight, so that its rate stays true.
 fn with(bucket: Wide, sample: Sample) -> Option<Wide> {
     let calls = CALLS.get(bucket) + 1;
     let weights = WEIGHTS.get(bucket) + sample.weight;
     let slow = SLOW.get(bucket) + u64::from(sample.slow);
-    let fits = calls <= CALLS.max() && weights <= WEIGHTS.max();
+    let fits = calls <= CALLS.max() && WEIGHTS.get(bucket) + u64::from(MAX_WEIGHT) <= WEIGHTS.max();
     fits.then(|| SLOW.set(WEIGHTS.set(CALLS.set(bucket, calls), weights), slow))
 }

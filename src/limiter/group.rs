@@ -169,7 +169,7 @@ impl<S: AsRef<[Line]>> Table<S> {
                 return Ok(GroupDecision {
                     verdict: reserved.decision.verdict,
                     retry_after_ns: reserved.decision.retry_after_ns,
-                    rolled_back: number > 0,
+                    rolled_back: taken[..number].iter().any(Option::is_some),
                 });
             }
             taken[number] = reserved.receipt.map(|receipt| (receipt, reserved.seat));

@@ -1,6 +1,7 @@
 //! When a closed breaker opens: R01 to R04, and the weights of outcomes.
 
 use super::*;
+use elixirscope::breaker::Weights;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -306,4 +307,17 @@ fn r01_a_report_counts_without_a_permit() {
     // Whoever reports does not begin a round of probes.
     assert_eq!(breaker.report(Outcome::Success, || 1_000).verdict, RecordVerdict::Stale);
     assert_eq!((phase(&breaker), breaker.snapshot(|| 0).counts.reported), (Phase::Open, 5));
+}
+
+/// A full bucket takes no result of any kind: if it took those that weigh nothing, the rate would only fall.
+#[test]
+fn r03_a_full_bucket_keeps_its_rate() {
+    let config = rate_in_time(1, 10_000);
+    let weights = Weights { failure: 15, ..Weights::default() };
+    let breaker = breaker(BreakerConfig { weights, ..config });
+    call(&breaker, Outcome::Success, 0);
+    (0..280_000).for_each(|_| fail(&breaker, 0));
+    let full = breaker.snapshot(|| 0);
+    (0..280_000).for_each(|_| drop(call(&breaker, Outcome::Success, 0)));
+    assert_eq!(breaker.snapshot(|| 0).failure_rate_bp, full.failure_rate_bp);
 }
