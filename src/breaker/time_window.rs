@@ -12,14 +12,14 @@
 //! A bucket of another generation, window or epoch is an empty one. With the shortest length, 1 ms, an epoch comes
 //! again after two years.
 //!
-//! A result that is older than its bucket counts in the bucket as it is: time does not go back.
+//! Time does not go back: to a clock that was read earlier the latest bucket is the one of now.
 
 use super::cell::{Cell, View};
 use super::config::MAX_WEIGHT;
 use super::count_window::Sample;
 use super::field::Field;
 use super::rate::Tally;
-use crate::sync::{AtomicWide, Ordering, Wide};
+use crate::sync::{AtomicWide, HALF, Ordering, Wide};
 
 const OWNER: Field = Field::first(20, 8);
 const WINDOW_ID: Field = OWNER.then(6, 4);
@@ -28,49 +28,69 @@ const CALLS: Field = EPOCH.then(22, 10);
 const WEIGHTS: Field = CALLS.then(22, 10);
 const SLOW: Field = WEIGHTS.then(22, 10);
 
+/// Epochs that one clock may be ahead of another. A bucket that seems to be further ahead is an old one: time went on
+/// by half a circle.
+const FAR: u64 = if HALF == 64 { 1 << 20 } else { 1 << 8 };
+
 impl Cell<'_> {
     /// Adds a result to its bucket. The sums of the window after it; none if the breaker changed meanwhile.
     pub(super) fn count_in_bucket(self, view: &View, sample: Sample, now: u64) -> Option<Tally> {
-        let epoch = now / view.settings.period_ns();
-        let place = &self.window[1 + (epoch as usize & (self.buckets().len() - 1))];
-        let fresh = key(view) | EPOCH.put(epoch);
         loop {
+            let epoch = self.latest_epoch(view, now);
+            let place = self.bucket(epoch);
             let word = place.load(Ordering::Acquire);
             if !self.is_current(view) {
                 return None;
             }
             let is_this_window = word & KEY == key(view);
-            let bucket = if is_this_window && !is_earlier(word, epoch) { word } else { fresh };
-            let Some(counted) = with(bucket, sample) else { break };
+            let bucket = match ahead(word, epoch) {
+                0 if is_this_window => word,
+                // Somebody's clock went on meanwhile.
+                1..=FAR if is_this_window => continue,
+                _ => key(view) | EPOCH.put(epoch),
+            };
+            let counted = with(bucket, sample);
             // AcqRel: as in the count window, the sums that a verdict is reached by include what it saw.
-            if place.compare_exchange(word, counted, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                break;
+            let is_done =
+                |counted| place.compare_exchange(word, counted, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if counted.is_none_or(is_done) {
+                return Some(self.sum(view, epoch));
             }
         }
-        Some(self.sum(view, epoch))
     }
 
     /// The sums of the window at `now`; none if something changed meanwhile.
     pub(super) fn bucket_tally(self, view: &View, now: u64) -> Option<Tally> {
-        let tally = self.sum(view, now / view.settings.period_ns());
+        let tally = self.sum(view, self.latest_epoch(view, now));
         self.is_current(view).then_some(tally)
     }
 
+    /// The epoch of `now`, or that of the latest bucket: to a clock that was read earlier it is as late as to the one
+    /// that filled it.
+    fn latest_epoch(self, view: &View, now: u64) -> u64 {
+        let epoch = now / view.settings.period_ns();
+        let words = self.buckets().iter().map(|bucket| bucket.load(Ordering::Acquire));
+        let of_this_window = words.filter(|word| word & KEY == key(view));
+        let ahead = of_this_window.map(|word| ahead(word, epoch)).filter(|ahead| *ahead <= FAR);
+        epoch + ahead.max().unwrap_or(0)
+    }
+
     fn sum(self, view: &View, epoch: u64) -> Tally {
-        let buckets = self.buckets();
         let counted = (0..=view.settings.size()).filter_map(|back| {
             let epoch = epoch.checked_sub(back)?;
-            let word = buckets[epoch as usize & (buckets.len() - 1)].load(Ordering::Acquire);
-            let is_of_epoch = word & KEY == key(view) && EPOCH.get(word) == epoch & EPOCH.max();
-            // The bucket of now may be ahead of a clock that was read earlier.
-            let is_ahead = back == 0 && word & KEY == key(view) && !is_earlier(word, epoch);
-            (is_of_epoch || is_ahead).then_some(word)
+            let word = self.bucket(epoch).load(Ordering::Acquire);
+            (word & KEY == key(view) && ahead(word, epoch) == 0).then_some(word)
         });
         counted.fold(Tally::default(), |sum, word| Tally {
             calls: sum.calls + CALLS.get(word),
             failures: sum.failures + WEIGHTS.get(word),
             slow: sum.slow + SLOW.get(word),
         })
+    }
+
+    fn bucket(&self, epoch: u64) -> &AtomicWide {
+        let buckets = self.buckets();
+        &buckets[epoch as usize & (buckets.len() - 1)]
     }
 
     fn buckets(&self) -> &[AtomicWide] {
@@ -84,10 +104,9 @@ fn key(view: &View) -> Wide {
     OWNER.put(view.control.generation().into()) | WINDOW_ID.put(view.settings.window_id())
 }
 
-/// Whether the bucket's epoch lies before `epoch`, on the circle of epochs.
-fn is_earlier(word: Wide, epoch: u64) -> bool {
-    let ahead = epoch.wrapping_sub(EPOCH.get(word)) & EPOCH.max();
-    ahead != 0 && ahead <= EPOCH.max() / 2
+/// How far the bucket's epoch lies ahead of `epoch`, on the circle of epochs.
+fn ahead(word: Wide, epoch: u64) -> u64 {
+    EPOCH.get(word).wrapping_sub(epoch) & EPOCH.max()
 }
 
 /// The bucket with one more result; none if it is full, to results of any weight, so that its rate stays true.

@@ -1,7 +1,7 @@
 //! R19 to R21: bounds, clocks, and nothing held while a caller's code runs.
 
 use super::*;
-use elixirscope::breaker::{RejectReason, Snapshot};
+use elixirscope::breaker::{GRADUAL_ADMIT_BP, Level, RejectReason, Snapshot};
 
 /// The cell keeps no history: what comes while it is open leaves it as it is, and counts.
 #[test]
@@ -64,6 +64,22 @@ fn r20_a_failure_of_an_older_clock_is_not_lost() {
             breaker.report(Outcome::Failure, || now);
         }
         assert_eq!(phase(&breaker), Phase::Open);
+    }
+}
+
+/// Buckets that another caller's clock has filled are not overlooked by one that is behind.
+#[test]
+fn r20_an_older_clock_sees_what_a_later_one_counted() {
+    let config = BreakerConfig { admit_bp: GRADUAL_ADMIT_BP, ..rate_in_time(2, 10_000) };
+    let breaker = breaker(config);
+    breaker.report(Outcome::Success, || 960 * MS);
+    for _ in 0..9 {
+        breaker.report(Outcome::Failure, || 1_000 * MS);
+    }
+    for behind in [0, 1, 11, 25] {
+        let now = || 1_000 * MS - behind * MS;
+        assert_eq!(breaker.snapshot(now).level, Level::Heavy, "{behind} ms behind");
+        assert_eq!((0..10).filter(|_| breaker.acquire(now).verdict.is_ok()).count(), 2);
     }
 }
 
