@@ -45,7 +45,8 @@ impl<const N: usize> Counters<N> {
     /// Adds one to counter `index`.
     #[inline]
     pub fn increment(&self, index: usize) {
-        let Some(stripe) = self.0.owned.get(thread::stripe()) else { return self.increment_unowned(index) };
+        let Some(stripe) = thread::stripe() else { return self.increment_unowned(index) };
+        let stripe = &self.0.owned[stripe];
         // Relaxed: a count orders nothing. This thread is the stripe's only writer, and the one before it
         // released the stripe before this one acquired it, so no addition is lost between load and store.
         let counter = &stripe.0[index];
@@ -55,7 +56,7 @@ impl<const N: usize> Counters<N> {
     /// The first count of a thread, which asks for a stripe, and each one of a thread that got none.
     #[inline(never)]
     fn increment_unowned(&self, index: usize) {
-        let stripe = self.0.owned.get(thread::claimed()).unwrap_or(&self.0.shared);
+        let stripe = thread::claimed().map_or(&self.0.shared, |stripe| &self.0.owned[stripe]);
         // An addition on an owned stripe may be atomic too.
         stripe.0[index].fetch_add(1, Ordering::Relaxed);
     }
@@ -73,7 +74,7 @@ impl<const N: usize> Default for Counters<N> {
     }
 }
 
-/// Which owned stripe the current thread writes: from `OWNED` on, none.
+/// Which owned stripe the current thread writes, if any.
 ///
 /// A thread-local variable would say so too, but in a shared library each look at one is a call. The thread pointer is
 /// a register, and a table of those that own a stripe one load.
@@ -85,7 +86,6 @@ mod thread {
 
     /// A bit for each owned stripe that has an owner. Process state, the same for all sets of counters.
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    const NONE: usize = OWNED;
 
     /// Who owns which stripe: `{ stripe: 7 | thread pointer: 57 }`, each in the place that its pointer hashes to. Two
     /// threads of one place cannot both own one. So many places that stacks which lie next to each other share none.
@@ -106,15 +106,17 @@ mod thread {
     struct Owner;
 
     #[inline]
-    pub(super) fn stripe() -> usize {
+    pub(super) fn stripe() -> Option<usize> {
+        const _: () = assert!(OWNED.is_power_of_two());
         let pointer = thread_pointer();
         // Relaxed: the entry of this thread is written by this thread alone.
         let entry = place(pointer).load(Ordering::Relaxed);
-        if entry & POINTER_MASK == pointer { (entry >> POINTER_BITS) as usize } else { NONE }
+        // The mask changes nothing, but spares the check of an index.
+        (entry & POINTER_MASK == pointer).then_some((entry >> POINTER_BITS) as usize & (OWNED - 1))
     }
 
     /// Like [`stripe`], but asks for one if the thread has not asked yet.
-    pub(super) fn claimed() -> usize {
+    pub(super) fn claimed() -> Option<usize> {
         if !ASKED.replace(true) {
             claim();
         }
@@ -159,7 +161,7 @@ mod thread {
 
     impl Drop for Owner {
         fn drop(&mut self) {
-            if let stripe @ ..NONE = stripe() {
+            if let Some(stripe) = stripe() {
                 release(stripe as u32, true);
             }
         }
@@ -168,12 +170,12 @@ mod thread {
 
 #[cfg(escope_model)]
 mod thread {
-    pub(super) fn stripe() -> usize {
-        super::OWNED
+    pub(super) fn stripe() -> Option<usize> {
+        None
     }
 
-    pub(super) fn claimed() -> usize {
-        super::OWNED
+    pub(super) fn claimed() -> Option<usize> {
+        None
     }
 }
 
