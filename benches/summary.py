@@ -157,6 +157,10 @@ def check() -> None:
         sys.exit("missing rows: " + ", ".join(lacking))
 
 
+# Threads, or processes of the BEAM, that a row is measured with.
+THREADS = (1, 2, 8)
+
+
 def table(summary: dict[str, Any]) -> str:
     """The committed run as the README shows it."""
     versions = summary["versions"]
@@ -170,14 +174,34 @@ def table(summary: dict[str, Any]) -> str:
             f"**By its own rule this run is void:** {'; '.join(reasons)}, where 0.9 to 1.1 is asked.",
             "",
         ]
-    head += ["| work | threads | ours | peer | ratio | bound |", "| --- | ---: | ---: | --- | ---: | ---: |"]
-    return "\n".join([*head, *map(line, summary["rows"])])
+    heads = " | ".join(f"on {threads}" for threads in THREADS)
+    head += [
+        f"| work, ours on 1 | peer | {heads} | at most |",
+        f"| --- | --- |{' ---: |' * len(THREADS)} --- |",
+    ]
+    shown = [row for row in summary["rows"] if not row["id"].endswith(("a/a", "-floor"))]
+    works = dict.fromkeys(row["id"] for row in shown)
+    return "\n".join([*head, *(line([row for row in shown if row["id"] == work]) for work in works)])
 
 
-def line(row: Row) -> str:
-    bound = "" if row["bound"] is None else f"{row['bound']:g} ×"
-    cells = [row["id"], row["threads"], ours(row), peer(row), f"{row['ratio']:.2f} ×"]
-    return "| " + " | ".join(map(str, cells)) + f" | {bound}{' (missed)' if over(row) else ''} |"
+def line(rows: Sequence[Row]) -> str:
+    """One piece of work, on each number of threads that it was measured with."""
+    first = rows[0]
+    on = {row["threads"]: row for row in rows}
+    cells = [ratio(on[threads]) if threads in on else "" for threads in THREADS]
+    return f"| {first['id']}, {ours(first)} | {peer(first)} | {' | '.join(cells)} | {bounds(rows)} |"
+
+
+def ratio(row: Row) -> str:
+    return f"{row['ratio']:.2f} ×{' (missed)' if over(row) else ''}"
+
+
+def bounds(rows: Sequence[Row]) -> str:
+    """The bound, or one for each number of threads where they differ."""
+    bounds = {row["threads"]: row["bound"] for row in rows if row["bound"] is not None}
+    if len(set(bounds.values())) <= 1:
+        return "".join(f"{bound:g} ×" for bound in set(bounds.values()))
+    return ", ".join(f"{bound:g} × on {threads}" for threads, bound in bounds.items())
 
 
 def ours(row: Row) -> str:

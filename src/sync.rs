@@ -208,8 +208,6 @@ mod origin {
 #[cfg(escope_shuttle)]
 mod origin {
     use super::Ordering;
-    /// shuttle can afford to switch threads at each of them.
-    pub use shuttle::sync::atomic::AtomicU64 as UnwatchedU64;
     pub use shuttle::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };

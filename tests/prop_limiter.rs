@@ -292,6 +292,9 @@ proptest! {
         limiter.check(key, &keyed(old), cost.min(old.burst), || 1000);
         let now = 1000 + elapsed;
         let before = limiter.peek(key, &keyed(old), || now).reset_after_ns;
+        // In ticks of the new rule, at most 58 a nanosecond, the debt has to fit its word; what does not, ten years and
+        // more, ends with it.
+        prop_assume!(u128::from(before) * 58 <= u128::from(u64::MAX >> 1), "a debt of years");
         let after = limiter.peek(key, &keyed(new), || now).reset_after_ns;
         // Both are whole nanoseconds, rounded up from ticks that are never longer than one nanosecond.
         prop_assert!(after.abs_diff(before) <= 1, "{before} ns became {after} ns");

@@ -106,16 +106,26 @@ class Changes(unittest.TestCase):
 class Readme(unittest.TestCase):
     def test_a_row_over_its_bound_is_marked(self) -> None:
         self.assertTrue(over(row("a", 1, ratio=1.001, bound=1.0)))
-        text = table(summary([row("a", 1, ratio=2.0, bound=1.0), row("b", 1, ratio=1.0, bound=1.0)]))
-        self.assertIn("| a | 1 | 200 ns | peer, 100 ns | 2.00 × | 1 × (missed) |", text)
-        self.assertIn("| b | 1 | 100 ns | peer, 100 ns | 1.00 × | 1 × |", text)
+        over_it, within = row("a", 1, ratio=2.0, bound=1.0), row("b", 1, ratio=1.0, bound=1.0)
+        text = table(summary([over_it, within, row("a", 8, ratio=0.5, bound=1.0)]))
+        self.assertIn("| a, 200 ns | peer, 100 ns | 2.00 × (missed) |  | 0.50 × | 1 × |", text)
+        self.assertIn("| b, 100 ns | peer, 100 ns | 1.00 × |  |  | 1 × |", text)
+
+    def test_bounds_that_differ_are_told_apart(self) -> None:
+        text = table(
+            summary([row("a", 1, bound=1.0), row("a", 2, bound=0.5), row("b", 1), row("c-floor", 1)])
+        )
+        self.assertIn("| 1 × on 1, 0.5 × on 2 |", text)
+        self.assertIn("| b, 100 ns | peer, 100 ns | 1.00 × |  |  |  |", text)
+        self.assertNotIn("floor", text)
 
     def test_memory_is_shown_in_bytes(self) -> None:
         weighed = {**row("a", 1, ratio=0.5, bound=1.0), "ours_bytes": 1234}
         del weighed["peer_ns"]
-        shown = table(summary([{**weighed, "cell_bytes": 64}, {**weighed, "refused_share": 0.25}]))
-        self.assertIn("| a | 1 | 1,234 bytes; 64 in the cell | peer | 0.50 × | 1 × |", shown)
-        self.assertIn("| a | 1 | 1,234 bytes; refused share 0.25 | peer | 0.50 × | 1 × |", shown)
+        refusing = {**weighed, "id": "b", "refused_share": 0.25}
+        shown = table(summary([{**weighed, "cell_bytes": 64}, refusing]))
+        self.assertIn("| a, 1,234 bytes; 64 in the cell | peer | 0.50 × |  |  | 1 × |", shown)
+        self.assertIn("| b, 1,234 bytes; refused share 0.25 | peer | 0.50 × |  |  | 1 × |", shown)
 
     def test_a_void_run_is_shown_as_one(self) -> None:
         self.assertNotIn("void", table(summary(COMPLETE)))
