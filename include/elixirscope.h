@@ -5,9 +5,10 @@
  *
  * THE MODEL. Three kinds of opaque objects, each shared by all threads of a process: an escope_breaker says
  * whether a call may be made and learns how calls end; an escope_limiter says whether a key may do something
- * now; an escope_pool lends connections. Breaker and limiter never block and never lock, but for calls that change
- * the options of one breaker at the same time. The library keeps state per process, starts no thread, logs nothing
- * and installs no signal handler.
+ * now; an escope_pool lends connections. Breaker and limiter never block and never lock, but for calls that
+ * change the options of one breaker, or define or change limits of one limiter, at the same time, and
+ * escope_limiter_acquire. The library keeps state per process, starts no thread, logs nothing and installs no
+ * signal handler.
  *
  * A BREAKER is closed, open or half-open (ESCOPE_PHASE_*). Closed, it admits calls and counts how they end; its policy
  * (ESCOPE_POLICY_*) says when it opens: at so many failures in a row, at more than some within a time, or when too large
@@ -15,6 +16,11 @@
  * whether it closes. A probe is a lease: one that is not recorded in time counts as failed. Levels (ESCOPE_LEVEL_*) say
  * how much of what opens a closed breaker is used up; with the strategy GRADUAL_DEGRADATION it admits fewer calls as
  * they rise. Modes (ESCOPE_MODE_*) put somebody in charge: forced open, forced closed, or only telling what it would do.
+ *
+ * A LIMITER has a bucket of tokens for each key, in one table of fixed size. A check takes tokens if they are there; a
+ * reservation takes them for later; both by a rule that comes with the call, or by a limit with a name (escope_limit), whose
+ * rule may change while its keys live. A reservation leaves a receipt, good for one use: to cancel it, to refund
+ * tokens, or to settle an estimate. Many keys are checked in one call, all or nothing.
  *
  * CODES. A function that can fail returns an escope_status. 0 is OK. A positive value is a refusal, a part of normal
  * life: open, limited, timed out. A negative value is misuse or failure, and escope_last_error has a sentence
@@ -25,19 +31,21 @@
  * negative value nothing is written.
  *
  * OWNERSHIP. _new gives one reference, _ref adds one, _free gives one back; the last one ends the object. Using an
- * object after that is undefined. _free(NULL) does nothing. Permits and leases are plain values in the
+ * object after that is undefined. _free(NULL) does nothing. Permits, receipts and leases are plain values in the
  * caller's memory: nothing to free.
  *
  * STRUCTS THAT GROW start with struct_size. Options: call _init(&options, sizeof options), change what you need; what
  * the library does not know must be zero. Statistics: set struct_size or call _init, then read.
  *
  * THREADS. Every function may be called from any thread at any time, but _free only when no other call relies on
- * the same reference. Only what says "may block" blocks: escope_pool_checkout, and what runs the callbacks of a
- * pool; two calls that change one breaker's options wait for each other. A signal never ends a wait and no
+ * the same reference. Only what says "may block" blocks: escope_pool_checkout, escope_limiter_acquire, what runs the
+ * callbacks of a pool, and what reads or writes a file; two calls that change one breaker's options or one limit, or that
+ * look for the limits of one limiter, wait for each other. A signal never ends a wait and no
  * function fails with EINTR. Functions marked async-signal-safe, and no others, may be called in a signal handler.
  *
  * PROCESSES. Each process has its own objects. After fork() the child has copies of breakers and limiters as they
- * were, and may use them; the options of a breaker that another thread was just changing cannot be changed there.
+ * were, and may use them; what another thread was just changing (the options of a breaker, the rule of a limit, the names
+ * of a limiter) cannot be changed there.
  * A pool's connections stay the parent's: in the child a call on it returns ESCOPE_STATUS_FORKED; escope_pool_free
  * drops the child's copy without calling `destroy`.
  *
@@ -88,7 +96,7 @@ enum {
     ESCOPE_STATUS_POOL_EXHAUSTED = 7,
     /** The pool is closed. */
     ESCOPE_STATUS_POOL_CLOSED = 8,
-    /** Too many callers wait for a connection already. */
+    /** Too many callers wait already. */
     ESCOPE_STATUS_QUEUE_FULL = 9,
     /** The permit belongs to an earlier generation of the breaker; it changed nothing. */
     ESCOPE_STATUS_STALE = 10,
@@ -100,9 +108,15 @@ enum {
     ESCOPE_STATUS_SERVICE_DEGRADED = 13,
     /** The call was chosen to fail by fault injection. */
     ESCOPE_STATUS_FAULT_INJECTED = 14,
+    /** The time of the reservation has come, so it cannot be cancelled. */
+    ESCOPE_STATUS_TOO_LATE = 15,
+    /** Nothing was given back, for later reservations rely on it. */
+    ESCOPE_STATUS_FORFEITED = 16,
+    /** Keys may still owe by the rule that was in force four changes before. */
+    ESCOPE_STATUS_CHANGE_TOO_SOON = 17,
     /** An argument is invalid. */
     ESCOPE_STATUS_INVALID_ARGUMENT = -1,
-    /** The permit was recorded before. */
+    /** The permit or receipt was used before. */
     ESCOPE_STATUS_ALREADY_DONE = -2,
     /** The lease was returned before, or belongs to another pool. */
     ESCOPE_STATUS_STALE_LEASE = -3,
@@ -118,6 +132,8 @@ enum {
     ESCOPE_STATUS_FORKED = -8,
     /** The breaker never granted such a probe. */
     ESCOPE_STATUS_PERMIT_NOT_FOUND = -9,
+    /** This is no receipt of this limiter. */
+    ESCOPE_STATUS_BAD_RECEIPT = -10,
 };
 
 /** Code that a function returns: 0, a refusal above it, a failure below it. */
@@ -1023,10 +1039,19 @@ escope_status escope_breaker_inject_faults(escope_breaker *breaker,
                                            uint64_t seed);
 #endif
 
-/* -- Rate limiter ---------------------------------------------------------------------------------------- */
+/* -- Rate limiter: options ------------------------------------------------------------------------------- */
 
-/** A table of token buckets, one a key. Opaque; shared by any number of threads. */
-typedef struct escope_limiter escope_limiter;
+/** A new key that finds no place is refused with TABLE_FULL. */
+#define ESCOPE_FULL_DENY_NEW 0
+
+/**
+ * It takes the place of the key among those there that owes for the shortest time, whose debt is forgotten: that key may
+ * be admitted so much more than its rule allows.
+ */
+#define ESCOPE_FULL_EVICT_MOST_FULL 1
+
+/** It has a share of one bucket that all such keys have together. */
+#define ESCOPE_FULL_OVERFLOW_KEY 2
 
 /** How a limiter is made. Set it up with escope_limiter_options_init, then change what you need. */
 typedef struct escope_limiter_options {
@@ -1038,50 +1063,11 @@ typedef struct escope_limiter_options {
     const uint8_t *secret;
     /** 16, or 0 where `secret` is NULL. */
     size_t secret_len;
+    /** ESCOPE_FULL_*: what a new key gets when all its places are taken by keys that owe tokens. Default DENY_NEW. */
+    int32_t full_policy;
+    /** Threads that may wait in escope_limiter_acquire at the same time. Default 1,024. */
+    uint32_t max_waiting;
 } escope_limiter_options;
-
-/**
- * What is allowed: `tokens` every `period_ns`, and at most `burst` at once. The rate is exact, never rounded to a
- * faster one. With burst equal to tokens, one period may see up to twice as many: the burst and the refill.
- */
-typedef struct escope_rule {
-    /** Tokens that a period brings, 1 or more. */
-    uint64_t tokens;
-    /** Length of a period, 1 or more. */
-    uint64_t period_ns;
-    /** Tokens in a full bucket; 0 blocks everything. */
-    uint64_t burst;
-} escope_rule;
-
-/** What a check says. */
-typedef struct escope_decision {
-    /** The largest cost that would be admitted now, after this check. */
-    uint64_t remaining;
-    /** The rule's burst. */
-    uint64_t limit;
-    /** Time until the same check is admitted if nobody else comes; 0 when admitted, UINT64_MAX for NEVER. */
-    uint64_t retry_after_ns;
-    /** Time until all of the burst is available again. */
-    uint64_t reset_after_ns;
-} escope_decision;
-
-/** What a limiter has done so far, and how big it is. */
-typedef struct escope_limiter_stats {
-    /** Size of this struct as the program was compiled; set it before the call. */
-    size_t struct_size;
-    /** Checks admitted. */
-    uint64_t allowed;
-    /** Checks refused for now. */
-    uint64_t limited;
-    /** Checks whose cost is above the burst. */
-    uint64_t never;
-    /** Checks of a new key that found no place. */
-    uint64_t table_full;
-    /** Keys that the table is meant for, at least `max_keys`. */
-    uint64_t capacity;
-    /** Bytes of memory in all. */
-    uint64_t bytes;
-} escope_limiter_stats;
 
 /**
  * Fills limiter options with the defaults.
@@ -1097,8 +1083,46 @@ typedef struct escope_limiter_stats {
  */
 escope_status escope_limiter_options_init(struct escope_limiter_options *options, size_t size);
 
+/* -- Rate limiter: rules --------------------------------------------------------------------------------- */
+
 /**
- * Makes a limiter in which every key has its full burst. All memory it will ever need is allocated here.
+ * What is allowed: `tokens` every `period_ns`, and at most `burst` at once. The rate is exact, never rounded to a
+ * faster one. With burst equal to tokens, one period may see up to twice as many: the burst and the refill.
+ */
+typedef struct escope_rule {
+    /** Tokens that a period brings, 1 or more. */
+    uint64_t tokens;
+    /** Length of a period, 1 or more. */
+    uint64_t period_ns;
+    /** Tokens in a full bucket; 0 blocks everything. */
+    uint64_t burst;
+} escope_rule;
+
+/* -- Rate limiter: decisions ----------------------------------------------------------------------------- */
+
+/** What a check says. */
+typedef struct escope_decision {
+    /** The largest cost that would be admitted now, after this check. */
+    uint64_t remaining;
+    /** The rule's burst. */
+    uint64_t limit;
+    /** Time until the same check is admitted if nobody else comes; 0 when admitted, UINT64_MAX for NEVER. */
+    uint64_t retry_after_ns;
+    /** Time until all of the burst is available again. */
+    uint64_t reset_after_ns;
+    /** The verdict: OK, RATE_LIMITED, NEVER or TABLE_FULL. */
+    escope_status status;
+    /** 0. */
+    uint32_t reserved;
+} escope_decision;
+
+/* -- Rate limiter ---------------------------------------------------------------------------------------- */
+
+/** A table of token buckets, one a key. Opaque; shared by any number of threads. */
+typedef struct escope_limiter escope_limiter;
+
+/**
+ * Makes a limiter in which every key has its full burst. All memory its keys will ever need is allocated here.
  *
  * Ownership: `*out` is one reference, the caller's; give it back with escope_limiter_free. `options` and the secret
  * stay the caller's and are not needed after the call.
@@ -1111,7 +1135,7 @@ escope_status escope_limiter_options_init(struct escope_limiter_options *options
  * Thread safety: any thread, concurrently. Never blocks; allocates.
  * Since: 0.1.0
  */
-escope_status escope_limiter_new(const struct escope_limiter_options *options,
+escope_status escope_limiter_new(const escope_limiter_options *options,
                                  struct escope_limiter **out);
 
 /**
@@ -1130,7 +1154,8 @@ struct escope_limiter *escope_limiter_ref(struct escope_limiter *limiter);
 /**
  * Gives a reference back; the last one ends the limiter.
  *
- * Ownership: takes the caller's reference; using it afterwards is undefined.
+ * Ownership: takes the caller's reference; using it afterwards is undefined. Receipts are plain memory and need no end;
+ * a limit with a name lives on while the program has a reference to it.
  *
  * @param limiter a limiter; NULL does nothing.
  *
@@ -1138,6 +1163,150 @@ struct escope_limiter *escope_limiter_ref(struct escope_limiter *limiter);
  * Since: 0.1.0
  */
 void escope_limiter_free(struct escope_limiter *limiter);
+
+/* -- Rate limiter: limits with a name -------------------------------------------------------------------- */
+
+/** A key has as many tokens left as before the change, at most the new burst. */
+#define ESCOPE_CHANGE_AS_IS 0
+
+/** A key has the same share of the burst left. */
+#define ESCOPE_CHANGE_PROPORTIONAL 1
+
+/** A key has as many left as before, and what the burst has grown by. */
+#define ESCOPE_CHANGE_ADDITIVE 2
+
+/** A key has a full bucket. */
+#define ESCOPE_CHANGE_RESET 3
+
+/** A limit with a name. Opaque; shared by any number of threads. */
+typedef struct escope_limit escope_limit;
+
+/**
+ * Defines a limit: a rule with a name, that many keys share and that may change while they live.
+ *
+ * Ownership: `name` and `rule` stay the caller's and are not needed after the call. `*out` is one reference, the
+ * caller's; give it back with escope_limit_free. The limiter keeps one too.
+ *
+ * @param limiter     the limiter.
+ * @param name        1 to 255 bytes, ending in NUL; a name that was defined before is refused.
+ * @param rule        its rule; the burst is at most 2^32 - 1.
+ * @param max_wait_ns longest wait of a reservation by this limit, up to 2^58 - 1.
+ * @param out         receives the limit; may be NULL.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call defines or looks up a limit of this
+ * limiter; so not in a signal handler. Allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_define(escope_limiter *limiter,
+                                    const char *name,
+                                    const escope_rule *rule,
+                                    uint64_t max_wait_ns,
+                                    struct escope_limit **out);
+
+/**
+ * Finds a limit by its name.
+ *
+ * Ownership: `name` stays the caller's. `*out` is one reference, the caller's; give it back with escope_limit_free.
+ *
+ * @param limiter the limiter that it was defined for.
+ * @param name    its name, ending in NUL.
+ * @param out     receives the limit.
+ * @return OK; INVALID_ARGUMENT, also if the limiter has no limit of this name.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call defines or looks up a limit of this
+ * limiter; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_lookup(const escope_limiter *limiter,
+                                    const char *name,
+                                    struct escope_limit **out);
+
+/**
+ * Adds a reference.
+ *
+ * Ownership: the result is a reference of its own, to be given back with escope_limit_free.
+ *
+ * @param limit a limit, or NULL.
+ * @return `limit`.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+struct escope_limit *escope_limit_ref(struct escope_limit *limit);
+
+/**
+ * Gives a reference back. The limiter's own goes with the limiter; the last one ends the limit.
+ *
+ * Ownership: takes the caller's reference; using it afterwards is undefined.
+ *
+ * @param limit a limit; NULL does nothing.
+ *
+ * Thread safety: any thread, but not concurrently with a call that relies on the same reference. Never blocks.
+ * Since: 0.1.0
+ */
+void escope_limit_free(struct escope_limit *limit);
+
+/**
+ * Replaces a limit's rule. Keys that owe tokens are carried over when they are used next, with what they had left at
+ * the time of the change.
+ *
+ * Ownership: `rule` stays the caller's and is not needed after the call.
+ *
+ * @param limit          the limit.
+ * @param rule           the new rule; the burst is at most 2^32 - 1.
+ * @param strategy       ESCOPE_CHANGE_*: what becomes of the tokens that a key has left.
+ * @param retry_after_ns receives the time until the change is possible: 0, or what CHANGE_TOO_SOON waits for; may be NULL.
+ * @return OK; CHANGE_TOO_SOON: keys may still owe by the rule that was in force four changes before; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this limit; so not in a
+ * signal handler. Checks by the limit never wait.
+ * Since: 0.1.0
+ */
+escope_status escope_limit_change(struct escope_limit *limit,
+                                  const escope_rule *rule,
+                                  int32_t strategy,
+                                  uint64_t *retry_after_ns);
+
+/**
+ * escope_limit_change at a given time.
+ *
+ * Ownership: `rule` stays the caller's and is not needed after the call.
+ *
+ * @param limit          the limit.
+ * @param rule           the new rule; the burst is at most 2^32 - 1.
+ * @param strategy       ESCOPE_CHANGE_*: what becomes of the tokens that a key has left.
+ * @param retry_after_ns receives the time until the change is possible: 0, or what CHANGE_TOO_SOON waits for; may be NULL.
+ * @param now_ns         the time; one before the last change counts as that.
+ * @return as escope_limit_change.
+ *
+ * Thread safety: any thread, concurrently. May block, for as long as another call changes this limit; so not in a
+ * signal handler. Checks by the limit never wait.
+ * Since: 0.1.0
+ */
+escope_status escope_limit_change_at(struct escope_limit *limit,
+                                     const escope_rule *rule,
+                                     int32_t strategy,
+                                     uint64_t *retry_after_ns,
+                                     uint64_t now_ns);
+
+/**
+ * Tells the rule of now, as it is applied: the one that was given, or the nearest slower one that the table can hold, by
+ * less than 0.1 %.
+ *
+ * Ownership: `rule` stays the caller's.
+ *
+ * @param limit the limit.
+ * @param rule  receives the rule.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limit_rule(const struct escope_limit *limit,
+                                escope_rule *rule);
+
+/* -- Rate limiter: checks -------------------------------------------------------------------------------- */
 
 /**
  * Takes `cost` tokens from a key's bucket, if they are there.
@@ -1158,15 +1327,17 @@ void escope_limiter_free(struct escope_limiter *limiter);
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_check(struct escope_limiter *limiter,
+escope_status escope_limiter_check(escope_limiter *limiter,
                                    const void *key,
                                    size_t key_len,
-                                   const struct escope_rule *rule,
+                                   const escope_rule *rule,
                                    uint64_t cost,
-                                   struct escope_decision *decision);
+                                   escope_decision *decision);
 
 /**
  * escope_limiter_check at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
  *
  * @param limiter  the limiter.
  * @param key      bytes that name the key; may be NULL if `key_len` is 0.
@@ -1180,16 +1351,67 @@ escope_status escope_limiter_check(struct escope_limiter *limiter,
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_check_at(struct escope_limiter *limiter,
+escope_status escope_limiter_check_at(escope_limiter *limiter,
                                       const void *key,
                                       size_t key_len,
-                                      const struct escope_rule *rule,
+                                      const escope_rule *rule,
                                       uint64_t cost,
-                                      struct escope_decision *decision,
+                                      escope_decision *decision,
                                       uint64_t now_ns);
 
 /**
- * Says what a check of cost 1 would say, and takes nothing.
+ * As escope_limiter_check, by a limit with a name, as its rule is now.
+ *
+ * A key that is measured by a limit must not be measured by a rule or by another limit as well: put the limit's
+ * name into what the key is made of, such as "user:ann".
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param limit    the limit.
+ * @param cost     tokens to take; 0 takes none and is admitted where any cost could be.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_limit(escope_limiter *limiter,
+                                         const void *key,
+                                         size_t key_len,
+                                         const escope_limit *limit,
+                                         uint64_t cost,
+                                         escope_decision *decision);
+
+/**
+ * escope_limiter_check_limit at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param limit    the limit.
+ * @param cost     tokens to take.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_limit_at(escope_limiter *limiter,
+                                            const void *key,
+                                            size_t key_len,
+                                            const escope_limit *limit,
+                                            uint64_t cost,
+                                            escope_decision *decision,
+                                            uint64_t now_ns);
+
+/**
+ * Says what a check of cost 1 would say, and takes nothing. Not counted.
  *
  * Ownership: all memory stays the caller's and is not needed after the call.
  *
@@ -1203,14 +1425,16 @@ escope_status escope_limiter_check_at(struct escope_limiter *limiter,
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_peek(const struct escope_limiter *limiter,
+escope_status escope_limiter_peek(const escope_limiter *limiter,
                                   const void *key,
                                   size_t key_len,
-                                  const struct escope_rule *rule,
-                                  struct escope_decision *decision);
+                                  const escope_rule *rule,
+                                  escope_decision *decision);
 
 /**
  * escope_limiter_peek at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
  *
  * @param limiter  the limiter.
  * @param key      bytes that name the key; may be NULL if `key_len` is 0.
@@ -1223,15 +1447,59 @@ escope_status escope_limiter_peek(const struct escope_limiter *limiter,
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_peek_at(const struct escope_limiter *limiter,
+escope_status escope_limiter_peek_at(const escope_limiter *limiter,
                                      const void *key,
                                      size_t key_len,
-                                     const struct escope_rule *rule,
-                                     struct escope_decision *decision,
+                                     const escope_rule *rule,
+                                     escope_decision *decision,
                                      uint64_t now_ns);
 
 /**
- * Gives a key its full burst back. A key that owes nothing stays as it is.
+ * As escope_limiter_peek, by a limit with a name, as its rule is now.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param limit    the limit.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek_limit(const escope_limiter *limiter,
+                                        const void *key,
+                                        size_t key_len,
+                                        const escope_limit *limit,
+                                        escope_decision *decision);
+
+/**
+ * escope_limiter_peek_limit at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter  the limiter.
+ * @param key      bytes that name the key; may be NULL if `key_len` is 0.
+ * @param key_len  their number.
+ * @param limit    the limit.
+ * @param decision receives the details, on OK and on a refusal; may be NULL.
+ * @param now_ns   the time.
+ * @return as escope_limiter_check.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_peek_limit_at(const escope_limiter *limiter,
+                                           const void *key,
+                                           size_t key_len,
+                                           const escope_limit *limit,
+                                           escope_decision *decision,
+                                           uint64_t now_ns);
+
+/**
+ * Gives a key its full burst back, and forgets the reservations of it. A key that owes nothing stays as it is.
  *
  * Ownership: `key` stays the caller's.
  *
@@ -1243,7 +1511,477 @@ escope_status escope_limiter_peek_at(const struct escope_limiter *limiter,
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_reset(struct escope_limiter *limiter, const void *key, size_t key_len);
+escope_status escope_limiter_reset(escope_limiter *limiter,
+                                   const void *key,
+                                   size_t key_len);
+
+/* -- Rate limiter: many keys in one call ----------------------------------------------------------------- */
+
+/** Most charges of escope_limiter_check_many. */
+#define ESCOPE_MAX_GROUP 32
+
+/** Whom to debit, by what, how much. Exactly one of `rule` and `limit` is not NULL. */
+typedef struct escope_charge {
+    /** Bytes that name the key; may be NULL if `key_len` is 0. */
+    const void *key;
+    /** Their number. */
+    size_t key_len;
+    /** By this rule; */
+    const escope_rule *rule;
+    /** or by this limit with a name. */
+    const escope_limit *limit;
+    /** Tokens to take. */
+    uint64_t cost;
+} escope_charge;
+
+/**
+ * Takes the tokens of all charges, or none: user, organisation and everybody in one call.
+ *
+ * Charges of one key are summed, and measured as the first of them. While a group is under way, another call may be refused
+ * a token that the group then gives back; no call is ever admitted beyond what each key allows.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter        the limiter.
+ * @param charges        whom to debit; NULL is allowed for none.
+ * @param count          their number, 0 to ESCOPE_MAX_GROUP.
+ * @param decisions      `count` places that receive what each key says by itself, on OK and on a refusal; those whose
+ *                       status is not OK are to blame. May be NULL.
+ * @param refused        receives the index of the first charge that is refused as the group is; `count` on OK. May be NULL.
+ * @param retry_after_ns receives the time until the group is admitted if nobody else comes: 0 on OK, UINT64_MAX for
+ *                       NEVER. May be NULL.
+ * @return OK: all were taken; else nothing was, and the gravest refusal: NEVER, TABLE_FULL, RATE_LIMITED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_many(escope_limiter *limiter,
+                                        const struct escope_charge *charges,
+                                        size_t count,
+                                        escope_decision *decisions,
+                                        size_t *refused,
+                                        uint64_t *retry_after_ns);
+
+/**
+ * escope_limiter_check_many at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter        the limiter.
+ * @param charges        whom to debit; NULL is allowed for none.
+ * @param count          their number, 0 to ESCOPE_MAX_GROUP.
+ * @param decisions      `count` places that receive what each key says by itself, on OK and on a refusal; those whose
+ *                       status is not OK are to blame. May be NULL.
+ * @param refused        receives the index of the first charge that is refused as the group is; `count` on OK. May be NULL.
+ * @param retry_after_ns receives the time until the group is admitted if nobody else comes: 0 on OK, UINT64_MAX for
+ *                       NEVER. May be NULL.
+ * @param now_ns         the time.
+ * @return as escope_limiter_check_many.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_many_at(escope_limiter *limiter,
+                                           const struct escope_charge *charges,
+                                           size_t count,
+                                           escope_decision *decisions,
+                                           size_t *refused,
+                                           uint64_t *retry_after_ns,
+                                           uint64_t now_ns);
+
+/**
+ * Checks each charge by itself, in order, as so many calls would at the same moment. A refusal does not stop the rest.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter   the limiter.
+ * @param charges   whom to debit; NULL is allowed for none.
+ * @param count     their number; any.
+ * @param decisions `count` places that receive what each charge says, its status among it; may be NULL for none.
+ * @param admitted  receives how many were admitted; may be NULL.
+ * @return OK, whatever the single verdicts are; INVALID_ARGUMENT: nothing was taken.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_batch(escope_limiter *limiter,
+                                         const struct escope_charge *charges,
+                                         size_t count,
+                                         escope_decision *decisions,
+                                         size_t *admitted);
+
+/**
+ * escope_limiter_check_batch at a given time.
+ *
+ * Ownership: all memory stays the caller's and is not needed after the call.
+ *
+ * @param limiter   the limiter.
+ * @param charges   whom to debit; NULL is allowed for none.
+ * @param count     their number; any.
+ * @param decisions `count` places that receive what each charge says, its status among it; may be NULL for none.
+ * @param admitted  receives how many were admitted; may be NULL.
+ * @param now_ns    the time.
+ * @return as escope_limiter_check_batch.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_check_batch_at(escope_limiter *limiter,
+                                            const struct escope_charge *charges,
+                                            size_t count,
+                                            escope_decision *decisions,
+                                            size_t *admitted,
+                                            uint64_t now_ns);
+
+/* -- Rate limiter: receipts ------------------------------------------------------------------------------ */
+
+/**
+ * The means to give tokens back, in the caller's memory, good for one use. Its fields are private to the library; do not
+ * copy the struct, for a copy is a second receipt for the same tokens.
+ */
+typedef struct escope_receipt {
+    /** Private. */
+    uint64_t private_key;
+    /** Private. */
+    uint64_t private_instant;
+    /** Private. */
+    uint64_t private_token;
+    /** Private. */
+    uint64_t private_full;
+    /** Private. */
+    uint64_t private_cost;
+    /** Private. */
+    uint32_t private_limiter;
+    /** Private; an atomic. */
+    uint32_t private_state;
+} escope_receipt;
+
+/**
+ * Tells how many tokens a receipt stands for.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param receipt a receipt that a reservation filled.
+ * @param cost    receives the number: 0 if the receipt was used, and where there was nothing to give back: for a cost
+ *                of zero, and for a key without a place that shares the overflow bucket.
+ * @return OK; BAD_RECEIPT: the memory holds no receipt; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_receipt_cost(const struct escope_receipt *receipt,
+                                  uint64_t *cost);
+
+/* -- Rate limiter: reservations -------------------------------------------------------------------------- */
+
+/**
+ * Takes tokens now for use now or later: a place in the key's queue, first come, first served. With `max_wait_ns` 0 it is
+ * a check that leaves a receipt.
+ *
+ * Ownership: all memory stays the caller's; `charge` is not needed after the call. `receipt` needs no end.
+ *
+ * @param limiter     the limiter.
+ * @param charge      whom to debit, by what, how much.
+ * @param max_wait_ns longest wait that is taken; 0 for none. A limit with a name may allow less.
+ * @param receipt     receives the means to give tokens back, on OK; may be NULL.
+ * @param wait_ns     receives the time until the tokens may be used, on OK: 0 for at once; may be NULL if `max_wait_ns`
+ *                    is 0.
+ * @param decision    receives the details, on OK and on a refusal; may be NULL. After a refusal `retry_after_ns` is the
+ *                    time until a check is admitted, not until this reservation would be.
+ * @return OK: taken, for use after `*wait_ns` and no earlier; RATE_LIMITED, NEVER, TABLE_FULL as
+ *         escope_limiter_check, and nothing was taken; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_reserve(escope_limiter *limiter,
+                                     const escope_charge *charge,
+                                     uint64_t max_wait_ns,
+                                     escope_receipt *receipt,
+                                     uint64_t *wait_ns,
+                                     escope_decision *decision);
+
+/**
+ * escope_limiter_reserve at a given time.
+ *
+ * Ownership: all memory stays the caller's; `charge` is not needed after the call. `receipt` needs no end.
+ *
+ * @param limiter     the limiter.
+ * @param charge      whom to debit, by what, how much.
+ * @param max_wait_ns longest wait that is taken; 0 for none. A limit with a name may allow less.
+ * @param receipt     receives the means to give tokens back, on OK; may be NULL.
+ * @param wait_ns     receives the time until the tokens may be used, on OK: 0 for at once; may be NULL if `max_wait_ns`
+ *                    is 0.
+ * @param decision    receives the details, on OK and on a refusal; may be NULL. After a refusal `retry_after_ns` is the
+ *                    time until a check is admitted, not until this reservation would be.
+ * @param now_ns      the time.
+ * @return as escope_limiter_reserve.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_reserve_at(escope_limiter *limiter,
+                                        const escope_charge *charge,
+                                        uint64_t max_wait_ns,
+                                        escope_receipt *receipt,
+                                        uint64_t *wait_ns,
+                                        escope_decision *decision,
+                                        uint64_t now_ns);
+
+/**
+ * Takes a whole reservation back before its time has come. That counts only while nothing else was written to the
+ * key since: later reservations keep their times, and rely on it.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up.
+ *
+ * @param limiter the limiter.
+ * @param receipt the receipt.
+ * @return OK; FORFEITED: others have used the key since, nothing changed; TOO_LATE: the time has come, nothing changed;
+ *         ALREADY_DONE: the receipt was used before; BAD_RECEIPT: no receipt of this limiter, or one
+ *         without tokens; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_cancel(escope_limiter *limiter,
+                                    escope_receipt *receipt);
+
+/**
+ * escope_limiter_cancel at a given time.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up.
+ *
+ * @param limiter the limiter.
+ * @param receipt the receipt.
+ * @param now_ns  the time.
+ * @return as escope_limiter_cancel.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_cancel_at(escope_limiter *limiter, escope_receipt *receipt, uint64_t now_ns);
+
+/**
+ * Gives tokens back that were taken and not used. That counts only while the key's balance is not negative: no
+ * reservation waits.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up, but not by a negative status.
+ *
+ * @param limiter the limiter.
+ * @param receipt the receipt.
+ * @param amount  tokens to give back, at most what the receipt stands for (escope_receipt_cost).
+ * @param limit   the limit that the tokens were taken by: they are worth what its rule of now says. NULL if they were
+ *                taken by a rule.
+ * @return OK; FORFEITED: reservations wait, nothing changed;
+ *         ALREADY_DONE: the receipt was used before; BAD_RECEIPT: no receipt of this limiter, or one
+ *         without tokens; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_refund(escope_limiter *limiter,
+                                    escope_receipt *receipt,
+                                    uint64_t amount,
+                                    const escope_limit *limit);
+
+/**
+ * escope_limiter_refund at a given time.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up, but not by a negative status.
+ *
+ * @param limiter the limiter.
+ * @param receipt the receipt.
+ * @param amount  tokens to give back, at most what the receipt stands for (escope_receipt_cost).
+ * @param limit   the limit that the tokens were taken by: they are worth what its rule of now says. NULL if they were
+ *                taken by a rule.
+ * @param now_ns  the time.
+ * @return as escope_limiter_refund.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_refund_at(escope_limiter *limiter,
+                                       escope_receipt *receipt,
+                                       uint64_t amount,
+                                       const escope_limit *limit,
+                                       uint64_t now_ns);
+
+/**
+ * Replaces the estimate that a receipt stands for by what was used: the difference is given back as by
+ * escope_limiter_refund, or taken without a test, so that the balance may become negative, by up to one full bucket.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up.
+ *
+ * @param limiter   the limiter.
+ * @param receipt   the receipt.
+ * @param actual    tokens that were used.
+ * @param limit     as for escope_limiter_refund.
+ * @param saturated receives 1 if the debt was cut at one full bucket below empty, else 0; may be NULL.
+ * @return OK; FORFEITED: nothing changed, for reservations wait, or there is no place to write a debt to;
+ *         ALREADY_DONE: the receipt was used before; BAD_RECEIPT: no receipt of this limiter, or one
+ *         without tokens; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_settle(escope_limiter *limiter,
+                                    escope_receipt *receipt,
+                                    uint64_t actual,
+                                    const escope_limit *limit,
+                                    int32_t *saturated);
+
+/**
+ * escope_limiter_settle at a given time.
+ *
+ * Ownership: all memory stays the caller's; the receipt is used up.
+ *
+ * @param limiter   the limiter.
+ * @param receipt   the receipt.
+ * @param actual    tokens that were used.
+ * @param limit     as for escope_limiter_refund.
+ * @param saturated receives 1 if the debt was cut at one full bucket below empty, else 0; may be NULL.
+ * @param now_ns    the time.
+ * @return as escope_limiter_settle.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_settle_at(escope_limiter *limiter,
+                                       escope_receipt *receipt,
+                                       uint64_t actual,
+                                       const escope_limit *limit,
+                                       int32_t *saturated,
+                                       uint64_t now_ns);
+
+/* -- Rate limiter: waiting ------------------------------------------------------------------------------- */
+
+/**
+ * Takes tokens, and sleeps until they may be used: first come, first served. A wait that would take longer than
+ * `timeout_ns` is refused at once, without a sleep and without taking anything.
+ *
+ * A program that wants to give up a wait before its time reserves (escope_limiter_reserve), sleeps by itself and cancels
+ * (escope_limiter_cancel). A signal does not end the wait: handlers run, and the sleep goes on. The thread must not be
+ * ended by pthread_cancel meanwhile.
+ *
+ * Ownership: all memory stays the caller's. The caller's reference to the limiter must live until the call returns.
+ *
+ * @param limiter    the limiter.
+ * @param charge     whom to debit, by what, how much.
+ * @param timeout_ns longest wait; 0 for none. A limit with a name may allow less.
+ * @param receipt    receives the means to give tokens back, on OK; may be NULL.
+ * @param decision   receives the details, on OK and on a refusal but QUEUE_FULL, as of the time before the sleep; may be
+ *                   NULL.
+ * @return OK: the tokens may be used now; RATE_LIMITED: the wait would be too long; NEVER, TABLE_FULL as
+ *         escope_limiter_check; QUEUE_FULL: `max_waiting` threads wait for this limiter already; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block, for up to `timeout_ns`; so not in a signal handler.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_acquire(escope_limiter *limiter,
+                                     const escope_charge *charge,
+                                     uint64_t timeout_ns,
+                                     escope_receipt *receipt,
+                                     escope_decision *decision);
+
+/* -- Rate limiter: header fields ------------------------------------------------------------------------- */
+
+/** Size of a buffer that holds any of these values, with its NUL. */
+#define ESCOPE_FIELD_SIZE 192
+
+/**
+ * Writes the value of the header field `RateLimit-Policy`, such as `"api";q=10;w=60`.
+ *
+ * As in the IETF draft draft-ietf-httpapi-ratelimit-headers: the quota `q` of a window of `w` seconds, rounded up.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param rule     the rule.
+ * @param name     name of the policy: 1 to 64 printable ASCII characters, ending in NUL.
+ * @param buffer   receives the text and a NUL.
+ * @param capacity size of `buffer` in bytes; ESCOPE_FIELD_SIZE always suffices.
+ * @param length   receives the length of the text without NUL; may be NULL.
+ * @return OK; INVALID_ARGUMENT, also where the text does not fit.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_rule_render_policy(const escope_rule *rule,
+                                        const char *name,
+                                        char *buffer,
+                                        size_t capacity,
+                                        size_t *length);
+
+/**
+ * Writes the value of the header field `RateLimit`, such as `"api";r=9;t=6`: `r` tokens remain, and after `t` seconds,
+ * rounded up, there are more: all, or, after a refusal, enough.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param decision what a check said.
+ * @param name     name of the policy, as for escope_rule_render_policy.
+ * @param buffer   receives the text and a NUL.
+ * @param capacity size of `buffer` in bytes; ESCOPE_FIELD_SIZE always suffices.
+ * @param length   receives the length of the text without NUL; may be NULL.
+ * @return OK; INVALID_ARGUMENT, also where the text does not fit.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_decision_render_limit(const escope_decision *decision,
+                                           const char *name,
+                                           char *buffer,
+                                           size_t capacity,
+                                           size_t *length);
+
+/**
+ * Writes the value of the header field `Retry-After` in seconds, rounded up, at least 1. Empty where there is none to send:
+ * the check was admitted, or no wait helps.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param decision what a check said.
+ * @param buffer   receives the text and a NUL.
+ * @param capacity size of `buffer` in bytes; ESCOPE_FIELD_SIZE always suffices.
+ * @param length   receives the length of the text without NUL; may be NULL.
+ * @return OK; INVALID_ARGUMENT, also where the text does not fit.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_decision_render_retry_after(const escope_decision *decision,
+                                                 char *buffer,
+                                                 size_t capacity,
+                                                 size_t *length);
+
+/* -- Rate limiter: statistics ---------------------------------------------------------------------------- */
+
+/** What a limiter has done so far, and how big it is. */
+typedef struct escope_limiter_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Checks admitted; a reservation counts as one, and so does a group. */
+    uint64_t allowed;
+    /** Checks refused for now. */
+    uint64_t limited;
+    /** Checks whose cost is above the burst. */
+    uint64_t never;
+    /** Checks of a new key that found no place. */
+    uint64_t table_full;
+    /** Keys that lost their place while they owed tokens. */
+    uint64_t evicted;
+    /** Checks that were admitted by the overflow bucket. */
+    uint64_t overflowed;
+    /** Refunds, cancellations and settlements that gave nothing back. */
+    uint64_t forfeited;
+    /** Groups, among the refused, whose debits were given back: a member was used up in the middle of the call. */
+    uint64_t rolled_back;
+    /** Threads that wait in escope_limiter_acquire now. */
+    uint64_t waiting;
+    /** Keys that the table is meant for, at least `max_keys`. */
+    uint64_t capacity;
+    /** Bytes of memory in all. */
+    uint64_t bytes;
+} escope_limiter_stats;
 
 /**
  * Sets a statistics struct to zero and to its size.
@@ -1271,8 +2009,121 @@ escope_status escope_limiter_stats_init(struct escope_limiter_stats *stats, size
  * Thread safety: any thread, concurrently. Never blocks.
  * Since: 0.1.0
  */
-escope_status escope_limiter_snapshot(const struct escope_limiter *limiter,
-                                      struct escope_limiter_stats *stats);
+escope_status escope_limiter_snapshot(const escope_limiter *limiter, struct escope_limiter_stats *stats);
+
+/**
+ * Counts the keys that owe tokens now. Reads the whole table.
+ *
+ * Ownership: `keys` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param keys    receives their number.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_live_keys(const escope_limiter *limiter, uint64_t *keys);
+
+/**
+ * escope_limiter_live_keys at a given time.
+ *
+ * Ownership: `keys` stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param keys    receives their number.
+ * @param now_ns  the time.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_live_keys_at(const escope_limiter *limiter, uint64_t *keys, uint64_t now_ns);
+
+/* -- Rate limiter: in a file ----------------------------------------------------------------------------- */
+
+/**
+ * Writes what every key owes to a file, which is replaced as a whole: whenever the machine stops, the name stands for the
+ * old content or for the new. Others may use the limiter meanwhile; each key is as of a moment during the call.
+ *
+ * The file holds the secret of the keys: only its owner may read it. Limits with a name are not in it.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param path    name of the file, ending in NUL.
+ * @return OK; INVALID_ARGUMENT: the file cannot be written, and why; it is as it was.
+ *
+ * Thread safety: any thread, concurrently. May block, on the disk; so not in a signal handler.
+ * Allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_save(const escope_limiter *limiter,
+                                  const char *path);
+
+/**
+ * escope_limiter_save at a given time.
+ *
+ * Ownership: all memory stays the caller's.
+ *
+ * @param limiter the limiter.
+ * @param path    name of the file, ending in NUL.
+ * @param now_ns  the time.
+ * @param wall_ns the same moment on the wall clock, since 1970.
+ * @return as escope_limiter_save.
+ *
+ * Thread safety: any thread, concurrently. May block, on the disk; so not in a signal handler.
+ * Allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_save_at(const escope_limiter *limiter,
+                                     const char *path,
+                                     uint64_t now_ns,
+                                     uint64_t wall_ns);
+
+/**
+ * Makes a limiter of a file that escope_limiter_save wrote, as if it had gone on since. What has been paid back
+ * meanwhile is taken from the wall clock; where that has gone back, nothing was.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_limiter_free. `path` and `options` stay
+ * the caller's and are not needed after the call.
+ *
+ * @param path    name of the file, ending in NUL.
+ * @param options how the limiter is made; NULL for the defaults. Secret and size are the file's, whatever it says here.
+ * @param out     receives the limiter.
+ * @return OK; INVALID_ARGUMENT: the file cannot be read, holds no limiter, was cut or damaged, and how; it stays as
+ *         it is; OUT_OF_MEMORY; UNSUPPORTED as escope_limiter_new.
+ *
+ * Thread safety: any thread, concurrently. May block, on the disk; so not in a signal handler.
+ * Allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_load(const char *path,
+                                  const escope_limiter_options *options,
+                                  escope_limiter **out);
+
+/**
+ * escope_limiter_load at a given time.
+ *
+ * Ownership: `*out` is one reference, the caller's; give it back with escope_limiter_free. `path` and `options` stay
+ * the caller's and are not needed after the call.
+ *
+ * @param path    name of the file, ending in NUL.
+ * @param options how the limiter is made; NULL for the defaults. Secret and size are the file's, whatever it says here.
+ * @param out     receives the limiter.
+ * @param now_ns  the time.
+ * @param wall_ns the same moment on the wall clock, since 1970.
+ * @return as escope_limiter_load.
+ *
+ * Thread safety: any thread, concurrently. May block, on the disk; so not in a signal handler.
+ * Allocates.
+ * Since: 0.1.0
+ */
+escope_status escope_limiter_load_at(const char *path,
+                                     const escope_limiter_options *options,
+                                     escope_limiter **out,
+                                     uint64_t now_ns,
+                                     uint64_t wall_ns);
 
 /* -- Connection pool ------------------------------------------------------------------------------------- */
 

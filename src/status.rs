@@ -57,14 +57,17 @@ statuses! {
     PoolTimeout = 6, "pool_timeout", "No connection became free within the time-out.";
     PoolExhausted = 7, "pool_exhausted", "No connection is free and the call does not wait.";
     PoolClosed = 8, "pool_closed", "The pool is closed.";
-    QueueFull = 9, "queue_full", "Too many callers wait for a connection already.";
+    QueueFull = 9, "queue_full", "Too many callers wait already.";
     Stale = 10, "stale", "The permit belongs to an earlier generation of the breaker; it changed nothing.";
     Expired = 11, "expired", "The probe's lease had run out; it was already counted as a failure.";
     ForcedOpen = 12, "forced_open", "Somebody has forced the circuit breaker open.";
     ServiceDegraded = 13, "service_degraded", "The circuit breaker admits only a share of the calls for now.";
     FaultInjected = 14, "fault_injected", "The call was chosen to fail by fault injection.";
+    TooLate = 15, "too_late", "The time of the reservation has come, so it cannot be cancelled.";
+    Forfeited = 16, "forfeited", "Nothing was given back, for later reservations rely on it.";
+    ChangeTooSoon = 17, "change_too_soon", "Keys may still owe by the rule that was in force four changes before.";
     InvalidArgument = -1, "invalid_argument", "An argument is invalid.";
-    AlreadyDone = -2, "already_done", "The permit was recorded before.";
+    AlreadyDone = -2, "already_done", "The permit or receipt was used before.";
     StaleLease = -3, "stale_lease", "The lease was returned before, or belongs to another pool.";
     OutOfMemory = -4, "out_of_memory", "There is not enough memory.";
     Panic = -5, "panic", "The library failed internally; the object stays usable.";
@@ -72,4 +75,5 @@ statuses! {
     CreateFailed = -7, "create_failed", "The callback that makes a connection failed.";
     Forked = -8, "forked", "The pool belongs to the parent process.";
     PermitNotFound = -9, "permit_not_found", "The breaker never granted such a probe.";
+    BadReceipt = -10, "bad_receipt", "This is no receipt of this limiter.";
 }

@@ -12,7 +12,7 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 25] = [
     ("Status", "status"),
     ("Version and clock", "version"),
     ("Circuit breaker: options", "breaker/options"),
@@ -23,7 +23,19 @@ const SECTIONS: [(&str, &str); 13] = [
     ("Circuit breaker: in charge", "breaker/admin"),
     ("Circuit breaker: statistics", "breaker/stats"),
     ("Circuit breaker: fault injection", "breaker/faults"),
+    ("Rate limiter: options", "limiter/options"),
+    ("Rate limiter: rules", "limiter/rule"),
+    ("Rate limiter: decisions", "limiter/decision"),
     ("Rate limiter", "limiter"),
+    ("Rate limiter: limits with a name", "limiter/limit"),
+    ("Rate limiter: checks", "limiter/check"),
+    ("Rate limiter: many keys in one call", "limiter/group"),
+    ("Rate limiter: receipts", "limiter/receipt"),
+    ("Rate limiter: reservations", "limiter/reserve"),
+    ("Rate limiter: waiting", "limiter/wait"),
+    ("Rate limiter: header fields", "limiter/header_fields"),
+    ("Rate limiter: statistics", "limiter/stats"),
+    ("Rate limiter: in a file", "limiter/file"),
     ("Connection pool", "pool"),
     ("Waiting for a connection in slices", "pool/waiter"),
 ];

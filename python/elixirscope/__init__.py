@@ -16,11 +16,14 @@ from .breaker import Breaker
 from .clock import Clock, ManualClock
 from .errors import (
     AlreadyDone,
+    BadReceipt,
+    ChangeTooSoon,
     CircuitOpen,
     CreateFailed,
     Error,
     FaultInjected,
     ForcedOpen,
+    Forfeited,
     Forked,
     HalfOpenFull,
     HandleClosed,
@@ -40,6 +43,7 @@ from .errors import (
     StaleLease,
     Status,
     TableFull,
+    TooLate,
     Unsupported,
     WrongType,
 )
@@ -48,10 +52,12 @@ from .pool import Checkout, Pool, PoolSnapshot
 
 __all__ = [
     "AlreadyDone",
+    "BadReceipt",
     "Breaker",
     "BreakerOptions",
     "BreakerSnapshot",
     "Cause",
+    "ChangeTooSoon",
     "Checkout",
     "CircuitOpen",
     "Clock",
@@ -61,6 +67,7 @@ __all__ = [
     "Event",
     "FaultInjected",
     "ForcedOpen",
+    "Forfeited",
     "Forked",
     "HalfOpenFull",
     "HandleClosed",
@@ -90,6 +97,7 @@ __all__ = [
     "StaleLease",
     "Status",
     "TableFull",
+    "TooLate",
     "Unsupported",
     "WrongType",
     "__version__",

@@ -142,6 +142,7 @@ blocking: Final = _declare(ctypes.CDLL(str(LIBRARY)))
 
 _breaker_abi.BreakerHandle.given_back_by(api.escope_breaker_free)
 _limiter_abi.LimiterHandle.given_back_by(api.escope_limiter_free)
+_limiter_abi.LimitHandle.given_back_by(api.escope_limit_free)
 _pool_abi.WaiterHandle.given_back_by(api.escope_waiter_free)
 _pool_abi.PoolHandle.given_back_by(api.escope_pool_free)
 

@@ -33,6 +33,9 @@ class Status(enum.IntEnum):
     FORCED_OPEN = 12
     SERVICE_DEGRADED = 13
     FAULT_INJECTED = 14
+    TOO_LATE = 15
+    FORFEITED = 16
+    CHANGE_TOO_SOON = 17
     INVALID_ARGUMENT = -1
     ALREADY_DONE = -2
     STALE_LEASE = -3
@@ -42,6 +45,7 @@ class Status(enum.IntEnum):
     CREATE_FAILED = -7
     FORKED = -8
     PERMIT_NOT_FOUND = -9
+    BAD_RECEIPT = -10
 
 
 class Error(Exception):
@@ -118,6 +122,24 @@ class TableFull(RateLimited):
     status = Status.TABLE_FULL
 
 
+class ChangeTooSoon(Refused):
+    """Keys may still owe by the rule that was in force four changes before."""
+
+    status = Status.CHANGE_TOO_SOON
+
+
+class TooLate(Error):
+    """The time of the reservation has come, so it cannot be cancelled."""
+
+    status = Status.TOO_LATE
+
+
+class Forfeited(Error):
+    """Nothing was given back, for later reservations rely on it."""
+
+    status = Status.FORFEITED
+
+
 class PoolError(Error):
     """A pool did not hand out a connection."""
 
@@ -141,7 +163,7 @@ class PoolClosed(PoolError):
 
 
 class QueueFull(PoolError):
-    """Too many callers wait for a connection already."""
+    """Too many callers wait already."""
 
     status = Status.QUEUE_FULL
 
@@ -168,7 +190,7 @@ class StaleLease(Error):
 
 
 class AlreadyDone(Error):
-    """The permit was recorded before."""
+    """The permit or receipt was used before."""
 
     status = Status.ALREADY_DONE
 
@@ -177,6 +199,12 @@ class PermitNotFound(Error):
     """The breaker never granted such a probe."""
 
     status = Status.PERMIT_NOT_FOUND
+
+
+class BadReceipt(Error):
+    """This is no receipt of this limiter."""
+
+    status = Status.BAD_RECEIPT
 
 
 class InvalidArgument(Error, ValueError):
@@ -222,6 +250,9 @@ EXCEPTIONS: dict[Status, type[Error]] = {
         RateLimited,
         Never,
         TableFull,
+        TooLate,
+        Forfeited,
+        ChangeTooSoon,
         PoolTimeout,
         PoolExhausted,
         PoolClosed,
@@ -231,6 +262,7 @@ EXCEPTIONS: dict[Status, type[Error]] = {
         StaleLease,
         AlreadyDone,
         PermitNotFound,
+        BadReceipt,
         InvalidArgument,
         OutOfMemory,
         Panic,

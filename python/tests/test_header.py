@@ -39,6 +39,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 HANDLES = {
     "escope_breaker": _breaker_abi.BreakerHandle,
     "escope_limiter": _limiter_abi.LimiterHandle,
+    "escope_limit": _limiter_abi.LimitHandle,
     "escope_pool": _pool_abi.PoolHandle,
     "escope_waiter": _pool_abi.WaiterHandle,
 }

@@ -8,6 +8,7 @@
 //! changed nothing and wrote nothing.
 
 use std::any::Any;
+use std::ffi::{CStr, c_char};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -120,6 +121,16 @@ pub unsafe fn bytes<'a>(pointer: *const u8, length: usize, argument: &str) -> Re
     }
     // SAFETY: not NULL and not longer than isize::MAX as just checked; readable by the caller's contract.
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
+}
+
+/// Borrows a text that ends in NUL.
+///
+/// # Safety
+/// `pointer` is NULL, or it points to bytes that end in NUL and stay valid and unchanged for `'a`.
+pub unsafe fn text<'a>(pointer: *const c_char, argument: &str) -> Result<&'a CStr, Failure> {
+    check(pointer, argument)?;
+    // SAFETY: not NULL as just checked; ends in NUL by the caller's contract.
+    Ok(unsafe { CStr::from_ptr(pointer) })
 }
 
 /// A place for a result, checked before the operation and written after it.

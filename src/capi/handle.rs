@@ -7,6 +7,7 @@
 //! leak checker calls an object that a program keeps until its end reachable, where the inner pointer of
 //! [`Arc::into_raw`](std::sync::Arc::into_raw) would be reported as a possible leak.
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::boundary::guarded;
@@ -74,6 +75,35 @@ pub unsafe fn end<T: Send + Sync>(handle: *mut T) {
         drop(unsafe { Box::from_raw(handle.cast::<Counted<T>>()) });
         Ok(Status::Ok)
     });
+}
+
+/// A reference that the library holds itself, given back when dropped.
+pub struct Reference<T: Send + Sync>(NonNull<T>);
+
+// SAFETY: a counted reference to an object that is shared between threads already, like an `Arc`.
+unsafe impl<T: Send + Sync> Send for Reference<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Reference<T> {}
+
+impl<T: Send + Sync> Reference<T> {
+    /// Moves `object` to the heap and keeps its first reference.
+    pub fn new(object: T) -> Self {
+        // SAFETY: `give` never returns NULL.
+        Self(unsafe { NonNull::new_unchecked(give(object)) })
+    }
+
+    /// Another reference, for C.
+    pub fn share(&self) -> *mut T {
+        // SAFETY: from `give`, and this reference is alive.
+        unsafe { share(self.0.as_ptr()) }
+    }
+}
+
+impl<T: Send + Sync> Drop for Reference<T> {
+    fn drop(&mut self) {
+        // SAFETY: from `give`, and this reference ends here.
+        unsafe { release(self.0.as_ptr()) };
+    }
 }
 
 /// A number for a new object that no other object of this process has or had.

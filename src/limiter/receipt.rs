@@ -89,6 +89,15 @@ impl Receipt {
     pub const fn cost(&self) -> u64 {
         self.cost
     }
+
+    /// Says whether a refund may give so much back: at most what was debited.
+    pub fn check_refund(&self, amount: u64) -> Result<(), ConfigError> {
+        if amount <= self.cost {
+            return Ok(());
+        }
+        let allowed = "0 to the cost of the receipt";
+        Err(ConfigError { argument: "amount", value: amount, allowed })
+    }
 }
 
 /// How an entry is read and written for a receipt.
@@ -111,10 +120,7 @@ impl<S: AsRef<[Line]>> Table<S> {
         limit: Option<&Limit>,
         now: u64,
     ) -> Result<Adjusted, ConfigError> {
-        if amount > receipt.cost {
-            let allowed = "0 to the cost of the receipt";
-            return Err(ConfigError { argument: "amount", value: amount, allowed });
-        }
+        receipt.check_refund(amount)?;
         Ok(self.give_back(&receipt, Seat::Own, amount, limit, now))
     }
 

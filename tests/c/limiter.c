@@ -104,7 +104,7 @@ static void null_is_refused_by_name(void) {
 
 static void rules_are_checked(void) {
     escope_limiter *limiter = limiter_of(10);
-    escope_decision decision = {1, 2, 3, 4};
+    escope_decision decision = {.remaining = 1, .reset_after_ns = 4};
 #define REFUSED(text, ...)                                                                                   \
     do {                                                                                                     \
         escope_rule rule = {__VA_ARGS__};                                                                    \
@@ -135,7 +135,7 @@ static void options_are_checked(void) {
     REFUSED("`secret_len` is 0", secret, (const uint8_t *)"short");
     REFUSED("`secret_len` is 5", secret_len, 5);
     REFUSED("`secret` is NULL", secret_len, 16);
-    REFUSED("`struct_size` is 31", struct_size, sizeof options - 1);
+    REFUSED("`struct_size` is 39", struct_size, sizeof options - 1);
     REFUSED("`struct_size` is 4097", struct_size, 4097);
 #undef REFUSED
     OK(escope_limiter_new(NULL, &limiter));

@@ -56,7 +56,8 @@ defmodule ElixirScope.Foundation.Error do
   @delay_ms 1_000
   # The same call would end the same way.
   @final [:invalid_config_value, :invalid_argument, :never, :stale, :expired, :already_done] ++
-           [:stale_lease, :pool_closed, :permit_not_found, :fault_injection_disabled]
+           [:stale_lease, :pool_closed, :permit_not_found, :fault_injection_disabled] ++
+           [:too_late, :forfeited, :bad_receipt]
   # 2^5 seconds is already above the longest delay.
   @largest_exponent 5
 
