@@ -42,6 +42,10 @@ static inline const char *status_word(escope_status status) {
     case ESCOPE_STATUS_EXPIRED: return "expired";
     case ESCOPE_STATUS_FORCED_OPEN: return "forced_open";
     case ESCOPE_STATUS_SERVICE_DEGRADED: return "service_degraded";
+    case ESCOPE_STATUS_TOO_LATE: return "too_late";
+    case ESCOPE_STATUS_FORFEITED: return "forfeited";
+    case ESCOPE_STATUS_CHANGE_TOO_SOON: return "change_too_soon";
+    case ESCOPE_STATUS_BAD_RECEIPT: return "bad_receipt";
     case ESCOPE_STATUS_ALREADY_DONE: return "already_done";
     case ESCOPE_STATUS_STALE_LEASE: return "stale_lease";
     case ESCOPE_STATUS_PERMIT_NOT_FOUND: return "permit_not_found";
