@@ -3,8 +3,8 @@
 //! * [`Rule`] says `tokens` per `period_ns` with a `burst`; [`Bucket`] applies it to one thing,
 //!   [`Limiter`] to many keys in a table whose size is fixed when it is made.
 //! * `gcra` is the arithmetic, in ticks, so that no rate is ever rounded. It knows no atomics.
-//! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `table` is the
-//!   protocol that changes the words, and `key` turns bytes into the 56 bits that name a key.
+//! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `choice` where a new
+//!   one goes; `table` is the protocol that changes the words, `touch` how a key gets its first, and `key` turns bytes into the 56 bits that name a key.
 //! * A [`Reservation`] is a debit now or in the future. It leaves a [`Receipt`], by which the cost is refunded, settled or
 //!   cancelled. A [`Charge`] is a member of a group that is debited all or nothing.
 //! * A [`Limit`] is a rule that many keys share and that may change by a [`Strategy`] while they live.
@@ -29,6 +29,7 @@
 
 mod bucket;
 mod change;
+mod choice;
 mod decision;
 mod entry;
 mod gcra;
@@ -44,6 +45,7 @@ mod reserve;
 mod rule;
 mod snapshot;
 mod table;
+mod touch;
 
 pub use bucket::Bucket;
 pub use change::Strategy;

@@ -14,7 +14,8 @@ use super::key::{KEY_BITS, Key};
 use super::limit::Limit;
 use super::measure::Measure;
 use super::places::Line;
-use super::table::{Host, Seat, Table, Touch};
+use super::table::{Host, Seat, Table};
+use super::touch::Touch;
 use crate::error::ConfigError;
 use std::cmp::Ordering;
 
