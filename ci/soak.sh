@@ -4,9 +4,11 @@
 #   sabotage  takes one precaution at a time out of the shipped code; the models that guard it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
 #   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
-#   limiter   a flood of 100,000,000 keys (KEYS=n sets how many), and the limiter's models without their precautions
+#   limiter   a flood of 100,000,000 keys (KEYS=n sets how many), sabotage of the limiter's models, and its random
+#             histories (as prop)
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
+#   fuzz-limiter  the same for the limiter
 #   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
@@ -45,6 +47,7 @@ loom) LOOM_MAX_PREEMPTIONS=3 ci/loom.sh ;;
 shuttle) ESCOPE_SHUTTLE_SCHEDULES=${SCHEDULES:-3000000} ci/shuttle.sh ;;
 prop) prop ;;
 fuzz-breaker) ci/fuzz.sh breaker_capi "${SOAK_SECONDS:-600}" ;;
+fuzz-limiter) ci/fuzz.sh limiter_capi "${SOAK_SECONDS:-600}" ;;
 breaker)
     MODEL=breaker ci/loom.sh sabotage
     MODEL=breaker ci/shuttle.sh sabotage
@@ -55,6 +58,7 @@ limiter)
     ESCOPE_FLOOD_KEYS=${KEYS:-100000000} cargo test --release --locked --test limiter_memory flood
     MODEL=limiter ci/loom.sh sabotage
     MODEL=limiter ci/shuttle.sh sabotage
+    prop limiter
     ;;
 interrupts)
     ci/python.sh install

@@ -8,10 +8,17 @@
 mod breaker_capi;
 #[path = "support/breaker_model.rs"]
 mod breaker_model;
+#[path = "support/fuzz_script.rs"]
+mod fuzz_script;
+#[path = "support/limiter_capi.rs"]
+mod limiter_capi;
+#[path = "support/limiter_oracle.rs"]
+mod limiter_oracle;
 
-use breaker_capi::{OPTION_BYTES, Seen};
+use breaker_capi::OPTION_BYTES;
 use elixirscope::breaker::Cause;
 use elixirscope::status::Status;
+use fuzz_script::Seen;
 use std::fs;
 use std::path::PathBuf;
 
@@ -22,8 +29,8 @@ const SEED: u64 = 0x5EED_F022;
 const OUTCOMES: [u8; 10] = [0, 0, 0, 0, 1, 1, 1, 2, 3, 4];
 const MODES: [u8; 9] = [0, 0, 0, 0, 1, 2, 3, 3, 255];
 
-fn corpus() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", "breaker_capi"].iter().collect()
+fn corpus(target: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect()
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers on every machine.
@@ -71,24 +78,65 @@ fn options(below: &mut impl FnMut(u64) -> u8, kind: u8) -> [u8; OPTION_BYTES] {
     bytes
 }
 
-#[test]
-fn the_corpus_replays_and_reaches_every_answer() {
-    if std::env::var_os("ESCOPE_WRITE_CORPUS").is_some() {
-        fs::create_dir_all(corpus()).unwrap();
-        (0..SEEDS)
-            .for_each(|number| fs::write(corpus().join(format!("seed-{number:02}")), seed(number)).unwrap());
+/// Mostly calls of a few keys that owe for long, and uses of their newest receipts; the first ten begin with any options.
+fn limiter_seed(number: u64) -> Vec<u8> {
+    let mut random = Random(SEED ^ 1 << 60 ^ number << 32);
+    let mut below = |bound: u64| (random.next() % bound) as u8;
+    let options = if number < 10 { number as u8 } else { 31 };
+    let mut program = vec![below(3), below(3), options];
+    if number < 10 {
+        program.extend((0..12).map(|_| below(256)));
     }
-    let mut files: Vec<_> = fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for _ in 0..4 {
+        program.extend([below(4), 200 + below(40), 1 + below(11)]);
+    }
+    program.extend([below(256), below(256)]);
+    // Each key once, at a time of its own: a table for one is full.
+    program.extend((0..20).flat_map(|key| [0, key, 1, 10, 1]));
+    for _ in 0..20 + 6 * number {
+        match below(60) {
+            0..18 => program.extend([below(7), below(20), below(63)]),
+            18..26 => program.extend([14 + below(4), below(20), below(63), 200 + below(56)]),
+            26..32 => program.extend([14 + below(4), below(2), below(63), 251 + below(5)]),
+            32..36 => program.extend([18, below(3)]),
+            36..40 => program.extend([20, below(3), below(4)]),
+            40..44 => program.extend([22, below(3), below(32)]),
+            44..47 => program.extend([10, below(256)]),
+            47 => program.extend([27, below(2), below(4), below(4), 200 + below(40), 1 + below(11)]),
+            48 => program.extend([27, below(2), 255, 4, below(2), 0, 0, 0, 0, 0]),
+            _ => program.extend([below(32), below(256), below(256), below(256)]),
+        }
+    }
+    program
+}
+
+/// Writes the seeds if asked to, runs all of a target's corpus and gives what was seen.
+fn replay(target: &str, seed: fn(u64) -> Vec<u8>, run: fn(&[u8]) -> Seen) -> Seen {
+    let corpus = corpus(target);
+    if std::env::var_os("ESCOPE_WRITE_CORPUS").is_some() {
+        fs::create_dir_all(&corpus).unwrap();
+        (0..SEEDS)
+            .for_each(|number| fs::write(corpus.join(format!("seed-{number:02}")), seed(number)).unwrap());
+    }
+    let mut files: Vec<_> = fs::read_dir(&corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut seen = Seen::new();
     for file in &files {
         // The panic that follows a difference would not name the file.
         println!("{}", file.display());
-        seen.extend(breaker_capi::run(&fs::read(file).unwrap()));
+        seen.extend(run(&fs::read(file).unwrap()));
     }
-    let statuses = |operation, statuses: &[Status]| -> Vec<_> {
-        statuses.iter().map(|status| (operation, *status as i32)).collect()
-    };
+    println!("{} programs", files.len());
+    seen
+}
+
+fn statuses(operation: &'static str, statuses: &[Status]) -> Vec<(&'static str, i32)> {
+    statuses.iter().map(|status| (operation, *status as i32)).collect()
+}
+
+#[test]
+fn the_corpus_of_the_breaker_replays_and_reaches_every_answer() {
+    let seen = replay("breaker_capi", seed, breaker_capi::run);
     let causes = [
         Cause::FailureThreshold,
         Cause::OpenElapsed,
@@ -129,5 +177,38 @@ fn the_corpus_replays_and_reaches_every_answer() {
     .into_iter()
     .collect();
     assert_eq!(seen, all);
-    println!("{} programs", files.len());
+}
+
+#[test]
+fn the_corpus_of_the_limiter_replays_and_reaches_every_answer() {
+    use Status::{
+        AlreadyDone, BadReceipt, ChangeTooSoon, Forfeited, InvalidArgument, Never, Ok, RateLimited,
+        TableFull, TooLate,
+    };
+    let seen = replay("limiter_capi", limiter_seed, limiter_capi::run);
+    let all: Seen = [
+        statuses("new", &[Ok, InvalidArgument]),
+        statuses("check", &[Ok, RateLimited, Never, TableFull, InvalidArgument]),
+        statuses("peek", &[Ok, RateLimited, Never]),
+        statuses("reset", &[Ok]),
+        statuses("reserve", &[Ok, RateLimited, Never, TableFull]),
+        statuses("cancel", &[Ok, TooLate, Forfeited, AlreadyDone]),
+        statuses("refund", &[Ok, Forfeited, AlreadyDone, InvalidArgument]),
+        statuses("settle", &[Ok, Forfeited, AlreadyDone]),
+        statuses("receipt", &[AlreadyDone, BadReceipt]),
+        statuses("check_many", &[Ok, RateLimited, Never]),
+        statuses("check_batch", &[Ok]),
+        statuses("change", &[Ok, ChangeTooSoon, InvalidArgument]),
+        statuses("policy", &[Ok, InvalidArgument]),
+        statuses("limit", &[Ok, InvalidArgument]),
+        statuses("retry_after", &[Ok, InvalidArgument]),
+        statuses("options_init", &[Ok, InvalidArgument]),
+        statuses("stats_init", &[Ok, InvalidArgument]),
+        statuses("snapshot", &[Ok, InvalidArgument]),
+        vec![("evicted", 0), ("overflowed", 0)],
+    ]
+    .concat()
+    .into_iter()
+    .collect();
+    assert_eq!(seen, all);
 }

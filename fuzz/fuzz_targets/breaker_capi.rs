@@ -5,6 +5,8 @@
 mod breaker_capi;
 #[path = "../../tests/support/breaker_model.rs"]
 mod breaker_model;
+#[path = "../../tests/support/fuzz_script.rs"]
+mod fuzz_script;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     breaker_capi::run(bytes);

@@ -3,10 +3,11 @@
 //!
 //! Any bytes are a program, and few of them a long one: `fuzz/fuzz_targets/breaker_capi.rs` lets a fuzzer choose
 //! them, `tests/fuzz_corpus.rs` replays those that are checked in. The file that includes this one also has the model as
-//! its module `breaker_model`.
+//! its module `breaker_model`, and `fuzz_script`.
 #![allow(unsafe_code)] // the C ABI is unsafe to call
 
 use super::breaker_model::Model;
+use super::fuzz_script::*;
 use elixirscope::breaker::{
     BreakerConfig, Event, Mode, Outcome, Phase, Policy, RecordVerdict, RejectReason, Snapshot, Weights,
     Window,
@@ -22,19 +23,7 @@ use elixirscope::capi::breaker::{
 };
 use elixirscope::capi::options::Growing;
 use elixirscope::status::Status;
-use std::collections::BTreeSet;
 use std::ptr::{null, null_mut};
-
-/// What a run has come by: operations with their statuses, and causes of events.
-pub type Seen = BTreeSet<(&'static str, i32)>;
-
-/// Operations of one run, so that a long input takes no time that a short one would not show.
-const MOST_OPS: usize = 400;
-/// A caller's struct may state up to so many bytes.
-const MOST_BYTES: usize = 4096;
-/// What memory holds that a call must not write.
-const UNTOUCHED: u8 = 0xA5;
-const UNWRITTEN: u64 = u64::from_ne_bytes([UNTOUCHED; 8]);
 
 /// Bytes that spell options, so that a change of one of them shifts nothing behind it.
 pub const OPTION_BYTES: usize = 40;
@@ -47,64 +36,6 @@ const MS: u64 = 1_000_000;
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Success, Outcome::Failure, Outcome::Ignored, Outcome::Slow, Outcome::Cancelled];
 const MODES: [Mode; 4] = [Mode::Auto, Mode::ForcedOpen, Mode::ForcedClosed, Mode::MetricsOnly];
-
-/// The program, read from front to back; past its end all bytes are zero.
-struct Script<'a>(&'a [u8]);
-
-impl Script<'_> {
-    fn byte(&mut self) -> u8 {
-        self.bytes::<1>()[0]
-    }
-
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let (now, later) = self.0.split_at(self.0.len().min(N));
-        self.0 = later;
-        let mut bytes = [0; N];
-        bytes[..now.len()].copy_from_slice(now);
-        bytes
-    }
-
-    fn i32(&mut self) -> i32 {
-        i32::from_le_bytes(self.bytes())
-    }
-
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.bytes())
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::from(self.byte()) % bound
-    }
-
-    /// From 0, in a byte.
-    fn small(&mut self, bound: u8) -> u32 {
-        u32::from(self.byte() % bound)
-    }
-
-    fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())]
-    }
-}
-
-/// `N` bytes aligned for each struct of the ABI, more than a call may write.
-#[repr(C, align(8))]
-struct Block<const N: usize>([u8; N]);
-
-/// Room for a struct of any size that the library takes, and for noticing a write past it.
-type Room = Block<{ MOST_BYTES + 8 }>;
-
-impl<const N: usize> Block<N> {
-    /// A struct that states this size in its first field.
-    fn stating(size: usize, fill: u8) -> Self {
-        let mut block = Self([fill; N]);
-        block.0[..8].copy_from_slice(&size.to_le_bytes());
-        block
-    }
-
-    fn pointer<T>(&mut self) -> *mut T {
-        self.0.as_mut_ptr().cast()
-    }
-}
 
 /// Where a call writes its events, if its caller wants them.
 struct Events {
@@ -977,23 +908,7 @@ fn told(verdict: RecordVerdict) -> i32 {
     status as i32
 }
 
-fn known<T: Copy>(values: &[T], number: i32) -> Option<T> {
-    usize::try_from(number).ok().and_then(|number| values.get(number)).copied()
-}
-
 /// Whether results are held in buckets of time.
 fn is_in_time(config: &BreakerConfig) -> bool {
     matches!(config.policy, Policy::Rate { window: Window::Time { .. }, .. })
-}
-
-/// Whether a call has filled a struct up to its stated size, or refused that and left the memory alone.
-fn filled<T: Growing>(bytes: &[u8], size: usize, status: i32) {
-    let valid = (T::FIRST_SIZE..=MOST_BYTES).contains(&size);
-    let expected = if valid { Status::Ok } else { Status::InvalidArgument };
-    assert_eq!(status, expected as i32, "{size} bytes");
-    let (written, rest) = bytes.split_at(if valid { size } else { 8 });
-    assert!(rest.iter().all(|byte| *byte == UNTOUCHED), "written past {size} bytes");
-    assert_eq!(written[..8], size.to_le_bytes());
-    let unknown = &written[written.len().min(size_of::<T>())..];
-    assert!(unknown.iter().all(|byte| *byte == 0), "what the library does not know is zero");
 }

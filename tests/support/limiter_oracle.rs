@@ -307,6 +307,15 @@ impl World {
         self.buckets.get(key).map_or(0, |(_, bucket)| bucket.clone().peek(now).reset_after_ns)
     }
 
+    /// Whether the next eviction could be of one key or of another.
+    pub fn eviction_is_open(&self, now: u64) -> bool {
+        let mut missing: Vec<u64> = self.buckets.keys().map(|key| self.missing_ns(key, now)).collect();
+        missing.retain(|missing| *missing > 0);
+        missing.sort_unstable();
+        let is_full = self.places.is_some_and(|places| missing.len() >= places);
+        self.policy == FullPolicy::EvictMostFull && is_full && missing[0] == missing[1]
+    }
+
     pub fn check(&mut self, key: &'static str, by: By, cost: u64, now: u64) -> Decision {
         self.debit(key, by, cost, 0, now).0
     }
