@@ -35,6 +35,7 @@ REQUIRED = {
     "rust-group3": (1, 2),
     "rust-pool": (1, 2),
     "c-breaker": (1, 2),
+    "c-limiter": (1, 2),
     "beam-breaker": (1, 2, 8),
     "beam-breaker-handle": (1, 2, 8),
     "beam-breaker-timeout": (1, 2, 8),

@@ -6,8 +6,11 @@
 use crate::breaker::pairs;
 use crate::side_by_side::{Row, Side};
 use elixirscope::breaker::{Breaker, BreakerConfig};
+use elixirscope::clock::{Clock, Monotonic};
+use elixirscope::limiter::{KeyedRule, Limiter, LimiterConfig, Rule};
 use libloading::Library;
 use serde_json::Value;
+use std::hint::black_box;
 
 pub fn rows(threads: usize) -> Vec<Value> {
     let path = std::env::var_os("ESCOPE_ROWS_LIBRARY").expect("ci/bench.sh compiles benches/c/rows.c");
@@ -17,13 +20,32 @@ pub fn rows(threads: usize) -> Vec<Value> {
     let begin = unsafe { library.get::<extern "C" fn() -> i32>(b"escope_rows_begin\0") };
     assert_eq!(begin.expect("the library has this function")(), 0, "C makes a breaker");
     // SAFETY: as above.
-    let calls = unsafe { library.get::<extern "C" fn(u64) -> u64>(b"escope_rows_breaker\0") };
-    let calls = calls.expect("the library has this function");
+    let count = |name: &[u8]| unsafe { library.get::<extern "C" fn(u64) -> u64>(name) };
+    let calls = count(b"escope_rows_breaker\0").expect("the library has this function");
+    let checks = count(b"escope_rows_limiter\0").expect("the library has this function");
     let breaker = Breaker::new(&BreakerConfig::default()).expect("the defaults are valid");
+    let limiter = Limiter::new(&LimiterConfig::default()).expect("the defaults are valid");
 
     let c = |repeats| calls(repeats);
     let rust = |repeats| pairs(&breaker, repeats);
-    let (c, rust): (Side, Side) = (&c, &rust);
-    let row = Row { id: "c-breaker", peer: "the same in Rust", bound: Some(3.0), threads };
-    row.measure(c, rust).into_iter().collect()
+    let c_checks = |repeats| checks(repeats);
+    let rust_checks = |repeats| self::checks(&limiter, repeats);
+    let sides: [(&str, f64, Side, Side); 2] =
+        [("c-breaker", 3.0, &c, &rust), ("c-limiter", 1.5, &c_checks, &rust_checks)];
+    let row = |(id, bound, c, rust): (&str, f64, Side, Side)| {
+        Row { id, peer: "the same in Rust", bound: Some(bound), threads }.measure(c, rust)
+    };
+    sides.into_iter().filter_map(row).collect()
+}
+
+/// What `escope_rows_limiter` does.
+fn checks(limiter: &Limiter, repeats: u64) -> u64 {
+    let rule = Rule::new(1_000_000_000, 1_000_000_000, 4_000_000_000).and_then(KeyedRule::new);
+    let rule = rule.expect("the rate is a whole number of tokens a nanosecond");
+    let admitted = |_: &u64| {
+        let key = limiter.key(black_box(b"user:0"));
+        let decision = limiter.check(key, &rule, 1, || Monotonic.now_ns());
+        decision.is_allowed() && decision.remaining > 0
+    };
+    (0..repeats).filter(admitted).count() as u64
 }

@@ -2,7 +2,7 @@
 """Puts the limiter example, a server given as a command, under load: limiter_example.py COMMAND...
 
 Many clients at once ask as each of several users, more often than they may. A user is admitted its burst and
-what the time meanwhile brings, no request more and none less; the bound is counted with this program's own clock, so
+what the time meanwhile brings, no request more and none less. The bound is counted with this program's clock:
 nothing here depends on how fast the machine is.
 """
 
