@@ -7,7 +7,7 @@ use super::super::status::escope_status;
 use super::decision::{answer, escope_decision};
 use super::escope_limiter;
 use super::limit::escope_limit;
-use super::rule::{escope_rule, keyed};
+use super::rule::{escope_rule, keyed, with_keyed};
 use crate::limiter::{Key, Limiter};
 use crate::status::Status;
 use crate::sync::monotonic_ns;
@@ -298,7 +298,7 @@ unsafe fn check(
 ) -> Verdict {
     // SAFETY: the caller's contract.
     let (subject, rule) = unsafe { (Subject::new(limiter, key, key_len, decision)?, input(rule, "rule")?) };
-    let decision = subject.limiter.check(subject.key, &keyed(rule)?, cost, now);
+    let decision = with_keyed(rule, |rule| subject.limiter.check(subject.key, rule, cost, now))?;
     Ok(answer(decision, subject.decision.as_ref()))
 }
 

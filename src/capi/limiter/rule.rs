@@ -35,19 +35,33 @@ thread_local! {
 }
 
 /// The rule in the form that the table applies, from the thread's memory or validated now.
-#[inline]
 pub(super) fn keyed(rule: &escope_rule) -> Result<KeyedRule, Failure> {
+    with_keyed(rule, |keyed| *keyed)
+}
+
+/// Lends the rule in the form that the table applies, which spares the hot path a copy.
+#[inline(always)]
+pub(super) fn with_keyed<R>(rule: &escope_rule, with: impl FnOnce(&KeyedRule) -> R) -> Result<R, Failure> {
     let mix =
         rule.tokens.wrapping_add(rule.period_ns.rotate_left(17)).wrapping_add(rule.burst.rotate_left(34));
     let place = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize;
-    RULES.with_borrow_mut(|rules| match rules[place] {
-        Some((known, keyed)) if known == *rule => Ok(keyed),
-        _ => {
-            let keyed = KeyedRule::new(Rule::new(rule.tokens, rule.period_ns, rule.burst)?)?;
-            rules[place] = Some((*rule, keyed));
-            Ok(keyed)
+    RULES.with(|rules| {
+        // No call of the library runs code of its caller, so nothing borrows a second time.
+        let mut rules = rules.borrow_mut();
+        let place = &mut rules[place];
+        if let Some((known, keyed)) = place
+            && known == rule
+        {
+            return Ok(with(keyed));
         }
+        let keyed = validated(rule)?;
+        Ok(with(&place.insert((*rule, keyed)).1))
     })
+}
+
+#[inline(never)]
+fn validated(rule: &escope_rule) -> Result<KeyedRule, Failure> {
+    Ok(KeyedRule::new(Rule::new(rule.tokens, rule.period_ns, rule.burst)?)?)
 }
 
 #[cfg(test)]
