@@ -121,8 +121,8 @@ static inline void replay_receipt(struct step *step, struct limiter_replay *repl
 static inline void replay_group(struct step *step, const struct limiter_replay *replay, uint64_t now_ns) {
     const struct json *list = json_member(step->op, "charges", JSON_LIST);
     const struct json *blocked = json_member(step->expect, "blocked", JSON_LIST);
-    escope_charge charges[ESCOPE_MAX_GROUP];
-    escope_decision decisions[ESCOPE_MAX_GROUP];
+    escope_charge charges[ESCOPE_MAX_GROUP] = {0};
+    escope_decision decisions[ESCOPE_MAX_GROUP] = {0};
     size_t refused, at = 0;
     uint64_t retry_after_ns;
     CHECK(list->count <= ESCOPE_MAX_GROUP);

@@ -125,7 +125,7 @@ fn terms(script: &mut Script<'_>) -> Terms {
 /// Runs the program in `bytes`; panics where limiter and model differ.
 pub fn run(bytes: &[u8]) -> Seen {
     let mut script = Script(bytes);
-    let crowded = script.byte() % 3 == 0;
+    let crowded = script.below(3) == 0;
     let policy = script.small(3) as usize;
     let (mut options, valid) = options(&mut script, crowded, policy as i32);
     let mut seen = Seen::new();
@@ -150,8 +150,8 @@ pub fn run(bytes: &[u8]) -> Seen {
             Limit(limit)
         })
         .collect();
-    let mut counted = escope_limiter_stats::default();
-    counted.struct_size = size_of::<escope_limiter_stats>();
+    let counted =
+        escope_limiter_stats { struct_size: size_of::<escope_limiter_stats>(), ..Default::default() };
     let mut run = Run {
         script,
         limiter,
@@ -191,9 +191,7 @@ fn options(script: &mut Script<'_>, crowded: bool, full_policy: i32) -> (Room, b
     };
     match script.byte() % 32 {
         0 => (size, tail) = (usize::from(u16::from_le_bytes(script.bytes())), script.byte()),
-        1 => {
-            values.max_keys = if script.byte() % 2 == 0 { 0 } else { 1 << 28 | 1 << (29 + script.below(34)) }
-        }
+        1 => values.max_keys = if script.byte() < 128 { 0 } else { 1 << 28 | 1 << (29 + script.below(34)) },
         2 => values.secret_len = script.below(20),
         3 => values.secret = null(),
         4 => values.full_policy = script.i32(),
