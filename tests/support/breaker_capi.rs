@@ -510,7 +510,8 @@ fn new_breaker(options: *const escope_breaker_options) -> Result<Handle, i32> {
 impl Run<'_> {
     fn step(&mut self) {
         match self.script.below(32) {
-            0..8 => self.acquire(),
+            0..7 => self.acquire(),
+            7 => self.ask(),
             8..15 => self.record(),
             15..17 => self.report(),
             17..21 => self.advance(),
@@ -552,18 +553,28 @@ impl Run<'_> {
                 0
             }
             Err(rejection) => {
-                #[allow(unreachable_patterns)] // a build with fault injection has a reason more
-                let expected = match rejection.reason {
-                    RejectReason::Open => Status::CircuitOpen,
-                    RejectReason::HalfOpenFull => Status::HalfOpenFull,
-                    RejectReason::ForcedOpen => Status::ForcedOpen,
-                    RejectReason::Degraded => Status::ServiceDegraded,
-                    _ => unreachable!("nothing is injected"),
-                };
-                assert_eq!((status, memory), (expected as i32, Memory::BLANK));
+                assert_eq!((status, memory), (refusal(rejection.reason), Memory::BLANK));
                 rejection.retry_after_ns
             }
         };
+        events.compare(&model_events);
+        assert_eq!(retry_after_ns, if wants & 1 == 0 { retry_expected } else { UNWRITTEN });
+    }
+
+    fn ask(&mut self) {
+        let wants = self.script.byte();
+        let (verdict, model_events) = self.model.ask(self.now);
+        let mut retry_after_ns = UNWRITTEN;
+        let retry = if wants & 1 == 0 { &raw mut retry_after_ns } else { null_mut() };
+        let mut events = Events::new(wants & 2 == 0);
+        // SAFETY: the handle is live, the places are this function's own or NULL.
+        let status = unsafe { escope_breaker_ask_at(self.breaker.0, retry, events.pointer(), self.now) };
+        self.see("ask", status, &model_events);
+        let (expected, retry_expected) = match verdict {
+            Ok(()) => (Status::Ok as i32, 0),
+            Err(rejection) => (refusal(rejection.reason), rejection.retry_after_ns),
+        };
+        assert_eq!(status, expected);
         events.compare(&model_events);
         assert_eq!(retry_after_ns, if wants & 1 == 0 { retry_expected } else { UNWRITTEN });
     }
@@ -852,6 +863,9 @@ impl Run<'_> {
                 escope_breaker_record_at(breaker, null_mut(), 0, e, self.now),
                 escope_breaker_record_at(breaker, odd_p, 0, e, self.now),
                 escope_breaker_record_at(breaker, p, 0, odd_e, self.now),
+                escope_breaker_ask_at(nothing, null_mut(), e, self.now),
+                escope_breaker_ask_at(breaker, std::ptr::without_provenance_mut(4), e, self.now),
+                escope_breaker_ask_at(breaker, null_mut(), odd_e, self.now),
                 escope_breaker_report_at(nothing, 0, e, self.now),
                 escope_breaker_report_at(breaker, 0, odd_e, self.now),
                 escope_breaker_settle_at(nothing, e, self.now),
@@ -874,7 +888,7 @@ impl Run<'_> {
                 escope_breaker_stats_init(null_mut(), MOST_BYTES),
             ]
         };
-        assert_eq!(statuses, [Status::InvalidArgument as i32; 30]);
+        assert_eq!(statuses, [Status::InvalidArgument as i32; 33]);
         assert_eq!(permit, before);
         events.untouched();
     }
@@ -963,6 +977,19 @@ fn statistics(now: &Snapshot) -> escope_breaker_stats {
         slow_call_rate_bp: now.slow_call_rate_bp,
         reserved: 0,
     }
+}
+
+/// The status of a rejection.
+fn refusal(reason: RejectReason) -> i32 {
+    #[allow(unreachable_patterns)] // a build with fault injection has a reason more
+    let status = match reason {
+        RejectReason::Open => Status::CircuitOpen,
+        RejectReason::HalfOpenFull => Status::HalfOpenFull,
+        RejectReason::ForcedOpen => Status::ForcedOpen,
+        RejectReason::Degraded => Status::ServiceDegraded,
+        _ => unreachable!("nothing is injected"),
+    };
+    status as i32
 }
 
 /// The status of a verdict.
