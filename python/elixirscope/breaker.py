@@ -246,8 +246,8 @@ class Breaker(AdministeredBreaker):
     def ask(self) -> None:
         """Asks whether a call may be made, and raises as `acquire` does where it may not.
 
-        There is no permit: `report` may say how the call went. Such a call is never a probe, so a breaker that
-        wants probes refuses it until they have closed it. It counts as admitted and cancelled.
+        There is no permit: `report` may say how the call went. Such a call is never a probe, so a breaker
+        that wants probes refuses it until they have closed it. It counts as admitted and cancelled.
 
         >>> from elixirscope import Breaker, Outcome
         >>> breaker = Breaker()
