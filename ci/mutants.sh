@@ -2,8 +2,8 @@
 # make mutants: cargo-mutants changes src/breaker, src/limiter and src/pool in small ways, one at a time; a test
 # must fail for each. What survives on purpose stands in mutants.toml with its reason.
 #
-# Hours on two cores. FILES="src/breaker src/pool/slots.rs" takes these files and folders only. Arguments go to
-# cargo-mutants: ci/mutants.sh --shard 1/8, --list.
+# Hours on two cores. FILES="src/breaker src/pool/slots.rs" takes these files and folders only, and the tests that have
+# the folder's name in theirs. Arguments go to cargo-mutants: ci/mutants.sh --shard 1/8, --list.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +12,7 @@ if [ ! -x "$tools/bin/cargo-mutants" ]; then
     cargo install --locked --quiet --root "$tools" cargo-mutants
 fi
 files=()
+tests=(--cargo-test-arg=--lib)
 for path in ${FILES:-src/breaker src/limiter src/pool}; do
     if [ -d "$path" ]; then
         files+=(--file "${path%/}/**/*.rs")
@@ -21,11 +22,14 @@ for path in ${FILES:-src/breaker src/limiter src/pool}; do
         echo "mutants: there is no $path" >&2
         exit 64
     fi
+    folder=${path#src/}
+    tests+=("--cargo-test-arg=--test=*${folder%%/*}*")
 done
 # A mutant that survives few random cases is asking for a better test, not for more cases.
-export PROPTEST_CASES=${PROPTEST_CASES:-64}
+export PROPTEST_CASES=${PROPTEST_CASES:-64} ESCOPE_KILLS=${ESCOPE_KILLS:-20}
 mkdir -p target/mutants
 status=0
-"$tools/bin/cargo-mutants" mutants --config mutants.toml --output target/mutants --colors never "${files[@]}" "$@" || status=$?
+"$tools/bin/cargo-mutants" mutants --config mutants.toml --output target/mutants --colors never \
+    "${files[@]}" "${tests[@]}" "$@" || status=$?
 # 3: no mutant survived, some made a test hang until it was stopped. That is noticed, too.
 [ $status = 3 ] || exit $status

@@ -673,6 +673,47 @@ escope_status escope_breaker_record_at(escope_breaker *breaker,
                                        uint64_t now_ns);
 
 /**
+ * Asks whether a call may be made, without a permit: for programs that cannot keep one and, if at all, say by
+ * escope_breaker_report how the call went.
+ *
+ * Such a call is never a probe, so a breaker that wants probes refuses it until they have closed it. It counts as
+ * admitted and cancelled, and meets no injected fault.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker        the breaker.
+ * @param retry_after_ns receives, on a refusal, the least time until a call may pass, at least 1, or UINT64_MAX if only
+ *                       another mode changes that; else 0; may be NULL.
+ * @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @return OK: make the call; CIRCUIT_OPEN, HALF_OPEN_FULL, FORCED_OPEN, SERVICE_DEGRADED: do not; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_ask(escope_breaker *breaker,
+                                 uint64_t *retry_after_ns,
+                                 escope_events *events);
+
+/**
+ * escope_breaker_ask at a given time.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param breaker        the breaker.
+ * @param retry_after_ns receives, on a refusal, the least time until a call may pass, else 0; may be NULL.
+ * @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+ * @param now_ns         the time; one that goes back is never more generous.
+ * @return as escope_breaker_ask.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_breaker_ask_at(escope_breaker *breaker,
+                                    uint64_t *retry_after_ns,
+                                    escope_events *events,
+                                    uint64_t now_ns);
+
+/**
  * Says how a call ended that had no permit, for programs that cannot ask first.
  *
  * It counts in the generation that is under way: a report is part of no round of probes, and `slow_call_ns` does

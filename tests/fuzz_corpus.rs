@@ -23,7 +23,7 @@ use std::fs;
 use std::path::PathBuf;
 
 const SEEDS: u64 = 60;
-const SEED: u64 = 0x5EED_F022;
+const SEED: u64 = 0x5EED_F05B;
 
 /// What spells outcomes and modes, as often as the seeds choose it.
 const OUTCOMES: [u8; 10] = [0, 0, 0, 0, 1, 1, 1, 2, 3, 4];
@@ -55,7 +55,8 @@ fn seed(number: u64) -> Vec<u8> {
     program.extend(options(&mut below, if number < 8 { number as u8 } else { 1 }));
     for _ in 0..20 + 6 * number {
         match below(60) {
-            0..22 => program.extend([0, below(4)]),
+            0..20 => program.extend([0, below(4)]),
+            20..22 => program.extend([7, below(4)]),
             22..40 => program.extend([8, below(3), OUTCOMES[usize::from(below(10))], below(2)]),
             40..43 => program.extend([15, below(242), below(2)]),
             43..55 => program.extend([17, below(30)]),
@@ -137,23 +138,6 @@ fn statuses(operation: &'static str, statuses: &[Status]) -> Vec<(&'static str, 
 #[test]
 fn the_corpus_of_the_breaker_replays_and_reaches_every_answer() {
     let seen = replay("breaker_capi", seed, breaker_capi::run);
-    let causes = [
-        Cause::FailureThreshold,
-        Cause::OpenElapsed,
-        Cause::ProbesSucceeded,
-        Cause::ProbesFailed,
-        Cause::ProbeExpired,
-        Cause::Reset,
-        Cause::FailureRate,
-        Cause::SlowCallRate,
-        Cause::HalfOpenLimit,
-        Cause::ProbesIgnored,
-        Cause::ModeChanged,
-        Cause::Reconfigured,
-        Cause::Reinstalled,
-        Cause::LevelChanged,
-        Cause::WouldOpen,
-    ];
     use Status::{
         AlreadyDone, CircuitOpen, Expired, ForcedOpen, HalfOpenFull, InvalidArgument, Ok, PermitNotFound,
         ServiceDegraded, Stale,
@@ -161,6 +145,7 @@ fn the_corpus_of_the_breaker_replays_and_reaches_every_answer() {
     let all: Seen = [
         statuses("new", &[Ok, InvalidArgument]),
         statuses("acquire", &[Ok, CircuitOpen, HalfOpenFull, ForcedOpen, ServiceDegraded]),
+        statuses("ask", &[Ok, CircuitOpen, HalfOpenFull, ForcedOpen, ServiceDegraded]),
         statuses("record", &[Ok, Stale, Expired, AlreadyDone, PermitNotFound, InvalidArgument]),
         statuses("report", &[Ok, Stale, InvalidArgument]),
         statuses("settle", &[Ok]),
@@ -171,7 +156,7 @@ fn the_corpus_of_the_breaker_replays_and_reaches_every_answer() {
         statuses("snapshot", &[Ok, InvalidArgument]),
         statuses("options_init", &[Ok, InvalidArgument]),
         statuses("stats_init", &[Ok, InvalidArgument]),
-        causes.iter().map(|cause| ("cause", *cause as i32)).collect(),
+        Cause::ALL.iter().map(|cause| ("cause", *cause as i32)).collect(),
     ]
     .concat()
     .into_iter()

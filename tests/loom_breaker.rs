@@ -8,12 +8,13 @@
 // sabotage: breaker_plain_look a_level_is_told_once_and_in_the_end_right
 // sabotage: breaker_no_help racing_results_of_a_count_window_are_all_summed
 // sabotage: breaker_no_latest racing_failures_in_a_period_trip_exactly_once
+// sabotage: breaker_no_later_clock an_earlier_clock_takes_nothing_from_a_later_bucket
 // sabotage: breaker_unpublished a_ramp_is_never_seen_without_its_beginning
 #![cfg(escope_loom)]
 
 use elixirscope::breaker::{
-    Breaker, BreakerConfig, Events, Level, Mode, Outcome, Permit, Phase, Policy, RawPermit, RecordVerdict,
-    RejectReason, Window,
+    Breaker, BreakerConfig, Events, Level, MIN_BUCKET_NS, Mode, Outcome, Permit, Phase, Policy, RawPermit,
+    RecordVerdict, RejectReason, Window,
 };
 use loom::sync::Arc;
 use loom::thread;
@@ -79,6 +80,13 @@ fn rate_of(size: u32) -> BreakerConfig {
     BreakerConfig { policy, ..config() }
 }
 
+/// A window of one bucket: the ring has two places, for even and odd epochs.
+fn in_a_bucket(min_calls: u32) -> BreakerConfig {
+    let window = Window::Time { period_ns: MIN_BUCKET_NS, buckets: 1 };
+    let policy = Policy::Rate { window, min_calls, failure_rate_bp: 10_000, slow_call_rate_bp: 10_000 };
+    BreakerConfig { policy, ..config() }
+}
+
 fn in_period(tolerated_failures: u32) -> BreakerConfig {
     BreakerConfig { policy: Policy::FailuresInPeriod { tolerated_failures, period_ns: 100 }, ..config() }
 }
@@ -115,6 +123,24 @@ fn racing_results_of_a_count_window_are_all_summed() {
         assert_eq!((seen.window_calls, seen.failures), (2, 0));
         breaker.report(Outcome::Failure, || 0);
         assert_eq!(breaker.snapshot(|| 0).failures, 1);
+    });
+}
+
+#[test]
+fn racing_failures_in_a_time_window_trip_exactly_once() {
+    two_failures_trip_exactly_once(in_a_bucket(2));
+}
+
+/// The clock of one caller was read two epochs before that of the other, so both results belong to the same place.
+#[test]
+fn an_earlier_clock_takes_nothing_from_a_later_bucket() {
+    loom::model(|| {
+        let breaker = breaker(in_a_bucket(10));
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || other.report(Outcome::Success, || 0).verdict);
+        breaker.report(Outcome::Failure, || 2 * MIN_BUCKET_NS);
+        assert_eq!(thread.join().unwrap(), RecordVerdict::Applied);
+        assert_eq!(breaker.snapshot(|| 2 * MIN_BUCKET_NS).failures, 1);
     });
 }
 

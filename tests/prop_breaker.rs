@@ -18,6 +18,7 @@ const WINDOW_CAPACITY: u32 = 16;
 #[derive(Debug, Clone)]
 enum Op {
     Acquire,
+    Ask,
     /// Records the permit with this number, counted back from the newest.
     Record(usize, Outcome),
     Report(Outcome),
@@ -47,6 +48,7 @@ fn op(unit: u64) -> impl Strategy<Value = Op> {
     ];
     prop_oneof![
         30 => Just(Op::Acquire),
+        6 => Just(Op::Ask),
         24 => (0_usize..6, outcome()).prop_map(|(back, outcome)| Op::Record(back, outcome)),
         10 => outcome().prop_map(Op::Report),
         2 => Just(Op::Settle),
@@ -189,6 +191,10 @@ proptest! {
                         (Err(ours), Err(models)) => prop_assert_eq!(ours, models),
                         (ours, models) => prop_assert!(false, "{:?} is {:?} in the model", ours, models),
                     }
+                }
+                Op::Ask => {
+                    let asked = breaker.ask(|| now);
+                    prop_assert_eq!((asked.verdict, list(asked.events)), model.ask(now));
                 }
                 Op::Record(back, outcome) => {
                     let Some(number) = permits.len().checked_sub(back + 1) else { continue };

@@ -12,7 +12,7 @@ mod explore;
 
 use elixirscope::breaker::{
     Breaker, BreakerConfig, Counts, Event, Events, GRADUAL_ADMIT_BP, Level, Mode, Outcome, Phase, Policy,
-    RecordVerdict, RejectReason, Weights, Window,
+    RecordVerdict, RejectReason, Rejection, Weights, Window,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
@@ -126,23 +126,25 @@ impl Caller {
                 caller.books.reported += 1;
                 caller.hear(&reported.events);
             }
+            if one_in(2 * story.one_in) {
+                let asked = breaker.ask(now);
+                caller.hear(&asked.events);
+                match asked.verdict {
+                    Ok(()) => {
+                        caller.books.admitted += 1;
+                        caller.books.cancelled += 1;
+                    }
+                    Err(rejection) => caller.refused(rejection),
+                }
+            }
             let acquired = breaker.acquire(now);
             caller.hear(&acquired.events);
-            let books = &mut caller.books;
             match acquired.verdict {
                 Ok(permit) => {
-                    books.admitted += 1;
+                    caller.books.admitted += 1;
                     open_calls.push(permit);
                 }
-                Err(rejection) => match rejection.reason {
-                    RejectReason::Open => books.rejected_open += 1,
-                    RejectReason::HalfOpenFull => {
-                        assert!(rejection.retry_after_ns < NEVER, "a round at rest without an end");
-                        books.rejected_half_open += 1;
-                    }
-                    RejectReason::ForcedOpen => books.rejected_forced_open += 1,
-                    RejectReason::Degraded => books.rejected_degraded += 1,
-                },
+                Err(rejection) => caller.refused(rejection),
             }
             // Some calls take long, some never end.
             while thread_rng().gen_ratio(3, 4)
@@ -171,6 +173,19 @@ impl Caller {
         }
         caller.lost += open_calls.len() as u64;
         caller
+    }
+
+    fn refused(&mut self, rejection: Rejection) {
+        let books = &mut self.books;
+        match rejection.reason {
+            RejectReason::Open => books.rejected_open += 1,
+            RejectReason::HalfOpenFull => {
+                assert!(rejection.retry_after_ns < NEVER, "a round at rest without an end");
+                books.rejected_half_open += 1;
+            }
+            RejectReason::ForcedOpen => books.rejected_forced_open += 1,
+            RejectReason::Degraded => books.rejected_degraded += 1,
+        }
     }
 
     fn hear(&mut self, events: &Events) {

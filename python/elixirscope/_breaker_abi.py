@@ -142,6 +142,8 @@ PROTOTYPES: Final[dict[str, Prototype]] = {
         c_int32,
         (BreakerHandle, POINTER(Permit), c_int32, POINTER(Events), c_uint64),
     ),
+    "escope_breaker_ask": (c_int32, (BreakerHandle, POINTER(c_uint64), POINTER(Events))),
+    "escope_breaker_ask_at": (c_int32, (BreakerHandle, POINTER(c_uint64), POINTER(Events), c_uint64)),
     "escope_breaker_report": (c_int32, (BreakerHandle, c_int32, POINTER(Events))),
     "escope_breaker_report_at": (c_int32, (BreakerHandle, c_int32, POINTER(Events), c_uint64)),
     "escope_breaker_settle": (c_int32, (BreakerHandle, POINTER(Events))),

@@ -9,6 +9,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine
+from ctypes import byref, c_uint64
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -242,6 +243,22 @@ class Breaker(AdministeredBreaker):
             raise self._refusal(status, call)
         return Permit(call)
 
+    def ask(self) -> None:
+        """Asks whether a call may be made, and raises as `acquire` does where it may not.
+
+        There is no permit: `report` may say how the call went. Such a call is never a probe, so a breaker
+        that wants probes refuses it until they have closed it. It counts as admitted and cancelled.
+
+        >>> from elixirscope import Breaker, Outcome
+        >>> breaker = Breaker()
+        >>> breaker.ask()
+        >>> breaker.report(Outcome.SUCCESS)
+        <Status.OK: 0>
+        """
+        retry_after = c_uint64()
+        if status := self._perform("ask", byref(retry_after)):
+            raise _refused(status, retry_after.value)
+
     def close(self) -> None:
         """Gives the native breaker back; a later use raises `HandleClosed`.
 
@@ -288,10 +305,15 @@ class Breaker(AdministeredBreaker):
     def _refusal(self, status: int, call: Call) -> Error:
         if status < 0:
             return _ffi.error(status)
-        retry_after = seconds(call.retry_after.value)
+        retry_after_ns = call.retry_after.value
         self._idle.append(call)
-        kind = cast(type[Refused], EXCEPTIONS[Status(status)])
-        return kind(f"{_ffi.text(status)} {_when(retry_after)}", retry_after)
+        return _refused(status, retry_after_ns)
+
+
+def _refused(status: int, retry_after_ns: int) -> Refused:
+    retry_after = seconds(retry_after_ns)
+    kind = cast(type[Refused], EXCEPTIONS[Status(status)])
+    return kind(f"{_ffi.text(status)} {_when(retry_after)}", retry_after)
 
 
 def _when(retry_after: float) -> str:

@@ -221,6 +221,7 @@ def test_closed_objects_say_so() -> None:
         lambda: breaker.call(len, ""),
         breaker.__enter__,
         breaker.acquire,
+        breaker.ask,
         breaker.snapshot,
         breaker.reset,
         breaker.settle,

@@ -13,6 +13,7 @@ from elixirscope import (
     Cause,
     CircuitOpen,
     ForcedOpen,
+    HalfOpenFull,
     InvalidArgument,
     Level,
     ManualClock,
@@ -88,6 +89,30 @@ def test_reports_count_without_a_permit() -> None:
     assert breaker.report(Outcome.SUCCESS) is Status.STALE
     now = breaker.snapshot()
     assert (now.reported, now.admitted, now.failed) == (3, 0, 0)
+
+
+def test_an_ask_takes_no_permit_and_is_never_a_probe() -> None:
+    clock = ManualClock()
+    breaker = Breaker(failure_threshold=1, open_for=10.0, clock=clock)
+    breaker.ask()
+    breaker.report(Outcome.FAILURE)
+    with pytest.raises(CircuitOpen) as refusal:
+        breaker.ask()
+    assert refusal.value.retry_after == 10.0
+    clock.advance(10.0)
+    with pytest.raises(CircuitOpen):
+        breaker.ask()
+    probe = breaker.acquire()
+    with pytest.raises(HalfOpenFull):
+        breaker.ask()
+    probe.record(Outcome.SUCCESS)
+    breaker.ask()
+    breaker.force_open()
+    with pytest.raises(ForcedOpen):
+        breaker.ask()
+    now = breaker.snapshot()
+    assert (now.admitted, now.cancelled, now.succeeded) == (3, 2, 1)
+    assert (now.rejected_open, now.rejected_half_open, now.rejected_forced_open) == (2, 1, 1)
 
 
 def test_settle_does_what_is_due() -> None:

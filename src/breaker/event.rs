@@ -40,6 +40,25 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause, in the order of their numbers, which begin with 1.
+    pub const ALL: [Self; 15] = [
+        Self::FailureThreshold,
+        Self::OpenElapsed,
+        Self::ProbesSucceeded,
+        Self::ProbesFailed,
+        Self::ProbeExpired,
+        Self::Reset,
+        Self::FailureRate,
+        Self::SlowCallRate,
+        Self::HalfOpenLimit,
+        Self::ProbesIgnored,
+        Self::ModeChanged,
+        Self::Reconfigured,
+        Self::Reinstalled,
+        Self::LevelChanged,
+        Self::WouldOpen,
+    ];
+
     /// The word that names this cause in every language.
     pub const fn word(self) -> &'static str {
         match self {
@@ -67,25 +86,9 @@ impl Cause {
     }
 
     /// The cause with this number.
-    pub(super) const fn from_number(number: u64) -> Option<Self> {
-        let all = [
-            Self::FailureThreshold,
-            Self::OpenElapsed,
-            Self::ProbesSucceeded,
-            Self::ProbesFailed,
-            Self::ProbeExpired,
-            Self::Reset,
-            Self::FailureRate,
-            Self::SlowCallRate,
-            Self::HalfOpenLimit,
-            Self::ProbesIgnored,
-            Self::ModeChanged,
-            Self::Reconfigured,
-            Self::Reinstalled,
-            Self::LevelChanged,
-            Self::WouldOpen,
-        ];
-        if number == 0 || number as usize > all.len() { None } else { Some(all[number as usize - 1]) }
+    pub(super) fn from_number(number: u64) -> Option<Self> {
+        let index = number.checked_sub(1)?;
+        usize::try_from(index).ok().and_then(|index| Self::ALL.get(index)).copied()
     }
 }
 

@@ -123,28 +123,12 @@ fn r22_a_snapshot_knows_the_last_change() {
     assert_eq!(last(80), (Some(Cause::ProbesFailed), 70));
 }
 
-/// Every cause has a word of its own.
+/// Every cause has a word and a number of its own.
 #[test]
-fn r22_causes_have_words() {
-    let causes = [
-        Cause::FailureThreshold,
-        Cause::OpenElapsed,
-        Cause::ProbesSucceeded,
-        Cause::ProbesFailed,
-        Cause::ProbeExpired,
-        Cause::Reset,
-        Cause::FailureRate,
-        Cause::SlowCallRate,
-        Cause::HalfOpenLimit,
-        Cause::ProbesIgnored,
-        Cause::ModeChanged,
-        Cause::Reconfigured,
-        Cause::Reinstalled,
-        Cause::LevelChanged,
-        Cause::WouldOpen,
-    ];
-    let mut words: Vec<_> = causes.iter().map(|cause| cause.word()).collect();
+fn r22_causes_have_words_and_numbers() {
+    let mut words: Vec<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words.len(), causes.len());
+    assert_eq!(words.len(), Cause::ALL.len());
+    assert!(Cause::ALL.iter().zip(1..).all(|(cause, number)| *cause as u64 == number));
 }

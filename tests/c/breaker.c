@@ -125,6 +125,31 @@ static void slow_calls_within_a_time(void) {
     escope_breaker_free(breaker);
 }
 
+static void asks_without_a_permit(void) {
+    escope_breaker *breaker = breaker_with(1, 1, 100);
+    uint64_t retry_after_ns = 7;
+    escope_events events;
+    escope_permit probe;
+    OK(escope_breaker_ask(breaker, &retry_after_ns, NULL));
+    CHECK(retry_after_ns == 0);
+    OK(escope_breaker_report_at(breaker, ESCOPE_OUTCOME_FAILURE, NULL, 0));
+    EXPECT(ESCOPE_STATUS_CIRCUIT_OPEN, escope_breaker_ask_at(breaker, &retry_after_ns, &events, 40));
+    CHECK(retry_after_ns == 60 && events.count == 0);
+    /* The time is over, and only an acquire may begin the round. */
+    EXPECT(ESCOPE_STATUS_CIRCUIT_OPEN, escope_breaker_ask_at(breaker, NULL, NULL, 100));
+    OK(escope_breaker_acquire_at(breaker, &probe, NULL, NULL, 100));
+    EXPECT(ESCOPE_STATUS_HALF_OPEN_FULL, escope_breaker_ask_at(breaker, &retry_after_ns, NULL, 101));
+    OK(escope_breaker_record_at(breaker, &probe, ESCOPE_OUTCOME_SUCCESS, NULL, 102));
+    OK(escope_breaker_ask_at(breaker, NULL, NULL, 103));
+    OK(escope_breaker_set_mode_at(breaker, ESCOPE_MODE_FORCED_OPEN, NULL, 104));
+    EXPECT(ESCOPE_STATUS_FORCED_OPEN, escope_breaker_ask(breaker, &retry_after_ns, NULL));
+    CHECK(retry_after_ns == UINT64_MAX);
+    escope_breaker_stats stats = stats_at(breaker, 104);
+    CHECK(stats.admitted == 3 && stats.cancelled == 2 && stats.succeeded == 1);
+    CHECK(stats.rejected_open == 2 && stats.rejected_half_open == 1 && stats.rejected_forced_open == 1);
+    escope_breaker_free(breaker);
+}
+
 static void reports_without_a_permit(void) {
     escope_breaker *breaker = breaker_with(2, 1, 100);
     escope_events events;
@@ -344,6 +369,7 @@ int main(void) {
     failures_in_a_period();
     a_rate_of_the_last_calls();
     slow_calls_within_a_time();
+    asks_without_a_permit();
     reports_without_a_permit();
     levels_are_told();
     degradation_sheds();

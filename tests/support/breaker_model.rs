@@ -123,14 +123,28 @@ impl Model {
                 None => reject(RejectReason::HalfOpenFull, self.next_deadline() - now),
             },
         };
-        let count = match verdict {
-            Ok(_) => &mut self.counts.admitted,
-            Err(Rejection { reason: RejectReason::Open, .. }) => &mut self.counts.rejected_open,
-            Err(Rejection { reason: RejectReason::HalfOpenFull, .. }) => &mut self.counts.rejected_half_open,
-            Err(Rejection { reason: RejectReason::ForcedOpen, .. }) => &mut self.counts.rejected_forced_open,
-            Err(_) => &mut self.counts.rejected_degraded,
+        self.count_asked(verdict.err());
+        (verdict, std::mem::take(&mut self.events))
+    }
+
+    /// As an acquire whose permit is given back at once, and which is no probe.
+    pub fn ask(&mut self, now: u64) -> (Result<(), Rejection>, Vec<Event>) {
+        self.settle(now);
+        let reject = |reason, retry_after_ns| Err(Rejection { reason, retry_after_ns });
+        let verdict = match self.phase {
+            _ if self.mode == Mode::ForcedOpen => reject(RejectReason::ForcedOpen, u64::MAX),
+            Phase::Closed => {
+                if self.admits(now) {
+                    Ok(())
+                } else {
+                    reject(RejectReason::Degraded, 1)
+                }
+            }
+            Phase::Open => reject(RejectReason::Open, self.until.saturating_sub(now).max(1)),
+            Phase::HalfOpen => reject(RejectReason::HalfOpenFull, 1),
         };
-        *count += 1;
+        self.count_asked(verdict.err());
+        self.counts.cancelled += u64::from(verdict.is_ok());
         (verdict, std::mem::take(&mut self.events))
     }
 
@@ -259,6 +273,18 @@ impl Model {
 
     pub fn is_probe(&self, permit: usize) -> bool {
         self.permits[permit].slot.is_some()
+    }
+
+    fn count_asked(&mut self, rejection: Option<Rejection>) {
+        let counts = &mut self.counts;
+        let count = match rejection.map(|rejection| rejection.reason) {
+            None => &mut counts.admitted,
+            Some(RejectReason::Open) => &mut counts.rejected_open,
+            Some(RejectReason::HalfOpenFull) => &mut counts.rejected_half_open,
+            Some(RejectReason::ForcedOpen) => &mut counts.rejected_forced_open,
+            Some(_) => &mut counts.rejected_degraded,
+        };
+        *count += 1;
     }
 
     fn grant(&mut self, slot: Option<usize>, now: u64) -> usize {

@@ -116,6 +116,55 @@ pub unsafe extern "C" fn escope_breaker_record_at(
     guarded(|| unsafe { record(breaker, permit, outcome, events, || now_ns) })
 }
 
+/// Asks whether a call may be made, without a permit: for programs that cannot keep one and, if at all, say by
+/// escope_breaker_report how the call went.
+///
+/// Such a call is never a probe, so a breaker that wants probes refuses it until they have closed it. It counts as
+/// admitted and cancelled, and meets no injected fault.
+///
+/// Ownership: takes nothing.
+///
+/// @param breaker        the breaker.
+/// @param retry_after_ns receives, on a refusal, the least time until a call may pass, at least 1, or UINT64_MAX if only
+///                       another mode changes that; else 0; may be NULL.
+/// @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+/// @return OK: make the call; CIRCUIT_OPEN, HALF_OPEN_FULL, FORCED_OPEN, SERVICE_DEGRADED: do not; INVALID_ARGUMENT.
+///
+/// Thread safety: any thread, concurrently. Never blocks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_breaker_ask(
+    breaker: *mut escope_breaker,
+    retry_after_ns: *mut u64,
+    events: *mut escope_events,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { ask(breaker, retry_after_ns, events, monotonic_ns) })
+}
+
+/// escope_breaker_ask at a given time.
+///
+/// Ownership: takes nothing.
+///
+/// @param breaker        the breaker.
+/// @param retry_after_ns receives, on a refusal, the least time until a call may pass, else 0; may be NULL.
+/// @param events         receives the events the call caused, on OK and on a refusal; may be NULL.
+/// @param now_ns         the time; one that goes back is never more generous.
+/// @return as escope_breaker_ask.
+///
+/// Thread safety: any thread, concurrently. Never blocks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_breaker_ask_at(
+    breaker: *mut escope_breaker,
+    retry_after_ns: *mut u64,
+    events: *mut escope_events,
+    now_ns: u64,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { ask(breaker, retry_after_ns, events, || now_ns) })
+}
+
 /// Says how a call ended that had no permit, for programs that cannot ask first.
 ///
 /// It counts in the generation that is under way: a report is part of no round of probes, and `slow_call_ns` does
@@ -191,6 +240,35 @@ unsafe fn acquire(
             permit.set(escope_permit::new(breaker.id, admitted));
             (Status::Ok, 0)
         }
+        Err(rejection) => (refusal(rejection.reason), rejection.retry_after_ns),
+    };
+    if let Some(out) = retry_after {
+        out.set(retry_after_ns);
+    }
+    Ok(status)
+}
+
+/// # Safety
+/// Each pointer is NULL or valid for what the header says.
+#[inline(always)]
+unsafe fn ask(
+    breaker: *const escope_breaker,
+    retry_after_ns: *mut u64,
+    events: *mut escope_events,
+    now: impl FnOnce() -> u64,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (breaker, retry_after, events) = unsafe {
+        (
+            input(breaker, "breaker")?,
+            Out::optional(retry_after_ns, "retry_after_ns")?,
+            EventsOut::new(events)?,
+        )
+    };
+    let asked = breaker.core.ask(now);
+    events.set(&asked.events);
+    let (status, retry_after_ns) = match asked.verdict {
+        Ok(()) => (Status::Ok, 0),
         Err(rejection) => (refusal(rejection.reason), rejection.retry_after_ns),
     };
     if let Some(out) = retry_after {
