@@ -1,6 +1,7 @@
 //! From a term to a limiter's key, without touching the caller's heap.
 //!
-//! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket. Any other term is
+//! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket; what a limit with a name measures
+//! begins with that name. Any other term is
 //! walked, and what is hashed is a canonical, tagged form: it depends on the term's value only, not on atom
 //! numbers or on the order in which a map happens to be stored, so that it is the same in every node. The form
 //! is injective: each piece begins with its type and, in 24 bits, its length. What names something (pids, references,
@@ -38,6 +39,7 @@ const LIST: u8 = 6;
 const LIST_END: u8 = 7;
 const MAP: u8 = 8;
 const EXTERNAL: u8 = 9;
+const LIMIT: u8 = 10;
 
 /// Why a term is no key.
 #[derive(Debug)]
@@ -51,12 +53,24 @@ pub enum Unfit {
 /// The key of `term` in `limiter`.
 #[inline]
 pub fn key(limiter: &Limiter, term: Term) -> Result<Key, Unfit> {
-    if let Some(binary) = binary(term) {
-        return if binary.len() <= MAX_BYTES { Ok(limiter.key(&binary)) } else { Err(Unfit::TooLarge) };
-    }
-    let mut walk = Walk::new(limiter, MAX_BYTES);
+    Ok(sized_key(limiter, None, term)?.0)
+}
+
+/// The same, with its length; of those that a limit measures if its name is given, which no other key equals.
+#[inline]
+pub fn sized_key(limiter: &Limiter, limit: Option<&[u8]>, term: Term) -> Result<(Key, usize), Unfit> {
+    let mut walk = match (limit, binary(term)) {
+        (None, Some(binary)) if binary.len() <= MAX_BYTES => return Ok((limiter.key(&binary), binary.len())),
+        (None, Some(_)) => return Err(Unfit::TooLarge),
+        (None, None) => Walk::new(limiter, MAX_BYTES),
+        (Some(name), _) => {
+            let mut walk = Walk::new(limiter, MAX_BYTES + name.len() + 1);
+            walk.bytes(LIMIT, name)?;
+            walk
+        }
+    };
     walk.term(term, 0)?;
-    Ok(walk.key())
+    Ok((walk.key(), MAX_BYTES.saturating_sub(walk.left)))
 }
 
 #[inline]

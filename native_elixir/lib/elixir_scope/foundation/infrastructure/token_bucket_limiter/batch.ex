@@ -1,0 +1,61 @@
+defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
+  @moduledoc false
+  # A native call takes as many members of a list as it has time for, and hands back the rest and the time that it read.
+
+  alias ElixirScope.Foundation.Infrastructure.Native
+  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Rules
+
+  @typep native_result :: term()
+
+  @doc "Checks keys by one measure. Answers like `check_rate_limit` in the order of the keys."
+  @spec keys(reference(), [term()], term(), non_neg_integer(), term()) ::
+          {:ok, [native_result()]} | {:error, term()}
+  def keys(native, keys, measure, cost, rule) do
+    run = &Native.limiter_check_each(native, &1, measure, cost, &2)
+
+    told = fn
+      {_refusal, _ms} = refused, key -> Rules.answer(refused, key, rule, cost)
+      plain, _key -> plain
+    end
+
+    loop(keys, nil, run, &Rules.written/1, told, [])
+  end
+
+  @doc "Checks members `{key, measure, cost}`: native decisions in their order, or `{:error, reason}`."
+  @spec charges(reference(), [{term(), term(), non_neg_integer()}]) ::
+          {:ok, [native_result()]} | {:error, term()}
+  def charges(native, charges) do
+    written = fn {key, measure, cost} -> {Rules.written(key), measure, cost} end
+    run = &Native.limiter_check_batch(native, &1, &2)
+    loop(charges, nil, run, written, fn result, _charge -> result end, [])
+  end
+
+  defp loop(members, now, run, written, told, done) do
+    case run.(members, now) do
+      {:error, refusal} ->
+        {:error, refusal}
+
+      {results, plain, rest, now, stopped} ->
+        results = if plain, do: results, else: Enum.zip_with(results, members, told)
+        done = [results | done]
+
+        case {stopped, rest} do
+          {:ok, []} ->
+            {:ok, done |> Enum.reverse() |> concat()}
+
+          {:ok, rest} ->
+            loop(rest, now, run, written, told, done)
+
+          {:key_opaque, [opaque | rest]} ->
+            loop([written.(opaque) | rest], now, run, written, told, done)
+
+          {:key_too_large, [_long | rest]} ->
+            refused = [{:error, :key_too_large}]
+            loop(rest, now, run, written, told, [refused | done])
+        end
+    end
+  end
+
+  defp concat([results]), do: results
+  defp concat(chunks), do: Enum.concat(chunks)
+end
