@@ -14,7 +14,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
     run = &Native.limiter_check_each(native, &1, measure, cost, &2)
 
     told = fn
-      {_refusal, _ms} = refused, key -> Rules.answer(refused, key, rule, cost)
+      refused, key when tuple_size(refused) == 2 -> Rules.answer(refused, key, rule, cost)
       plain, _key -> plain
     end
 
@@ -47,11 +47,17 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
             loop(rest, now, run, written, told, done)
 
           {:key_opaque, [opaque | rest]} ->
-            loop([written.(opaque) | rest], now, run, written, told, done)
+            result =
+              case run.([written.(opaque)], now) do
+                {[result], _plain, [], _now, :ok} -> result
+                {[], _plain, _long, _now, unfit} -> {:error, unfit}
+              end
 
-          {:key_too_large, [_long | rest]} ->
-            refused = [{:error, :key_too_large}]
-            loop(rest, now, run, written, told, [refused | done])
+            loop(rest, now, run, written, told, [[told.(result, opaque)] | done])
+
+          {:key_too_large, [long | rest]} ->
+            refused = told.({:error, :key_too_large}, long)
+            loop(rest, now, run, written, told, [[refused] | done])
         end
     end
   end
