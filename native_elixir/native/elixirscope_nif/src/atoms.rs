@@ -57,6 +57,8 @@ rustler::atoms! {
     table_full,
     key_too_large,
     key_opaque,
+    raw,
+    plain,
 
     // What became of a receipt, of a limit's change, of a file; what a full table does.
     forfeited,

@@ -24,7 +24,7 @@ use rustler::{Atom, Encoder, Env, NifMap, ResourceArc, Term};
 
 use crate::atoms;
 use crate::clock::ObjectClock;
-use crate::key::{self, Unfit};
+use crate::key::{self, Keys, Unfit};
 use crate::live::Live;
 use crate::refusal::created;
 use answer::{Refused, encode_decision, encode_refused, verdict_atom};
@@ -47,13 +47,14 @@ impl LimiterResource {
         Self { core, clock, waiting: AtomicU64::new(0), max_waiting, _live: Live::limiter() }
     }
 
-    /// The key of a term, and its length.
-    fn sized_key(&self, key: Term, by: &Measure) -> Result<(Key, usize), Unfit> {
-        key::sized_key(&self.core, by.limit().map(|limit| limit.name()), key)
+    /// Finds the keys of terms.
+    #[inline]
+    fn keys<'l>(&'l self, by: &'l Measure) -> Keys<'l> {
+        Keys::new(&self.core, by.limit().map(|limit| limit.name()))
     }
 
     fn key(&self, key: Term, by: &Measure) -> Result<Key, Unfit> {
-        Ok(self.sized_key(key, by)?.0)
+        Ok(self.keys(by).next(key)?.0)
     }
 
     #[inline]
@@ -150,7 +151,7 @@ fn limiter_reset<'a>(
     key: Term<'a>,
     limit: Option<&'a limit::LimitResource>,
 ) -> Term<'a> {
-    match key::sized_key(&limiter.core, limit.map(|limit| limit.name()), key) {
+    match Keys::new(&limiter.core, limit.map(|limit| limit.name())).next(key) {
         Ok((key, _)) => limiter.core.reset(key).encode(env),
         Err(unfit) => encode_refused(env, unfit.into()),
     }

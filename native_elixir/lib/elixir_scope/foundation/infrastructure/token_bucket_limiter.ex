@@ -175,8 +175,14 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
          {:ok, cost} <- cost(opts),
          {:ok, handle} <- Handle.fetch(opts) do
       case Batch.keys(handle.native, keys, numbers, cost, rule) do
-        {:ok, answers} -> {:ok, tell_each(handle, keys, rule, cost, answers)}
-        {:error, refusal} -> {:error, Rules.refused(refusal, nil, rule)}
+        {:ok, answers, true} when :erlang.map_get(:allowed_events, handle) == nil ->
+          {:ok, answers}
+
+        {:ok, answers, _all?} ->
+          {:ok, tell_each(handle, keys, rule, cost, answers)}
+
+        {:error, refusal} ->
+          {:error, Rules.refused(refusal, nil, rule)}
       end
     end
   end
@@ -184,17 +190,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   defp tell_each(%{allowed_events: nil, denied_events: nil}, _keys, _rule, _cost, answers),
     do: answers
 
-  defp tell_each(%{allowed_events: nil} = handle, keys, rule, cost, answers) do
-    # Mostly all are admitted, and that is seen quickly.
-    if Enum.all?(answers, &(&1 == :ok)),
-      do: answers,
-      else: tell_all(handle, keys, rule, cost, answers)
-  end
-
-  defp tell_each(handle, keys, rule, cost, answers),
-    do: tell_all(handle, keys, rule, cost, answers)
-
-  defp tell_all(handle, keys, rule, cost, answers) do
+  defp tell_each(handle, keys, rule, cost, answers) do
     keys
     |> Enum.zip(answers)
     |> Enum.each(fn {key, answer} ->

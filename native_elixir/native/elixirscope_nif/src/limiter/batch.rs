@@ -3,8 +3,12 @@
 //! A native call must be short, whatever it is given. So a call takes as many members from the front of its list as
 //! [`STEP`] and [`BYTES`] allow and hands back the rest, with the time that it has read; Elixir calls again with both. A key that has
 //! to be written as a binary first stops it as well.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
 
 use elixirscope::limiter::Verdict;
+use rustler::sys::{self, ErlNifTerm};
 use rustler::{Encoder, Env, NifResult, Term};
 
 use super::LimiterResource;
@@ -26,14 +30,23 @@ struct Progress<'a> {
     rest: Term<'a>,
     now_ns: u64,
     stopped: Option<Unfit>,
-    /// Whether each result is what the caller is told.
-    plain: bool,
+    told: Told,
+}
+
+/// What all results have in common, the least of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// Some are not what the caller is told.
+    Raw,
+    Plain,
+    /// Each is `ok`.
+    Admitted,
 }
 
 /// One member's.
 struct Checked<'a> {
     result: Term<'a>,
-    plain: bool,
+    told: Told,
     /// Length of its key.
     bytes: usize,
 }
@@ -47,20 +60,24 @@ impl<'a> Progress<'a> {
         mut check: impl FnMut(Term<'a>, u64) -> NifResult<Result<Checked<'a>, Unfit>>,
     ) -> NifResult<Self> {
         let now_ns = now_ns.unwrap_or_else(|| limiter.clock.now_ns());
-        let mut progress =
-            Self { results: Vec::with_capacity(STEP), rest: list, now_ns, stopped: None, plain: true };
-        let mut bytes = 0;
+        let mut progress = Self {
+            results: Vec::with_capacity(STEP),
+            rest: list,
+            now_ns,
+            stopped: None,
+            told: Told::Admitted,
+        };
+        let (env, mut rest_term, mut bytes) = (list.get_env(), list.as_c_arg(), 0);
         while progress.results.len() < STEP && bytes < BYTES {
-            if progress.rest.is_empty_list() {
-                break;
-            }
-            let (member, rest) = progress.rest.list_get_cell()?;
+            let Some((member, rest)) = cell(env, rest_term) else { break };
+            // SAFETY: both are terms of the list's environment, in which `env` is.
+            let member = unsafe { Term::new(env, member) };
             match check(member, now_ns)? {
                 Ok(checked) => {
                     bytes += checked.bytes;
-                    progress.plain &= checked.plain;
+                    progress.told = progress.told.min(checked.told);
                     progress.results.push(checked.result);
-                    progress.rest = rest;
+                    rest_term = rest;
                 }
                 Err(unfit) => {
                     progress.stopped = Some(unfit);
@@ -68,15 +85,35 @@ impl<'a> Progress<'a> {
                 }
             }
         }
+        // SAFETY: it is a tail of the list.
+        progress.rest = unsafe { Term::new(env, rest_term) };
         Ok(progress)
     }
 
-    /// `{results, plain, rest, now_ns, ok | why it stopped}`.
+    /// `{results, raw | plain | allowed, rest, now_ns, ok | why it stopped}`.
     fn encode(self, env: Env<'a>) -> Term<'a> {
         let share = self.results.len() as i32 * SLICE / STEP as i32;
         rustler::schedule::consume_timeslice(env, share.clamp(1, 100));
         let stopped = self.stopped.as_ref().map_or(atoms::ok(), unfit_atom);
-        (self.results, self.plain, self.rest, self.now_ns, stopped).encode(env)
+        let told = match self.told {
+            Told::Raw => atoms::raw(),
+            Told::Plain => atoms::plain(),
+            Told::Admitted => atoms::allowed(),
+        };
+        (self.results, told, self.rest, self.now_ns, stopped).encode(env)
+    }
+}
+
+/// Head and tail of a list, as bare words: rustler's pair of terms is copied by a load that waits for its last store, a tenth
+/// of the time that a check takes.
+#[inline]
+fn cell(env: Env, list: ErlNifTerm) -> Option<(ErlNifTerm, ErlNifTerm)> {
+    let (mut head, mut tail) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: both pointers are valid for a write, and both are written where the answer is not zero.
+    unsafe {
+        let is_cell =
+            sys::enif_get_list_cell(env.as_c_arg(), list, head.as_mut_ptr(), tail.as_mut_ptr()) != 0;
+        is_cell.then(|| (head.assume_init(), tail.assume_init()))
     }
 }
 
@@ -96,18 +133,19 @@ fn limiter_check_each<'a>(
         Err(error) => return Ok(encode_refused(env, error.into())),
     };
     let ok = atoms::ok().to_term(env);
+    let mut names = limiter.keys(&by);
     let check = |key: Term<'a>, now| {
-        Ok(limiter.sized_key(key, &by).map(|(key, bytes)| {
+        Ok(names.next(key).map(|(key, bytes)| {
             let decision = limiter.check(key, &by, cost, || now);
-            let (result, plain) = match decision.verdict {
-                Verdict::Allowed => (ok, true),
+            let (result, told) = match decision.verdict {
+                Verdict::Allowed => (ok, Told::Admitted),
                 Verdict::Limited => {
                     let refusal = (atoms::error(), atoms::rate_limited(), decision.retry_after_ms());
-                    (refusal.encode(env), true)
+                    (refusal.encode(env), Told::Plain)
                 }
-                verdict => ((verdict_atom(verdict), decision.retry_after_ms()).encode(env), false),
+                verdict => ((verdict_atom(verdict), decision.retry_after_ms()).encode(env), Told::Raw),
             };
-            Checked { result, plain, bytes }
+            Checked { result, told, bytes }
         }))
     };
     Ok(Progress::over(limiter, keys, now_ns, check)?.encode(env))
@@ -127,12 +165,12 @@ fn limiter_check_batch<'a>(
             Ok(by) => by,
             Err(error) => {
                 let result = encode_refused(env, error.into());
-                return Ok(Ok(Checked { result, plain: true, bytes: 0 }));
+                return Ok(Ok(Checked { result, told: Told::Plain, bytes: 0 }));
             }
         };
-        Ok(limiter.sized_key(key, &by).map(|(key, bytes)| {
+        Ok(limiter.keys(&by).next(key).map(|(key, bytes)| {
             let result = decision_term(env, &limiter.check(key, &by, cost, || now));
-            Checked { result, plain: true, bytes }
+            Checked { result, told: Told::Plain, bytes }
         }))
     };
     Ok(Progress::over(limiter, charges, now_ns, check)?.encode(env))

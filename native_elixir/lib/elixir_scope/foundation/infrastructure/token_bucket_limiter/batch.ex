@@ -7,9 +7,9 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
 
   @typep native_result :: term()
 
-  @doc "Checks keys by one measure. Answers like `check_rate_limit` in the order of the keys."
+  @doc "Checks keys by one measure. Answers like `check_rate_limit` in the order of the keys, and whether all are `:ok`."
   @spec keys(reference(), [term()], term(), non_neg_integer(), term()) ::
-          {:ok, [native_result()]} | {:error, term()}
+          {:ok, [native_result()], boolean()} | {:error, term()}
   def keys(native, keys, measure, cost, rule) do
     run = &Native.limiter_check_each(native, &1, measure, cost, &2)
 
@@ -18,7 +18,15 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
       plain, _key -> plain
     end
 
-    loop(keys, nil, run, &Rules.written/1, told, [])
+    # Nearly always one call admits all.
+    case run.(keys, nil) do
+      {answers, :allowed, [], _now, :ok} ->
+        {:ok, answers, true}
+
+      first ->
+        with {:ok, answers} <- go_on(first, keys, run, &Rules.written/1, told, []),
+             do: {:ok, answers, false}
+    end
   end
 
   @doc "Checks members `{key, measure, cost}`: native decisions in their order, or `{:error, reason}`."
@@ -30,13 +38,16 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
     loop(charges, nil, run, written, fn result, _charge -> result end, [])
   end
 
-  defp loop(members, now, run, written, told, done) do
-    case run.(members, now) do
+  defp loop(members, now, run, written, told, done),
+    do: go_on(run.(members, now), members, run, written, told, done)
+
+  defp go_on(native, members, run, written, told, done) do
+    case native do
       {:error, refusal} ->
         {:error, refusal}
 
-      {results, plain, rest, now, stopped} ->
-        results = if plain, do: results, else: Enum.zip_with(results, members, told)
+      {results, common, rest, now, stopped} ->
+        results = if common == :raw, do: Enum.zip_with(results, members, told), else: results
         done = [results | done]
 
         case {stopped, rest} do
@@ -49,8 +60,8 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Batch do
           {:key_opaque, [opaque | rest]} ->
             result =
               case run.([written.(opaque)], now) do
-                {[result], _plain, [], _now, :ok} -> result
-                {[], _plain, _long, _now, unfit} -> {:error, unfit}
+                {[result], _common, [], _now, :ok} -> result
+                {[], _common, _long, _now, unfit} -> {:error, unfit}
               end
 
             loop(rest, now, run, written, told, [[told.(result, opaque)] | done])
