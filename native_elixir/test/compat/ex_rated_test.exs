@@ -251,7 +251,7 @@ defmodule ElixirScope.Compat.ExRatedTest do
       for bad <- [short, short <> <<Bitwise.bxor(last, 1)>>, "no file of ours", ""] do
         File.write!(path, bad)
         {:ok, server} = ExRated.start_link(persistent: true, cleanup_rate: @day)
-        assert_receive {:telemetry, name, %{count: 1}, %{file: ^path, reason: :damaged}}
+        assert_received {:telemetry, name, %{count: 1}, %{file: ^path, reason: :damaged}}
         assert List.last(name) == :file_refused
         assert File.read!(path <> ".damaged") == bad
         assert {0, 5, _, nil, nil} = ExRated.inspect_bucket(id, @day * 365, 5)
@@ -262,7 +262,7 @@ defmodule ElixirScope.Compat.ExRatedTest do
       configure(file: "/proc/none/buckets")
       {:ok, server} = ExRated.start_link(persistent: true)
       ExRated.stop(server)
-      assert_receive {:telemetry, [_, _, _, :ex_rated, :file_not_written], _, %{reason: :enoent}}
+      assert_received {:telemetry, [_, _, _, :ex_rated, :file_not_written], _, %{reason: :enoent}}
     end
 
     test "D10: a limit below 1 admits nothing", %{id: id} do
@@ -334,7 +334,7 @@ defmodule ElixirScope.Compat.ExRatedTest do
   defp kill(pid) do
     monitor = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
+    receive do: ({:DOWN, ^monitor, :process, ^pid, :killed} -> :ok)
   end
 
   defp wait_until(condition) do

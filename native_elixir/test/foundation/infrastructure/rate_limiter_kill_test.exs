@@ -15,10 +15,11 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterKillTest do
     %{namespace: namespace, opts: [namespace: namespace]}
   end
 
+  # One that has ended already is as good.
   defp kill(pid) do
     monitor = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
+    receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok)
   end
 
   defp stats(namespace) do

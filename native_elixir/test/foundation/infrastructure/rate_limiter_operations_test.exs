@@ -57,7 +57,7 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterOperationsTest do
 
       for {charges, text} <- [
             {List.duplicate({1, {1, 1}}, 33), "`charges` is 33, allowed is 0 to 32"},
-            {List.duplicate({1, {1, 1}}, 3_000), "`charges` is 33"},
+            {List.duplicate({1, {1, 1}}, 3_000), "`charges` is 3000"},
             {[{String.duplicate("x", 70_000), {1, 1}}], "`key` is"},
             {[{1, {0, 1}}], "`tokens` is 0"},
             {[{1, {1, 1}, -1}], "`cost` is -1"},

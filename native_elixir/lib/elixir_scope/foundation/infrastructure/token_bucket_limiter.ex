@@ -273,6 +273,10 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
         {key, rule, _cost} = Enum.at(charges, index)
         {:error, Rules.refused(:key_too_large, key, rule)}
 
+      # Of a long list not all is looked at.
+      {:error, {"charges", _seen, allowed}} ->
+        {:error, Error.refused(:charges, length(charges), allowed)}
+
       {:error, refusal} ->
         {:error, Rules.refused(refusal, nil, nil)}
 
