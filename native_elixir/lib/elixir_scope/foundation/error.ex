@@ -57,7 +57,7 @@ defmodule ElixirScope.Foundation.Error do
   # The same call would end the same way.
   @final [:invalid_config_value, :invalid_argument, :never, :stale, :expired, :already_done] ++
            [:stale_lease, :pool_closed, :permit_not_found, :fault_injection_disabled] ++
-           [:bad_receipt, :too_late, :forfeited, :bad_snapshot]
+           [:too_late, :forfeited, :bad_receipt, :bad_snapshot]
   # 2^5 seconds is already above the longest delay.
   @largest_exponent 5
 

@@ -30,7 +30,6 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Receipts do
       case native.(limiter, own) do
         counts when counts in [:applied, :saturated] -> {:ok, counts}
         {:error, refusal} -> {:error, Rules.refused(refusal, nil, nil)}
-        :already_done -> Error.error_result(:already_done, "The receipt was used before")
         refused -> Error.error_result(refused)
       end
     end

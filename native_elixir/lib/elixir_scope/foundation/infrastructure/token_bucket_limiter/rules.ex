@@ -151,7 +151,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Rules do
 
   def refused({:queue_full, retry_after_ns}, key, _rule) do
     context = %{retry_after_ms: Decision.ms(retry_after_ns), key: key}
-    Error.new(:queue_full, "Too many callers wait for a grant already", context: context)
+    Error.new(:queue_full, "Too many callers wait already", context: context)
   end
 
   def refused({argument, value, allowed}, _key, _rule),
