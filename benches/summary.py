@@ -41,6 +41,8 @@ REQUIRED = {
     "beam-breaker-timeout": (1, 2, 8),
     "beam-fuse-ask": (1, 2, 8),
     "beam-limiter": (1, 2, 8),
+    "beam-limiter-binary": (1, 2, 8),
+    "beam-limiter-batch": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),
     "py-breaker": (1, 2),

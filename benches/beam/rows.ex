@@ -9,6 +9,7 @@ defmodule ElixirScopeBench.Rows do
 
   @burst 1_000_000_000
   @hour_ms 3_600_000
+  @keys 1_000
 
   def main do
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
@@ -48,7 +49,9 @@ defmodule ElixirScopeBench.Rows do
       row.("beam-breaker-handle", 3.0, &breaker_handle(handle, &1, 0)),
       timeout(processes),
       row.("beam-fuse-ask", 2.0, &fuse_ask(&1, 0)),
-      row.("beam-limiter", 4.0, &limiter(&1, 0)),
+      row.("beam-limiter", 3.5, &limiter(&1, 0)),
+      row.("beam-limiter-binary", 3.5, &limiter_binary(&1, 0)),
+      batch(processes),
       SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes)
     ]
@@ -58,6 +61,14 @@ defmodule ElixirScopeBench.Rows do
   defp timeout(processes) do
     {ours, peer} = {&breaker_timeout(&1, 0), &spawn_only(&1, 0)}
     SideBySide.row("beam-breaker-timeout", "spawn_monitor", 1.6, processes, ours, peer)
+  end
+
+  # A thousand keys in one call beside as many calls; a side counts thousands.
+  defp batch(processes) do
+    keys = for number <- 1..@keys, do: {:user, number}
+    all_ok = List.duplicate(:ok, @keys)
+    {ours, peer} = {&limiter_batch(keys, all_ok, &1, 0), &limiter_each(keys, &1, 0)}
+    SideBySide.row("beam-limiter-batch", "1,000 single calls", 0.4, processes, ours, peer)
   end
 
   # What one check-out adds to a process that is spawned for it.
@@ -115,6 +126,34 @@ defmodule ElixirScopeBench.Rows do
   defp limiter(n, admitted) do
     :ok = TokenBucketLimiter.check_rate_limit({:user, 17}, @burst, @hour_ms)
     limiter(n - 1, admitted + 1)
+  end
+
+  defp limiter_binary(0, admitted), do: admitted
+
+  defp limiter_binary(n, admitted) do
+    :ok = TokenBucketLimiter.check_rate_limit("user:17", @burst, @hour_ms)
+    limiter_binary(n - 1, admitted + 1)
+  end
+
+  defp limiter_batch(_, _, 0, admitted), do: admitted
+
+  defp limiter_batch(keys, all_ok, n, admitted) do
+    {:ok, ^all_ok} = TokenBucketLimiter.check_rate_limits(keys, @burst, @hour_ms)
+    limiter_batch(keys, all_ok, n - 1, admitted + 1)
+  end
+
+  defp limiter_each(_, 0, admitted), do: admitted
+
+  defp limiter_each(keys, n, admitted) do
+    each(keys)
+    limiter_each(keys, n - 1, admitted + 1)
+  end
+
+  defp each([]), do: :ok
+
+  defp each([key | keys]) do
+    :ok = TokenBucketLimiter.check_rate_limit(key, @burst, @hour_ms)
+    each(keys)
   end
 
   defp pool(0, admitted), do: admitted

@@ -8,7 +8,7 @@ defmodule ElixirScope.Foundation.Application do
   """
   use Application
 
-  alias ElixirScope.Compat.Fuse
+  alias ElixirScope.Compat.{ExRated, Fuse}
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
 
   @impl true
@@ -30,7 +30,14 @@ defmodule ElixirScope.Foundation.Application do
     with :ok <- Infrastructure.Telemetry.check_prefix() do
       ProcessRegistry.create_table()
 
-      Supervisor.start_link([ProcessRegistry, Infrastructure.Supervisor, Fuse.Supervisor],
+      children = [
+        ProcessRegistry,
+        Infrastructure.Supervisor,
+        Fuse.Supervisor,
+        ExRated.Supervisor
+      ]
+
+      Supervisor.start_link(children,
         strategy: :one_for_one,
         name: ElixirScope.Foundation.Supervisor
       )
@@ -40,6 +47,7 @@ defmodule ElixirScope.Foundation.Application do
   @impl true
   def stop(_state) do
     Fuse.Table.forget_all()
+    ExRated.Buckets.forget_all()
     Infrastructure.Names.forget_all()
   end
 end

@@ -57,7 +57,7 @@ defmodule ElixirScope.Foundation.Error do
   # The same call would end the same way.
   @final [:invalid_config_value, :invalid_argument, :never, :stale, :expired, :already_done] ++
            [:stale_lease, :pool_closed, :permit_not_found, :fault_injection_disabled] ++
-           [:too_late, :forfeited, :bad_receipt]
+           [:too_late, :forfeited, :bad_receipt, :bad_snapshot]
   # 2^5 seconds is already above the longest delay.
   @largest_exponent 5
 
@@ -229,6 +229,8 @@ defmodule ElixirScope.Foundation.Error do
     do: ["Wait for retry_after_ms", "Check service health"]
 
   defp actions(:forced_open), do: ["Ask who forced it open", "CircuitBreaker.auto/2 releases it"]
+
+  defp actions(:change_too_soon), do: ["Wait for retry_after_ms"]
 
   defp actions(type) when type in [:rate_limited, :table_full],
     do: ["Wait for retry_after_ms", "Spread the calls over time"]

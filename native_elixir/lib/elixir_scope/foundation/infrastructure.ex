@@ -166,16 +166,33 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   def limited(_key, rule, _opts), do: not_a_rule(rule)
 
+  # By the limit of this name, whose configured rule is `rule`.
+  @doc false
+  @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
+  def limited(key, name, {_limit, _window_ms} = rule, opts) do
+    case TokenBucketLimiter.check_configured(key, name, rule, opts) do
+      {:error, :rate_limited, retry_after_ms} ->
+        context = %{retry_after_ms: retry_after_ms, key: key, rule: name}
+        Error.error_result(:rate_limited, nil, context: context)
+
+      other ->
+        other
+    end
+  end
+
+  def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
+
   defp check_rate_limit(namespace, service, opts) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
     with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting),
          {:ok, rule} <- rule(wanted) do
-      limited(
-        rate_key(namespace, service, wanted, opts),
-        rule,
-        limiter_options(namespace, opts)
-      )
+      key = rate_key(namespace, service, wanted, opts)
+      options = limiter_options(namespace, opts)
+
+      if is_atom(wanted),
+        do: limited(key, wanted, rule, options),
+        else: limited(key, rule, options)
     else
       {:ok, _off_or_no_rule} -> :ok
       error -> error

@@ -7,7 +7,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   are kept in a public table that outlives the callers. A dead process counts as absent.
   """
 
-  alias ElixirScope.Compat.Fuse
+  alias ElixirScope.Compat.{ExRated, Fuse}
   alias ElixirScope.Foundation.{Error, Infrastructure}
 
   @table :process_registry_backup
@@ -144,6 +144,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
       Infrastructure.Names.forget(namespace)
       Infrastructure.CircuitBreakerTelemetry.stop(namespace)
       Fuse.Server.forget(namespace)
+      ExRated.Buckets.forget(namespace)
     end)
   end
 

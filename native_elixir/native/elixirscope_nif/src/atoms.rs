@@ -57,6 +57,21 @@ rustler::atoms! {
     table_full,
     key_too_large,
     key_opaque,
+    raw,
+    plain,
+
+    // What became of a receipt, of a limit's change, of a file; what a full table does.
+    forfeited,
+    saturated,
+    too_late,
+    bad_receipt,
+    change_too_soon,
+    io_failed,
+    bad_snapshot,
+    out_of_memory,
+    deny_new,
+    evict_most_full,
+    overflow_key,
 
     // The pool: messages to its process, ends of waits, refusals.
     escope_pool,

@@ -1,6 +1,7 @@
 //! From a term to a limiter's key, without touching the caller's heap.
 //!
-//! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket. Any other term is
+//! A binary is hashed as its raw bytes, so that C, Python and the BEAM meet in one bucket; what a limit with a name measures
+//! begins with that name. Any other term is
 //! walked, and what is hashed is a canonical, tagged form: it depends on the term's value only, not on atom
 //! numbers or on the order in which a map happens to be stored, so that it is the same in every node. The form
 //! is injective: each piece begins with its type and, in 24 bits, its length. What names something (pids, references,
@@ -29,6 +30,9 @@ const ATOM_BYTES: usize = 256;
 /// Pieces are short and a hasher's call is not: they are gathered first.
 const GATHERED: usize = 128;
 
+/// An atom of so many bytes is kept for the next key.
+const ATOM_KEPT: usize = 32;
+
 const ATOM: u8 = 1;
 const INTEGER: u8 = 2;
 const FLOAT: u8 = 3;
@@ -38,6 +42,7 @@ const LIST: u8 = 6;
 const LIST_END: u8 = 7;
 const MAP: u8 = 8;
 const EXTERNAL: u8 = 9;
+const LIMIT: u8 = 10;
 
 /// Why a term is no key.
 #[derive(Debug)]
@@ -59,6 +64,42 @@ pub fn key(limiter: &Limiter, term: Term) -> Result<Key, Unfit> {
     Ok(walk.key())
 }
 
+/// Keys one after the other, all measured by the limit of this name, or by rules. It keeps what can be used again.
+pub struct Keys<'l> {
+    walk: Walk<'l>,
+    limit: Option<&'l [u8]>,
+}
+
+impl<'l> Keys<'l> {
+    #[inline]
+    pub fn new(limiter: &'l Limiter, limit: Option<&'l [u8]>) -> Self {
+        Self { walk: Walk::new(limiter, MAX_BYTES), limit }
+    }
+
+    /// The key of a term, and its length. No key of a limit equals one of another limit or of a rule.
+    #[inline]
+    pub fn next(&mut self, term: Term) -> Result<(Key, usize), Unfit> {
+        let kind = term.get_type();
+        let name = match (self.limit, kind) {
+            (None, TermType::Binary) => match binary(term) {
+                Some(bytes) if bytes.len() <= MAX_BYTES => {
+                    return Ok((self.walk.limiter.key(&bytes), bytes.len()));
+                }
+                Some(_) => return Err(Unfit::TooLarge),
+                None => return Err(Unfit::Opaque),
+            },
+            (None, _) => None,
+            (Some(name), _) => Some(name),
+        };
+        self.walk.begin(MAX_BYTES + name.map_or(0, |name| name.len() + 1));
+        if let Some(name) = name {
+            self.walk.bytes(LIMIT, name)?;
+        }
+        self.walk.typed(kind, term, 0)?;
+        Ok((self.walk.key(), MAX_BYTES.saturating_sub(self.walk.left)))
+    }
+}
+
 #[inline]
 fn binary(term: Term) -> Option<Binary> {
     term.is_binary().then(|| Binary::from_term(term).ok()).flatten()
@@ -70,12 +111,39 @@ struct Walk<'l> {
     gathered: [u8; GATHERED],
     length: usize,
     left: usize,
+    is_flushed: bool,
+    /// The atom that was read last: it is often the next key's too, and reading it takes longer than to hash it. An atom's
+    /// term is the same as long as the VM lives.
+    atom: Option<sys::ErlNifTerm>,
+    text: [u8; ATOM_KEPT],
+    text_length: usize,
 }
 
 impl<'l> Walk<'l> {
     #[inline]
     fn new(limiter: &'l Limiter, left: usize) -> Self {
-        Self { limiter, hasher: limiter.key_hasher(), gathered: [0; GATHERED], length: 0, left }
+        Self {
+            limiter,
+            hasher: limiter.key_hasher(),
+            gathered: [0; GATHERED],
+            length: 0,
+            left,
+            is_flushed: false,
+            atom: None,
+            text: [0; ATOM_KEPT],
+            text_length: 0,
+        }
+    }
+
+    /// Another key.
+    #[inline]
+    fn begin(&mut self, left: usize) {
+        if self.is_flushed {
+            self.hasher = self.limiter.key_hasher();
+            self.is_flushed = false;
+        }
+        self.length = 0;
+        self.left = left;
     }
 
     /// The key of all pieces.
@@ -88,7 +156,11 @@ impl<'l> Walk<'l> {
         if depth > MAX_DEPTH {
             return Err(Unfit::Opaque);
         }
-        match term.get_type() {
+        self.typed(term.get_type(), term, depth)
+    }
+
+    fn typed(&mut self, kind: TermType, term: Term, depth: u32) -> Result<(), Unfit> {
+        match kind {
             TermType::Atom => self.atom(term),
             TermType::Integer => match term.decode::<i64>() {
                 Ok(number) => self.number(INTEGER, number as u64),
@@ -111,6 +183,10 @@ impl<'l> Walk<'l> {
     }
 
     fn atom(&mut self, term: Term) -> Result<(), Unfit> {
+        if self.atom == Some(term.as_c_arg()) {
+            let (text, length) = (self.text, self.text_length);
+            return self.bytes(ATOM, &text[..length]);
+        }
         let mut text = [MaybeUninit::<u8>::uninit(); ATOM_BYTES];
         let encoding = sys::ErlNifCharEncoding::ERL_NIF_LATIN1;
         // SAFETY: the buffer is writable for the length that is told, and the term lives as long as its
@@ -131,6 +207,11 @@ impl<'l> Walk<'l> {
         }
         // SAFETY: that many bytes were written, the last of them the closing zero.
         let text = unsafe { std::slice::from_raw_parts(text.as_ptr().cast::<u8>(), written as usize - 1) };
+        if text.len() <= ATOM_KEPT {
+            self.text[..text.len()].copy_from_slice(text);
+            self.text_length = text.len();
+            self.atom = Some(term.as_c_arg());
+        }
         self.bytes(ATOM, text)
     }
 
@@ -221,6 +302,7 @@ impl<'l> Walk<'l> {
     fn flush(&mut self) {
         self.hasher.write(&self.gathered[..self.length]);
         self.length = 0;
+        self.is_flushed = true;
     }
 
     #[inline]

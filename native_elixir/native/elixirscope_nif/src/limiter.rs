@@ -1,84 +1,92 @@
 //! Token-bucket limiter of many keys.
+//!
+//! * `measure`: rules and limits as they come from Elixir.
+//! * `limit`: limits with a name, which may change.
+//! * `batch`: many checks in one call; `group`: several keys, all or nothing.
+//! * `receipt`: reservations, and what becomes of them; `waiter`: a reservation whose owner waits.
+//! * `file`: snapshots; `header_fields`: a decision for HTTP.
+//! * `answer`: verdicts as terms.
 
-use std::cell::Cell;
+mod answer;
+mod batch;
+mod file;
+mod group;
+mod header_fields;
+mod limit;
+mod measure;
+mod receipt;
+mod waiter;
 
-use elixirscope::error::ConfigError;
-use elixirscope::limiter::{Decision, KeyedRule, Limiter, LimiterConfig, Rule, Verdict};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use elixirscope::limiter::{Decision, FullPolicy, Key, Limiter, LimiterConfig};
 use rustler::{Atom, Encoder, Env, NifMap, ResourceArc, Term};
 
 use crate::atoms;
 use crate::clock::ObjectClock;
-use crate::key::{self, Unfit};
+use crate::key::{self, Keys, Unfit};
 use crate::live::Live;
-use crate::refusal::{created, refusal};
+use crate::refusal::created;
+use answer::{Refused, encode_decision, encode_refused, verdict_atom};
+use measure::Measure;
 
-/// A limiter and its clock.
+/// A limiter, its clock, and how many callers wait for a grant of it.
 pub struct LimiterResource {
     core: Limiter,
     clock: ObjectClock,
+    waiting: AtomicU64,
+    max_waiting: u64,
     _live: Live,
 }
 
 #[rustler::resource_impl(name = "escope_limiter")]
 impl rustler::Resource for LimiterResource {}
 
-type RuleArgs = (u64, u64, u64);
+impl LimiterResource {
+    fn new(core: Limiter, max_waiting: u64, clock: ObjectClock) -> Self {
+        Self { core, clock, waiting: AtomicU64::new(0), max_waiting, _live: Live::limiter() }
+    }
 
-thread_local! {
-    // Making a rule reduces a fraction, and nearly every call of a scheduler brings the rule of the one before.
-    static LATEST: Cell<Option<(RuleArgs, KeyedRule)>> = const { Cell::new(None) };
-}
+    /// Finds the keys of terms.
+    #[inline]
+    fn keys<'l>(&'l self, by: &'l Measure) -> Keys<'l> {
+        Keys::new(&self.core, by.limit().map(|limit| limit.name()))
+    }
 
-/// The rule of `tokens` per `period_ns` with a `burst`.
-#[inline]
-fn rule(args: RuleArgs) -> Result<KeyedRule, ConfigError> {
-    match LATEST.get() {
-        Some((same, rule)) if same == args => Ok(rule),
-        _ => {
-            let (tokens, period_ns, burst) = args;
-            let rule = KeyedRule::new(Rule::new(tokens, period_ns, burst)?)?;
-            LATEST.set(Some((args, rule)));
-            Ok(rule)
+    fn key(&self, key: Term, by: &Measure) -> Result<Key, Unfit> {
+        Ok(self.keys(by).next(key)?.0)
+    }
+
+    #[inline]
+    fn check(&self, key: Key, by: &Measure, cost: u64, now: impl FnOnce() -> u64) -> Decision {
+        match by {
+            Measure::Rule(rule) => self.core.check(key, rule, cost, now),
+            Measure::Limit(limit) => self.core.check_limit(key, limit.core(), cost, now),
         }
     }
 }
 
-enum Refused {
-    Rule(ConfigError),
-    Key(Unfit),
-}
-
-impl From<ConfigError> for Refused {
-    fn from(error: ConfigError) -> Self {
-        Self::Rule(error)
-    }
-}
-
-impl From<Unfit> for Refused {
-    fn from(unfit: Unfit) -> Self {
-        Self::Key(unfit)
-    }
-}
-
-impl LimiterResource {
-    #[inline]
-    fn check(&self, key: Term, args: RuleArgs, cost: u64) -> Result<Decision, Refused> {
-        let rule = rule(args)?;
-        let key = key::key(&self.core, key)?;
-        Ok(self.core.check(key, &rule, cost, || self.clock.now_ns()))
-    }
-
-    fn peek(&self, key: Term, args: RuleArgs) -> Result<Decision, Refused> {
-        let rule = rule(args)?;
-        let key = key::key(&self.core, key)?;
-        Ok(self.core.peek(key, &rule, || self.clock.now_ns()))
-    }
+fn policy(name: Atom) -> Option<FullPolicy> {
+    [
+        (atoms::deny_new(), FullPolicy::DenyNew),
+        (atoms::evict_most_full(), FullPolicy::EvictMostFull),
+        (atoms::overflow_key(), FullPolicy::OverflowKey),
+    ]
+    .into_iter()
+    .find_map(|(known, policy)| (known == name).then_some(policy))
 }
 
 #[rustler::nif]
-fn limiter_new<'a>(env: Env<'a>, max_keys: u64, clock: ObjectClock) -> Term<'a> {
-    let core = Limiter::new(&LimiterConfig { max_keys, ..LimiterConfig::default() });
-    created(env, core.map(|core| LimiterResource { core, clock, _live: Live::limiter() }))
+fn limiter_new<'a>(
+    env: Env<'a>,
+    max_keys: u64,
+    full_policy: Atom,
+    max_waiting: u64,
+    clock: ObjectClock,
+) -> Result<Term<'a>, rustler::Error> {
+    let full_policy = policy(full_policy).ok_or(rustler::Error::BadArg)?;
+    let core = Limiter::new(&LimiterConfig { max_keys, full_policy, ..LimiterConfig::default() });
+    Ok(created(env, core.map(|core| LimiterResource::new(core, max_waiting, clock))))
 }
 
 /// `ok`, or `{refusal, retry_after_ms}`, or `{error, ...}`. The rule is `limit` per window and at once.
@@ -91,7 +99,11 @@ fn limiter_check<'a>(
     window_ns: u64,
     cost: u64,
 ) -> Term<'a> {
-    match limiter.check(key, (limit, window_ns, limit), cost) {
+    let decided = measure::rule((limit, window_ns, limit)).map_err(Refused::from).and_then(|rule| {
+        let key = key::key(&limiter.core, key)?;
+        Ok(limiter.core.check(key, &rule, cost, || limiter.clock.now_ns()))
+    });
+    match decided {
         Ok(decision) if decision.is_allowed() => atoms::ok().to_term(env),
         Ok(decision) => (verdict_atom(decision.verdict), decision.retry_after_ms()).encode(env),
         Err(refused) => encode_refused(env, refused),
@@ -104,24 +116,44 @@ fn limiter_decide<'a>(
     env: Env<'a>,
     limiter: &'a LimiterResource,
     key: Term<'a>,
-    rule: RuleArgs,
+    by: Term<'a>,
     cost: u64,
-) -> Term<'a> {
-    encode_decision(env, limiter.check(key, rule, cost))
+) -> Result<Term<'a>, rustler::Error> {
+    let decision = Measure::decode(by)?
+        .map_err(Refused::from)
+        .and_then(|by| Ok(limiter.check(limiter.key(key, &by)?, &by, cost, || limiter.clock.now_ns())));
+    Ok(encode_decision(env, decision))
 }
 
 /// What `limiter_decide` would say at cost one; changes nothing.
 #[rustler::nif]
-fn limiter_peek<'a>(env: Env<'a>, limiter: &'a LimiterResource, key: Term<'a>, rule: RuleArgs) -> Term<'a> {
-    encode_decision(env, limiter.peek(key, rule))
+fn limiter_peek<'a>(
+    env: Env<'a>,
+    limiter: &'a LimiterResource,
+    key: Term<'a>,
+    by: Term<'a>,
+) -> Result<Term<'a>, rustler::Error> {
+    let decision = Measure::decode(by)?.map_err(Refused::from).and_then(|by| {
+        let (key, now) = (limiter.key(key, &by)?, || limiter.clock.now_ns());
+        Ok(match &by {
+            Measure::Rule(rule) => limiter.core.peek(key, rule, now),
+            Measure::Limit(limit) => limiter.core.peek_limit(key, limit.core(), now),
+        })
+    });
+    Ok(encode_decision(env, decision))
 }
 
-/// Whether the key had an entry, or `{error, ...}`.
+/// Whether the key had an entry, or `{error, ...}`. `limit` is the key's limit, or nil for one that rules measure.
 #[rustler::nif]
-fn limiter_reset<'a>(env: Env<'a>, limiter: &'a LimiterResource, key: Term<'a>) -> Term<'a> {
-    match key::key(&limiter.core, key) {
-        Ok(key) => limiter.core.reset(key).encode(env),
-        Err(error) => encode_refused(env, error.into()),
+fn limiter_reset<'a>(
+    env: Env<'a>,
+    limiter: &'a LimiterResource,
+    key: Term<'a>,
+    limit: Option<&'a limit::LimitResource>,
+) -> Term<'a> {
+    match Keys::new(&limiter.core, limit.map(|limit| limit.name())).next(key) {
+        Ok((key, _)) => limiter.core.reset(key).encode(env),
+        Err(unfit) => encode_refused(env, unfit.into()),
     }
 }
 
@@ -131,6 +163,11 @@ struct Stats {
     limited: u64,
     never: u64,
     table_full: u64,
+    evicted: u64,
+    overflowed: u64,
+    forfeited: u64,
+    rolled_back: u64,
+    waiting: u64,
     capacity: u64,
     bytes: u64,
 }
@@ -143,6 +180,12 @@ fn limiter_stats(limiter: ResourceArc<LimiterResource>) -> Stats {
         limited: now.limited,
         never: now.never,
         table_full: now.table_full,
+        evicted: now.evicted,
+        overflowed: now.overflowed,
+        forfeited: now.forfeited,
+        rolled_back: now.rolled_back,
+        // Relaxed: a count that orders nothing.
+        waiting: limiter.waiting.load(Ordering::Relaxed),
         capacity: now.capacity,
         bytes: now.bytes,
     }
@@ -154,28 +197,8 @@ fn limiter_live_keys(limiter: ResourceArc<LimiterResource>) -> u64 {
     limiter.core.live_keys(|| limiter.clock.now_ns())
 }
 
-fn verdict_atom(verdict: Verdict) -> Atom {
-    match verdict {
-        Verdict::Allowed => atoms::allowed(),
-        Verdict::Limited => atoms::rate_limited(),
-        Verdict::Never => atoms::never(),
-        Verdict::TableFull => atoms::table_full(),
-    }
-}
-
-fn encode_decision<'a>(env: Env<'a>, result: Result<Decision, Refused>) -> Term<'a> {
-    match result {
-        Ok(Decision { verdict, remaining, limit, retry_after_ns, reset_after_ns }) => {
-            (verdict_atom(verdict), remaining, limit, retry_after_ns, reset_after_ns).encode(env)
-        }
-        Err(refused) => encode_refused(env, refused),
-    }
-}
-
-fn encode_refused<'a>(env: Env<'a>, refused: Refused) -> Term<'a> {
-    match refused {
-        Refused::Rule(error) => (atoms::error(), refusal(error)).encode(env),
-        Refused::Key(Unfit::TooLarge) => (atoms::error(), atoms::key_too_large()).encode(env),
-        Refused::Key(Unfit::Opaque) => (atoms::error(), atoms::key_opaque()).encode(env),
-    }
+/// The time as the limiter reads it.
+#[rustler::nif]
+fn limiter_now(limiter: &LimiterResource) -> u64 {
+    limiter.clock.now_ns()
 }

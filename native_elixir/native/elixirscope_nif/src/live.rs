@@ -8,6 +8,9 @@ static BREAKERS: AtomicI64 = AtomicI64::new(0);
 static PERMITS: AtomicI64 = AtomicI64::new(0);
 static LEASHES: AtomicI64 = AtomicI64::new(0);
 static LIMITERS: AtomicI64 = AtomicI64::new(0);
+static LIMITS: AtomicI64 = AtomicI64::new(0);
+static RECEIPTS: AtomicI64 = AtomicI64::new(0);
+static WAITERS: AtomicI64 = AtomicI64::new(0);
 
 /// A part of an object that counts the object while it exists.
 pub struct Live(&'static AtomicI64);
@@ -29,6 +32,18 @@ impl Live {
         Self::new(&LIMITERS)
     }
 
+    pub fn limit() -> Self {
+        Self::new(&LIMITS)
+    }
+
+    pub fn receipt() -> Self {
+        Self::new(&RECEIPTS)
+    }
+
+    pub fn waiter() -> Self {
+        Self::new(&WAITERS)
+    }
+
     fn new(count: &'static AtomicI64) -> Self {
         // Relaxed, here and below: a count that orders nothing.
         count.fetch_add(1, Ordering::Relaxed);
@@ -48,6 +63,9 @@ struct Objects {
     permits: i64,
     leashes: i64,
     limiters: i64,
+    limits: i64,
+    receipts: i64,
+    waiters: i64,
 }
 
 #[rustler::nif]
@@ -57,5 +75,8 @@ fn live_objects() -> Objects {
         permits: PERMITS.load(Ordering::Relaxed),
         leashes: LEASHES.load(Ordering::Relaxed),
         limiters: LIMITERS.load(Ordering::Relaxed),
+        limits: LIMITS.load(Ordering::Relaxed),
+        receipts: RECEIPTS.load(Ordering::Relaxed),
+        waiters: WAITERS.load(Ordering::Relaxed),
     }
 }

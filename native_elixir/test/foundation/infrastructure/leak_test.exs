@@ -37,7 +37,24 @@ defmodule ElixirScope.Foundation.Infrastructure.LeakTest do
       namespace: namespace
     )
 
+    place = [namespace: namespace]
+    {:ok, %{receipt: receipt}} = TokenBucketLimiter.reserve(:k, {1, 60_000}, place)
+    TokenBucketLimiter.put_limit(:limit, {1, 1}, place)
+    TokenBucketLimiter.put_limit(:limit, {2, 1}, place)
+
+    # Two wait in line and are killed there.
+    waiters =
+      for _ <- 1..2 do
+        spawn_monitor(fn -> TokenBucketLimiter.acquire(:k, {1, 60_000}, :infinity, place) end)
+      end
+
+    for {pid, monitor} <- waiters do
+      Process.exit(pid, :kill)
+      receive do: ({:DOWN, ^monitor, :process, ^pid, :killed} -> :ok)
+    end
+
     TokenBucketLimiter.configure(namespace, max_keys: 10)
+    {:error, _bad_receipt} = TokenBucketLimiter.refund(receipt)
     ProcessRegistry.cleanup_test_namespace(reference)
   end
 

@@ -195,7 +195,7 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
     } do
       long = Enum.to_list(1..70_000)
       {:ok, _} = TokenBucketLimiter.peek(:key, {1, 1}, opts)
-      limiter = Names.lookup(:limiter, namespace, :default)
+      %{native: limiter} = Names.lookup(:limiter, namespace, :default)
       native = &Native.limiter_check(limiter, &1, 1, 1_000_000, 1)
 
       for {short, endless} <- [

@@ -8,12 +8,16 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   """
 
   alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.RateLimiterTelemetry
 
-  @limiter_defaults %{max_keys: 65_536}
+  @limiter_defaults %{max_keys: 65_536, full_policy: :deny_new, max_waiting: 1_024, events: %{}}
+  @limiter_options Map.keys(@limiter_defaults)
+  @full_policies [:deny_new, :evict_most_full, :overflow_key]
   # What may stand in a section; pools are named by the user.
   @sections %{
     circuit_breakers: [:enabled, :default_config, :services],
-    rate_limiting: [:enabled, :algorithm, :default_limits, :max_keys],
+    rate_limiting:
+      [:enabled, :algorithm, :default_limits, :hierarchies, :limiters] ++ @limiter_options,
     connection_pools: :any
   }
 
@@ -55,17 +59,48 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
          do: {:ok, {Map.get(section, :default_config, %{}), services}}
   end
 
-  @doc "The configuration of a namespace's limiter: `overrides` over what is configured."
-  @spec limiter(map() | keyword()) :: {:ok, %{max_keys: pos_integer()}} | {:error, Error.t()}
-  def limiter(overrides \\ []) do
+  @doc """
+  The configuration of a limiter: `overrides` over what `limiters` says of this name, over what the section says of all.
+  """
+  @spec limiter(atom(), map() | keyword()) :: {:ok, map()} | {:error, Error.t()}
+  def limiter(name, overrides \\ []) do
     with {:ok, section} <- section(:rate_limiting),
          :ok <- check_algorithm(Map.get(section, :algorithm, :token_bucket)),
-         {:ok, own} <- options(overrides, [:max_keys], "limiter option") do
+         {:ok, limiters} <- options(Map.get(section, :limiters, %{}), :any, "limiter"),
+         {:ok, named} <-
+           options(Map.get(limiters, name, %{}), @limiter_options, "limiter option"),
+         {:ok, own} <- options(overrides, @limiter_options, "limiter option") do
       @limiter_defaults
-      |> Map.merge(Map.take(section, [:max_keys]))
+      |> Map.merge(Map.take(section, @limiter_options))
+      |> Map.merge(named)
       |> Map.merge(own)
-      |> check_numbers([:max_keys])
+      |> check_limiter()
     end
+  end
+
+  defp check_limiter(config) do
+    with {:ok, config} <- check_numbers(config, [:max_keys, :max_waiting]),
+         :ok <- check_policy(config.full_policy),
+         {:ok, events} <- RateLimiterTelemetry.parse(config.events),
+         do: {:ok, %{config | events: events}}
+  end
+
+  defp check_policy(policy) when policy in @full_policies, do: :ok
+
+  defp check_policy(other),
+    do: invalid(:full_policy, other, ":deny_new, :evict_most_full or :overflow_key")
+
+  @doc "The levels of this name in `hierarchies`, or nil if there are none."
+  @spec hierarchy(atom()) :: {:ok, term()} | {:error, Error.t()}
+  def hierarchy(name), do: with({:ok, all} <- hierarchies(), do: {:ok, all[name]})
+
+  @doc "The names in `hierarchies`."
+  @spec hierarchy_names() :: [atom()]
+  def hierarchy_names, do: names(hierarchies())
+
+  defp hierarchies do
+    with {:ok, section} <- section(:rate_limiting),
+         do: options(Map.get(section, :hierarchies, %{}), :any, "hierarchy")
   end
 
   @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil if there is none."
@@ -74,12 +109,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   @doc "The names of the rules in `default_limits`; none where that is no map of rules."
   @spec default_limit_names() :: [atom()]
-  def default_limit_names do
-    case default_limits() do
-      {:ok, limits} -> Map.keys(limits)
-      {:error, _told_by_the_call} -> []
-    end
-  end
+  def default_limit_names, do: names(default_limits())
+
+  defp names({:ok, map}), do: Map.keys(map)
+  defp names({:error, _told_by_the_call}), do: []
 
   defp default_limits do
     with {:ok, section} <- section(:rate_limiting),

@@ -82,13 +82,29 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
 
   # Rate limiters.
 
-  def limiter_new(_max_keys, _clock), do: stub()
+  def limiter_new(_max_keys, _full_policy, _max_waiting, _clock), do: stub()
   def limiter_check(_limiter, _key, _limit, _window_ns, _cost), do: stub()
-  def limiter_decide(_limiter, _key, _rule, _cost), do: stub()
-  def limiter_peek(_limiter, _key, _rule), do: stub()
-  def limiter_reset(_limiter, _key), do: stub()
+  def limiter_decide(_limiter, _key, _measure, _cost), do: stub()
+  def limiter_peek(_limiter, _key, _measure), do: stub()
+  def limiter_check_each(_limiter, _keys, _measure, _cost, _now_ns), do: stub()
+  def limiter_check_batch(_limiter, _charges, _now_ns), do: stub()
+  def limiter_check_many(_limiter, _charges), do: stub()
+  def limiter_reserve(_limiter, _key, _measure, _cost, _max_wait_ns), do: stub()
+  def limiter_wait(_limiter, _key, _measure, _cost, _max_wait_ns), do: stub()
+  def limiter_reset(_limiter, _key, _limit), do: stub()
   def limiter_stats(_limiter), do: stub()
   def limiter_live_keys(_limiter), do: stub()
+  def limiter_now(_limiter), do: stub()
+  def limiter_save(_limiter, _path, _wall_ns), do: stub()
+  def limiter_load(_path, _full_policy, _max_waiting, _clock, _wall_ns), do: stub()
+  def limiter_header_fields(_name, _rule, _decision), do: stub()
+  def limit_new(_name, _rule, _max_wait_ns), do: stub()
+  def limit_change(_limiter, _limit, _rule, _strategy), do: stub()
+  def limit_rule(_limit), do: stub()
+  def receipt_refund(_limiter, _receipt, _amount), do: stub()
+  def receipt_cancel(_limiter, _receipt), do: stub()
+  def receipt_settle(_limiter, _receipt, _actual), do: stub()
+  def waiter_done(_waiter), do: stub()
 
   # Connection pools.
 

@@ -89,17 +89,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     do: Infrastructure.limited({:protection, key}, own_rule(config), [])
 
   defp check_limit(_key, config, {rule, id}) when is_atom(rule) do
-    case named_rule(config, rule) do
-      {:ok, nil} -> not_a_rule({rule, id})
-      {:ok, limit} -> Infrastructure.limited({rule, id}, limit, [])
-      error -> error
+    case config do
+      %{rate_limiter: _own} -> Infrastructure.limited({rule, id}, own_rule(config), [])
+      _none -> check_named_limit(rule, id)
     end
   end
 
   defp check_limit(_key, _config, other), do: not_a_rule(other)
 
-  defp named_rule(%{rate_limiter: _} = config, _rule), do: {:ok, own_rule(config)}
-  defp named_rule(_config, rule), do: Config.default_limit(rule)
+  defp check_named_limit(name, id) do
+    case Config.default_limit(name) do
+      {:ok, nil} -> not_a_rule({name, id})
+      {:ok, rule} -> Infrastructure.limited({name, id}, name, rule, [])
+      error -> error
+    end
+  end
 
   defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
 
