@@ -20,7 +20,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       :ok
 
   In the user's own supervision tree: `{ConnectionPool, name: :echo, worker: Echo}`, see
-  `ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker`. Pools of
+  `ElixirScope.Foundation.Infrastructure.Connection`. Pools of
   `config :elixir_scope, :infrastructure, connection_pools: %{...}` start with the application.
 
   ## Who holds what
@@ -33,7 +33,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       nothing any more.
     * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
       grant, time-out and close; a grant that arrives together with the time-out wins.
-    * Everything ends with the pool: waiters get `:pool_closed`, connection processes are closed.
+    * A worker with a `reset` has it run by whoever gives the connection back; what it does not clean is closed. A
+      lease that travelled is closed instead, since only its process can be sure that nobody else holds it.
+    * Everything ends with the pool: waiters get `:pool_closed`, connections are closed. That is so when its process
+      crashes, too: its supervisor starts a new one without any connection, and leases of the old one are stale.
 
   ## Options
 
@@ -71,13 +74,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     Server
   }
 
-  alias ElixirScope.Foundation.Infrastructure.{Names, Native, Telemetry}
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names, Native, Telemetry}
 
   @typedoc "The native pool."
   @type handle :: reference()
   @typedoc "How a pool is addressed; a bare name is one of the namespace `:production`."
-  @type pool :: atom() | {Names.namespace(), atom()}
-  @type connection :: __MODULE__.Worker.connection()
+  @type pool :: atom() | {Names.namespace(), atom()} | pid()
+  @type connection :: Connection.connection()
   @typedoc "State in which a connection comes back; a broken one is closed and replaced."
   @type condition :: :good | :broken
 
@@ -111,7 +114,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec stop(pool()) :: :ok | {:error, Error.t()}
   def stop(pool) do
-    with {:ok, {_, server, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
+    with {:ok, {_, server, _, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
   catch
     :exit, _ -> :ok
   end
@@ -122,7 +125,46 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec close(pool()) :: :ok | {:error, Error.t()}
   def close(pool) do
-    with {:ok, {handle, _, _}} <- find(pool), do: Native.pool_close(handle)
+    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_close(handle)
+  end
+
+  @doc """
+  Closes a pool for good and waits until all of its connections are gone, for up to `timeout` milliseconds. Those that
+  are still held then are in the error's context as `left`, and may come back later.
+  """
+  @spec drain(pool(), timeout()) :: :ok | {:error, Error.t()}
+  def drain(pool, timeout \\ 5_000) do
+    case Config.timeout_ns(timeout) do
+      :error ->
+        Config.invalid(:timeout, timeout, Config.timeout_range())
+
+      _ ->
+        with :ok <- close(pool),
+             do: await_empty(pool, timeout, System.monotonic_time(:millisecond))
+    end
+  end
+
+  defp await_empty(pool, timeout, since) do
+    with {:ok, s} <- status(pool) do
+      left = s.idle + s.in_use + s.creating + s.closing
+
+      cond do
+        left == 0 ->
+          :ok
+
+        is_integer(timeout) and System.monotonic_time(:millisecond) - since >= timeout ->
+          {:error,
+           Error.new(
+             :pool_timeout,
+             "#{left} connections of pool #{inspect(pool)} did not come back",
+             context: %{pool: pool, timeout: timeout, left: left}
+           )}
+
+        true ->
+          Process.sleep(1)
+          await_empty(pool, timeout, since)
+      end
+    end
   end
 
   @doc """
@@ -134,8 +176,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkout(pool(), timeout() | nil) :: {:ok, connection()} | {:error, Error.t()}
   def checkout(pool, timeout \\ nil) do
     case take(pool, timeout, true) do
-      {:ok, _, connection, _, _} -> {:ok, connection}
-      error -> error
+      {:ok, place, connection} ->
+        remember(place, connection)
+        {:ok, connection}
+
+      error ->
+        error
     end
   end
 
@@ -145,7 +191,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkout_lease(pool(), timeout() | nil) :: {:ok, Lease.t()} | {:error, Error.t()}
   def checkout_lease(pool, timeout \\ nil) do
     case take(pool, timeout, true) do
-      {:ok, handle, connection, slot, epoch} ->
+      {:ok, {handle, _reset, slot, epoch}, connection} ->
         {:ok, %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection}}
 
       error ->
@@ -164,8 +210,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
              epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
     case find(pool) do
-      {:ok, {^own, _, _}} ->
-        returned(Native.pool_checkin_lease(own, slot, epoch, condition == :broken), pool)
+      {:ok, {^own, _, _, reset}} ->
+        close? = condition == :broken or reset != nil
+        returned(Native.pool_checkin_lease(own, slot, epoch, close?), pool)
 
       {:ok, _other} ->
         returned(:stale_lease, pool)
@@ -180,8 +227,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def checkin(pool, connection, condition) when condition in [:good, :broken] do
     case Directory.fetch(pool) do
-      {handle, _, _} ->
+      {handle, _, _, nil} ->
         returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
+
+      {handle, _, _, reset} ->
+        with {slot, epoch} <- recall(handle, connection) do
+          broken? = condition == :broken or not clean?(reset, connection)
+          Native.pool_checkin_lease(handle, slot, epoch, broken?)
+        end
+        |> returned(pool)
 
       nil ->
         not_found(pool)
@@ -208,7 +262,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def with_connection(pool, fun, opts) when is_function(fun, 1) do
     with {:ok, timeout, overflow?} <- call_options(opts),
-         {:ok, handle, connection, slot, epoch} <- take(pool, timeout, overflow?) do
+         {:ok, {handle, reset, slot, epoch}, connection} <- take(pool, timeout, overflow?) do
       try do
         fun.(connection)
       catch
@@ -218,7 +272,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       else
         result ->
           # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
-          Native.pool_checkin_lease(handle, slot, epoch, false)
+          Native.pool_checkin_lease(handle, slot, epoch, not clean?(reset, connection))
           wrap(result)
       end
     end
@@ -234,7 +288,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   def check(pool, fun, opts) do
     with true <- is_function(fun, 1) || not_a_function(fun),
          {:ok, timeout, _overflow?} <- call_options(opts),
-         {:ok, {_, _, default_ns}} <- find(pool),
+         {:ok, {_, _, default_ns, _}} <- find(pool),
          wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns) do
       :ok
     else
@@ -255,7 +309,31 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
   def status(pool) do
-    with {:ok, {handle, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+    with {:ok, {handle, _, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+  end
+
+  @doc """
+  What a dashboard wants to know, from `status/1`: `size`, `available`, `checked_out`, `overflow`, `waiting`,
+  `total_checkouts`, `total_checkins` (also by the holder's death), `connections_created`, `connections_destroyed`, and
+  `reuse`, the share of check-outs that needed no new connection, nil before the first.
+  """
+  @spec stats(pool()) :: {:ok, map()} | {:error, Error.t()}
+  def stats(pool) do
+    with {:ok, s} <- status(pool) do
+      {:ok,
+       %{
+         size: s.size,
+         available: s.idle,
+         checked_out: s.in_use,
+         overflow: s.overflow,
+         waiting: s.waiting,
+         total_checkouts: s.granted,
+         total_checkins: s.returned + s.broken + s.reclaimed,
+         connections_created: s.created,
+         connections_destroyed: s.destroyed,
+         reuse: if(s.granted > 0, do: max(0.0, 1 - s.created / s.granted))
+       }}
+    end
   end
 
   @doc "The names of the running pools of a namespace."
@@ -271,10 +349,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp take(pool, timeout, overflow?) do
     case Directory.fetch(pool) do
-      {handle, _, default_ns} ->
-        case wait_ns(timeout, default_ns) do
+      {handle, _, default_ns, reset} ->
+        with wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns),
+             {connection, slot, epoch} <- take(pool, handle, wait_ns, overflow?) do
+          {:ok, {handle, reset, slot, epoch}, connection}
+        else
           :error -> Config.invalid(:timeout, timeout, Config.timeout_range())
-          wait_ns -> take(pool, handle, wait_ns, overflow?)
+          refused -> refused
         end
 
       nil ->
@@ -286,7 +367,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     reference = make_ref()
 
     case Native.pool_checkout(handle, reference, wait_ns, overflow?) do
-      {connection, slot, epoch} -> {:ok, handle, connection, slot, epoch}
+      {_connection, _slot, _epoch} = granted -> granted
       :wait -> await(pool, handle, reference, wait_ns)
       refusal -> refused(refusal, pool, handle, wait_ns)
     end
@@ -315,8 +396,35 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     end
   end
 
-  defp ended({connection, slot, epoch}, _, handle, _), do: {:ok, handle, connection, slot, epoch}
+  defp ended({_connection, _slot, _epoch} = granted, _, _, _), do: granted
   defp ended(refusal, pool, handle, wait_ns), do: refused(refusal, pool, handle, wait_ns)
+
+  # Whose a connection is has to be known before it is reset: a stranger's reset would hit its present holder. What is
+  # noted here only this process can give back.
+  defp remember({_handle, nil, _slot, _epoch}, _connection), do: :ok
+
+  defp remember({handle, _reset, slot, epoch}, connection) do
+    key = {__MODULE__, handle, connection}
+    Process.put(key, [{slot, epoch} | Process.get(key, [])])
+  end
+
+  defp recall(handle, connection) do
+    key = {__MODULE__, handle, connection}
+
+    case Process.get(key, []) do
+      [] -> :stale_lease
+      [lease] -> Process.delete(key) && lease
+      [lease | others] -> Process.put(key, others) && lease
+    end
+  end
+
+  defp clean?(nil, _connection), do: true
+
+  defp clean?(reset, connection) do
+    reset.(connection) == :ok
+  catch
+    _kind, _reason -> false
+  end
 
   defp returned(:ok, _pool), do: :ok
 

@@ -4,9 +4,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   # nothing is skipped or rounded in silence.
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
-
-  alias ElixirScope.Foundation.Infrastructure.Names
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names}
 
   @ms 1_000_000
   # Longest wait of `receive` and of a timer.
@@ -32,7 +30,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   @type t :: %__MODULE__{
           name: atom(),
           namespace: Names.namespace(),
-          worker: Worker.t(),
+          worker: Connection.t() | (() -> Connection.t()),
           size: non_neg_integer(),
           max_overflow: non_neg_integer(),
           strategy: :lifo | :fifo,
@@ -116,10 +114,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   defp worker(options) do
     case {options[:worker], options[:create], options[:close]} do
       {nil, create, nil} when is_function(create, 0) ->
-        {:ok, %{create: create, close: fn _ -> :ok end}}
+        {:ok, %{create: create, close: fn _, _ -> :ok end, reset: nil}}
 
       {nil, create, close} when is_function(create, 0) and is_function(close, 1) ->
-        {:ok, %{create: create, close: close}}
+        {:ok, %{create: create, close: fn connection, _ -> close.(connection) end, reset: nil}}
 
       {nil, nil, nil} ->
         invalid(:worker, nil, "a module, {module, arg}, or the functions create: and close:")
@@ -146,15 +144,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
 
   defp module_worker(module, arg) do
     with {:module, ^module} <- Code.ensure_loaded(module),
-         true <- function_exported?(module, :create_connection, 1),
-         true <- function_exported?(module, :close_connection, 1) do
-      {:ok, Worker.of_module(module, arg)}
+         true <- function_exported?(module, :connect, 1),
+         true <- function_exported?(module, :disconnect, 2) do
+      {:ok, Connection.of_module(module, arg)}
     else
       _ ->
         invalid(
           :worker,
           module,
-          "a module that exports create_connection/1 and close_connection/1"
+          "a module that exports connect/1 and disconnect/2"
         )
     end
   end

@@ -16,6 +16,6 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Lease do
           handle: ConnectionPool.handle(),
           slot: non_neg_integer(),
           epoch: non_neg_integer(),
-          connection: ConnectionPool.Worker.connection()
+          connection: ConnectionPool.connection()
         }
 end

@@ -12,26 +12,39 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   use GenServer
 
+  alias ElixirScope.Foundation.Infrastructure.{Connection, ManualClock, Native, Telemetry}
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Job}
-  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native, Telemetry}
 
   defstruct [:handle, :config, :timer, jobs: %{}, alive: %{}]
 
-  @spec start_link(Config.t()) :: GenServer.on_start()
-  def start_link(%Config{} = config), do: GenServer.start_link(__MODULE__, config)
+  @spec start_link(Config.t(), GenServer.options()) :: GenServer.on_start()
+  def start_link(%Config{} = config, options \\ []),
+    do: GenServer.start_link(__MODULE__, config, options)
+
+  @doc "As `start_link/2`, without a link."
+  @spec start(Config.t(), GenServer.options()) :: GenServer.on_start()
+  def start(%Config{} = config, options), do: GenServer.start(__MODULE__, config, options)
 
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    entry = fn handle -> {handle, self(), Config.timeout_ns(config.timeout)} end
+    # A worker that needs processes of its own is made here, so that they end with the pool.
+    worker = if is_function(config.worker), do: config.worker.(), else: config.worker
+    config = %{config | worker: worker}
+    timeout_ns = Config.timeout_ns(config.timeout)
 
     with {:ok, handle} <- new_pool(config),
-         :ok <- Directory.register({config.namespace, config.name}, entry.(handle)) do
+         entry = {handle, self(), timeout_ns, worker.reset},
+         :ok <- Directory.register(key(config), entry, {worker, config.close_timeout}) do
       {:ok, maintain(%__MODULE__{handle: handle, config: config})}
     else
       {:error, reason} -> {:stop, reason}
     end
   end
+
+  # A pool without a name is found by its process alone.
+  defp key(%Config{name: nil}), do: nil
+  defp key(config), do: {config.namespace, config.name}
 
   defp new_pool(config) do
     case Native.pool_new(Config.native(config), ManualClock.clock(config.namespace)) do
@@ -50,6 +63,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
         {:reply, :ok, state}
     end
   end
+
+  # A stranger's call must not take the pool down.
+  def handle_call(_request, _from, state), do: {:reply, {:error, :invalid_message}, state}
+
+  @impl true
+  def handle_cast(_request, state), do: {:noreply, state}
 
   @impl true
   def handle_info({:escope_pool, :create, slot, epoch}, state),
@@ -92,7 +111,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       :ok ->
         case Native.pool_created(state.handle, slot, epoch, connection) do
           :ok -> state |> alive(connection, slot) |> event(:connection_created, %{slot: slot})
-          :stale -> close(state, connection, nil)
+          :stale -> close(state, connection, nil, :unwanted)
         end
 
       {:error, reason} ->
@@ -105,32 +124,35 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     event(state, :create_failed, %{slot: slot, reason: reason})
   end
 
-  defp alive(state, connection, slot) when is_pid(connection) do
-    %{state | alive: Map.put(state.alive, connection, slot)}
+  defp alive(state, connection, slot) do
+    case Connection.process(connection) do
+      nil -> state
+      pid -> %{state | alive: Map.put(state.alive, pid, slot)}
+    end
   end
-
-  defp alive(state, _connection, _slot), do: state
 
   # Closing.
 
   defp destroy(state, slot, epoch) do
     case Native.pool_connection(state.handle, slot) do
-      {:ok, connection} -> close(state, connection, {slot, epoch})
+      {:ok, connection} -> close(state, connection, {slot, epoch}, :closed)
       :none -> destroyed(state, {slot, epoch})
     end
   end
 
-  defp close(state, connection, place)
-       when is_pid(connection) and not is_map_key(state.alive, connection) do
-    if place, do: destroyed(state, place), else: start_close(state, connection, nil)
+  # A connection process that has a place and is not known as alive has died: there is nothing to close.
+  defp close(state, connection, place, reason) do
+    pid = Connection.process(connection)
+
+    if place != nil and pid != nil and not is_map_key(state.alive, pid),
+      do: destroyed(state, place),
+      else: start_close(state, connection, pid, place, reason)
   end
 
-  defp close(state, connection, place), do: start_close(state, connection, place)
-
-  defp start_close(state, connection, place) do
-    job = Job.close(state.config.worker, connection)
+  defp start_close(state, connection, pid, place, reason) do
+    job = Job.close(state.config.worker, connection, reason)
     timer = Process.send_after(self(), {:close_timeout, job}, state.config.close_timeout)
-    alive = Map.delete(state.alive, connection)
+    alive = Map.delete(state.alive, pid)
     %{state | jobs: Map.put(state.jobs, job, {:close, connection, place, timer}), alive: alive}
   end
 
@@ -213,7 +235,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   defp close_now(state, slot) do
     case Native.pool_connection(state.handle, slot) do
-      {:ok, connection} -> close(state, connection, nil)
+      {:ok, connection} -> close(state, connection, nil, :shutdown)
       :none -> state
     end
   end
