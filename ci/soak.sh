@@ -11,6 +11,8 @@
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 #   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
+#   pool-kill     1,000,000 check-outs on the BEAM, 30 % of their processes killed, while connections, pool and PostgreSQL
+#             fail (KILL_CHECKOUTS=n)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -66,6 +68,10 @@ interrupts)
 breaker-kill)
     cd native_elixir
     KILL_CALLS=${KILL_CALLS:-100000} mix test test/foundation/infrastructure/circuit_breaker_kill_test.exs
+    ;;
+pool-kill)
+    cd native_elixir
+    KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000} mix test test/foundation/infrastructure/connection_pool_kill_test.exs
     ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)
