@@ -69,6 +69,7 @@ fn config() -> impl Strategy<Value = PoolConfig> {
                 create_backoff_ns: base,
                 create_backoff_cap_ns: 3,
                 jitter_seed: 0,
+                ..PoolConfig::default()
             }
         })
 }
@@ -133,6 +134,7 @@ impl Run {
                         self.closing.push((slot, epoch));
                         work.push(Work::Destroy(slot));
                     }
+                    other @ (Action::Check { .. } | Action::Leaked { .. }) => panic!("{other:?}"),
                     Action::Wake { waiter_token, outcome } => {
                         let outcome = match outcome {
                             WakeOutcome::Granted(lease) => {
@@ -141,6 +143,7 @@ impl Run {
                             }
                             WakeOutcome::TimedOut => Told::TimedOut,
                             WakeOutcome::Closed => Told::Closed,
+                            WakeOutcome::Shed => panic!("nobody is shed here"),
                             WakeOutcome::CreateFailed(code) => Told::CreateFailed(code),
                         };
                         assert!(self.ends.insert(waiter_token, outcome).is_none(), "P05: woken twice");
@@ -204,6 +207,7 @@ impl Run {
                         Answer::Queued
                     }
                     Checkout::Rejected(refusal) => Answer::Rejected(refusal),
+                    other => panic!("{other:?} without a test before use"),
                 };
                 assert_eq!(seen, expected);
             }

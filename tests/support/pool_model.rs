@@ -182,6 +182,7 @@ impl Model {
         }
         if !self.idle.is_empty() {
             let slot = match self.config.order {
+                IdleOrder::RoundRobin | IdleOrder::LeastUsed => panic!("not here"),
                 IdleOrder::Lifo => self.idle.remove(self.idle.len() - 1),
                 IdleOrder::Fifo => self.idle.remove(0),
             };
