@@ -159,7 +159,7 @@ impl Scribe {
                 None => ("stale_lease", None),
             },
             Op::Close => {
-                self.model.close();
+                self.model.shut(u64::MAX, false, 0);
                 self.closed = true;
                 ("ok", None)
             }

@@ -189,6 +189,9 @@ impl State {
         if self.waiters.waiting() >= self.config.max_waiters {
             return self.reject(Refusal::QueueFull);
         }
+        if self.waiters.waiting() == 0 {
+            self.codel.sheds(None, now_ns);
+        }
         let within_size = growth == Growth::Size;
         let waiter = NewWaiter {
             token: waiter_token,
@@ -294,14 +297,12 @@ impl State {
         let entry = self.slots.get(slot)?;
         if self.shut.is_some() && self.waiters.waiting() == 0 {
             Some(DestroyReason::PoolClosed)
-        } else if entry.evicted && entry.expires_ns <= now_ns {
+        } else if entry.expires_ns == u64::MAX || now_ns < entry.expires_ns {
+            self.slots.above_capacity().then_some(DestroyReason::Resized)
+        } else if entry.evicted {
             Some(DestroyReason::Evicted)
-        } else if entry.expires_ns <= now_ns {
-            Some(DestroyReason::Lifetime)
-        } else if self.slots.above_capacity() {
-            Some(DestroyReason::Resized)
         } else {
-            None
+            Some(DestroyReason::Lifetime)
         }
     }
 
