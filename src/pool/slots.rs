@@ -45,7 +45,8 @@ pub(super) struct Slot {
     /// Whether it is to be replaced.
     pub(super) evicted: bool,
     /// Since when it is idle. Kept up where the configuration asks for it and while there is a surplus: a surplus
-    /// begins with no slot idle, since the pool creates for a waiter, up to its size or for want of an idle slot.
+    /// begins with no slot idle, since the pool creates for a waiter, up to its size or for
+    /// want of an idle slot; and what a resize makes surplus counts from then.
     pub(super) idle_since_ns: u64,
     /// When it was last used or checked, kept up like `idle_since_ns`.
     pub(super) touched_ns: u64,

@@ -73,6 +73,8 @@ pub(super) struct State {
     lives: Random,
     counts: Counts,
     shut: Option<Shut>,
+    /// When the size last changed: what is surplus since then counts as idle from then on.
+    resized_ns: u64,
     /// Whether a grant from idle, and a return, has more to do than to move the slot.
     grants_further: bool,
     returns_further: bool,
@@ -100,6 +102,7 @@ impl State {
             lives: Random::new(!config.jitter_seed),
             counts: Counts::default(),
             shut: None,
+            resized_ns: 0,
             grants_further: config.stamps_leases()
                 || config.pre_ping_after_ns != NO_PRE_PING
                 || config.min_idle > 0,
@@ -258,8 +261,8 @@ impl State {
             Condition::Good => self.counts.returned += 1,
             Condition::Broken => self.counts.broken += 1,
         }
-        let plain =
-            condition == Condition::Good && !self.returns_further && !self.ages() && self.shut.is_none();
+        let ageless = self.slots.get(lease.slot).is_some_and(|slot| slot.expires_ns == u64::MAX);
+        let plain = condition == Condition::Good && !self.returns_further && ageless && self.shut.is_none();
         if plain && self.waiters.waiting() == 0 && self.slots.surplus() == 0 {
             self.slots.make_idle(lease.slot, 0);
         } else {

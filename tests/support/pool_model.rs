@@ -88,6 +88,7 @@ pub struct Model {
     pub queue: Vec<Waiter>,
     /// Until when leases and waits last, and whether waits are served.
     pub shut: Option<(u64, bool)>,
+    resized: u64,
     next_round: Option<u64>,
     round_began: u64,
     round_left: u32,
@@ -113,6 +114,7 @@ impl Model {
             cursor: 0,
             queue: Vec::new(),
             shut: None,
+            resized: 0,
             next_round: None,
             round_began: 0,
             round_left: 0,
@@ -291,7 +293,7 @@ impl Model {
 
     fn surplus_due(&self) -> Option<u64> {
         let (_, since) = self.oldest().filter(|_| self.overflow() > 0)?;
-        Some(since.saturating_add(self.config.overflow_ttl_ns))
+        Some(since.max(self.resized).saturating_add(self.config.overflow_ttl_ns))
     }
 
     fn close_surplus(&mut self, now: u64) {
@@ -393,6 +395,7 @@ impl Model {
     }
 
     pub fn resize(&mut self, size: u32, max_overflow: u32, now: u64) {
+        self.resized = now;
         let min_idle = self.config.min_idle.min(size);
         self.config = PoolConfig { size, max_overflow, min_idle, ..self.config };
         while self.live() > self.config.capacity() && self.idle() > 0 {
@@ -583,6 +586,7 @@ impl Model {
         }
         self.close_surplus(now);
         self.close_aged(now);
+        self.end_leases(now);
         if self.config.leak_after_ns > 0 {
             for (slot, state) in self.slots.iter_mut().enumerate() {
                 if let Slot::Leased { since, told, .. } = state
@@ -594,7 +598,6 @@ impl Model {
                 }
             }
         }
-        self.end_leases(now);
         self.create_as_due(now);
         self.begin_round(now);
         self.check_idle(now);

@@ -54,6 +54,7 @@ impl State {
             return None;
         }
         let (slot, since_ns) = self.slots.oldest_idle()?;
+        let since_ns = since_ns.max(self.resized_ns);
         Some((slot, since_ns.saturating_add(self.config.overflow_ttl_ns)))
     }
 

@@ -77,8 +77,8 @@ impl State {
         self.end_late_checks(now_ns);
         self.close_surplus(now_ns);
         self.close_aged(now_ns);
-        self.find_leaks(now_ns);
         self.end_leases(now_ns);
+        self.find_leaks(now_ns);
         self.create_as_due(now_ns);
         self.begin_round(now_ns);
         self.check_idle(now_ns);

@@ -24,6 +24,7 @@ impl State {
             });
         }
         self.config = config;
+        self.resized_ns = now_ns;
         self.slots.resize(size, config.capacity());
         while self.slots.above_capacity() {
             let Some((slot, _)) = self.slots.oldest_idle() else { break };
