@@ -100,6 +100,8 @@ enum {
     ESCOPE_STATUS_SERVICE_DEGRADED = 13,
     /** The call was chosen to fail by fault injection. */
     ESCOPE_STATUS_FAULT_INJECTED = 14,
+    /** The wait for a connection was ended early because all waits had become too long. */
+    ESCOPE_STATUS_SHED = 15,
     /** An argument is invalid. */
     ESCOPE_STATUS_INVALID_ARGUMENT = -1,
     /** The permit was recorded before. */

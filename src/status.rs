@@ -63,6 +63,7 @@ statuses! {
     ForcedOpen = 12, "forced_open", "Somebody has forced the circuit breaker open.";
     ServiceDegraded = 13, "service_degraded", "The circuit breaker admits only a share of the calls for now.";
     FaultInjected = 14, "fault_injected", "The call was chosen to fail by fault injection.";
+    Shed = 15, "shed", "The wait for a connection was ended early because all waits had become too long.";
     InvalidArgument = -1, "invalid_argument", "An argument is invalid.";
     AlreadyDone = -2, "already_done", "The permit was recorded before.";
     StaleLease = -3, "stale_lease", "The lease was returned before, or belongs to another pool.";

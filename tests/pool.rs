@@ -48,6 +48,7 @@ impl Bench {
                 match action {
                     Action::Create { slot, epoch } => self.creates.push((slot, epoch)),
                     Action::Destroy { slot, epoch, reason } => self.destroys.push((slot, epoch, reason)),
+                    other @ (Action::Check { .. } | Action::Leaked { .. }) => panic!("{other:?}"),
                     Action::Wake { waiter_token, outcome } => self.wakes.push((waiter_token, outcome)),
                 }
             }
@@ -95,7 +96,7 @@ impl Bench {
                 Some((u64::MAX, WakeOutcome::Granted(lease))) => lease,
                 other => panic!("{other:?} instead of a grant"),
             },
-            Checkout::Rejected(refusal) => panic!("{refusal:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -880,6 +881,7 @@ fn p25_counters_reconcile_after_a_storm() {
                             Action::Destroy { slot, epoch, .. } => {
                                 pool.destroyed(slot, epoch, now, &mut next).unwrap();
                             }
+                            other @ (Action::Check { .. } | Action::Leaked { .. }) => panic!("{other:?}"),
                             Action::Wake { waiter_token, outcome } => {
                                 assert!(mailbox.lock().insert(waiter_token, outcome).is_none(), "P05");
                             }
@@ -902,7 +904,7 @@ fn p25_counters_reconcile_after_a_storm() {
                 carry_out(actions);
                 let lease = match answer {
                     Checkout::Granted(lease) => Some(lease),
-                    Checkout::Rejected(refusal) => panic!("{refusal:?}"),
+                    other @ (Checkout::Rejected(_) | Checkout::GrantedUntested { .. }) => panic!("{other:?}"),
                     Checkout::Queued(ticket) => {
                         for _ in 0..round % 5 {
                             std::thread::yield_now();

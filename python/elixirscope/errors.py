@@ -33,6 +33,7 @@ class Status(enum.IntEnum):
     FORCED_OPEN = 12
     SERVICE_DEGRADED = 13
     FAULT_INJECTED = 14
+    SHED = 15
     INVALID_ARGUMENT = -1
     ALREADY_DONE = -2
     STALE_LEASE = -3
@@ -146,6 +147,12 @@ class QueueFull(PoolError):
     status = Status.QUEUE_FULL
 
 
+class Shed(PoolError):
+    """The wait for a connection was ended early because all waits had become too long."""
+
+    status = Status.SHED
+
+
 class CreateFailed(PoolError):
     """The callback that makes a connection failed.
 
@@ -226,6 +233,7 @@ EXCEPTIONS: dict[Status, type[Error]] = {
         PoolExhausted,
         PoolClosed,
         QueueFull,
+        Shed,
         CreateFailed,
         Forked,
         StaleLease,

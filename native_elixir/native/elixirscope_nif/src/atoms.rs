@@ -62,6 +62,7 @@ rustler::atoms! {
     escope_pool,
     create,
     destroy,
+    check,
     maintain,
     wait,
     cancelled,
@@ -73,6 +74,7 @@ rustler::atoms! {
     pool_timeout,
     pool_closed,
     queue_full,
+    shed,
     create_failed,
     stale_lease,
 }

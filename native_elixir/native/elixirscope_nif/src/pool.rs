@@ -94,6 +94,7 @@ fn word(refusal: Refusal) -> Atom {
         Refusal::TimedOut => atoms::pool_timeout(),
         Refusal::QueueFull => atoms::queue_full(),
         Refusal::Closed => atoms::pool_closed(),
+        Refusal::Shed => atoms::shed(),
     }
 }
 

@@ -86,6 +86,8 @@ defmodule ElixirScope.Foundation.Error.Catalogue do
      "The breaker never granted such a permit"},
     {2527, :fault_injection_disabled, :medium, :system, :protection,
      "Fault injection is not built in: the library of MIX_ENV=prod does not hold it"},
+    {2528, :shed, :medium, :system, :protection,
+     "The wait for a connection was ended early because all waits had become too long"},
     {3101, :serialization_failed, :medium, :data, :serialization, "Serialization failed"},
     {3102, :deserialization_failed, :medium, :data, :serialization, "Deserialization failed"},
     {3201, :type_mismatch, :low, :data, :validation, "The type does not match"},

@@ -130,14 +130,16 @@ impl SharedPool {
                     core.checkout_within_size(owner, wait, word, now, &mut actions)
                 };
                 match answer {
-                    Checkout::Granted(lease) if resource.is_dead(env, lease.slot) => {
+                    Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. }
+                        if resource.is_dead(env, lease.slot) =>
+                    {
                         let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
                     }
                     answer => break answer,
                 }
             };
             match answer {
-                Checkout::Granted(lease) => {
+                Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => {
                     process.granted(lease);
                     Taken::Granted(lease)
                 }
