@@ -60,6 +60,12 @@ rustler::atoms! {
 
     // The pool: messages to its process, ends of waits, refusals.
     escope_pool,
+    fifo,
+    round_robin,
+    least_used,
+    passive,
+    active,
+    mixed,
     create,
     destroy,
     check,

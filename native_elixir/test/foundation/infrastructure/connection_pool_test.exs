@@ -270,7 +270,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
             {[retry_after: 0], "create_backoff_ns", "1 or more"},
             {[overflow_ttl: -5], :overflow_ttl, "milliseconds from 0"},
             {[timeout: :soon], :timeout, "milliseconds from 0 to 4294967295, or :infinity"},
-            {[strategy: :random], :strategy, ":lifo or :fifo"},
+            {[strategy: :random], :strategy, ":lifo, :fifo"},
             {[name: "text"], :name, "an atom"},
             {[name: nil], :name, "an atom"},
             {[namespace: 7], :namespace, ":production or {:test, reference}"},

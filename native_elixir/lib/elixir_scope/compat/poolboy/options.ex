@@ -42,7 +42,8 @@ defmodule ElixirScope.Compat.Poolboy.Options do
     %{
       create: fn -> start(supervisor, child) end,
       close: fn worker, _reason -> DynamicSupervisor.terminate_child(supervisor, worker) end,
-      reset: nil
+      reset: nil,
+      ping: nil
     }
   end
 

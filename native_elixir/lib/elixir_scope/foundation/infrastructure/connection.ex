@@ -41,7 +41,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   @doc "Closes a connection. The result is ignored; a connection process that still lives afterwards is killed."
   @callback disconnect(connection(), reason()) :: term()
 
-  @doc "Whether the connection works: `:ok`, or it is of no use."
+  @doc """
+  Whether the connection works: anything but `:ok` closes it. Asked under the pool's `:health` and `:keepalive`, in a
+  process of its own.
+  """
   @callback ping(connection()) :: :ok | {:error, term()}
 
   @doc """
@@ -55,18 +58,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   @type t :: %{
           create: (() -> term()),
           close: (connection(), reason() -> term()),
-          reset: (connection() -> term()) | nil
+          reset: (connection() -> term()) | nil,
+          ping: (connection() -> term()) | nil
         }
 
   @doc false
   @spec of_module(module(), term()) :: t()
   def of_module(module, arg) do
     reset = if function_exported?(module, :reset, 1), do: &module.reset/1
+    ping = if function_exported?(module, :ping, 1), do: &module.ping/1
 
     %{
       create: fn -> module.connect(arg) end,
       close: &module.disconnect/2,
-      reset: reset
+      reset: reset,
+      ping: ping
     }
   end
 

@@ -47,7 +47,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * `:size` (5): connections that are kept; `:max_overflow` (10): how many more a burst may add;
     * `:overflow_ttl` (0): milliseconds that a surplus connection stays idle before it is closed; 0 closes it
       on its return;
-    * `:strategy` (`:lifo`): which idle connection goes out, `:lifo` or `:fifo`;
+    * `:strategy` (`:lifo`): which idle connection goes out: `:lifo`, `:fifo`, `:round_robin` or `:least_used`;
+    * `:min_idle` (0): connections that are made ahead of demand, `:size` at most; `:max_creating` (any): how many are made
+      at a time;
+    * `:idle_timeout` (0, never): milliseconds after which an idle connection beyond `:min_idle` is closed;
+    * `:max_lifetime` (0, none): age in milliseconds at which a connection is closed when nobody holds it, up to
+      `:max_lifetime_jitter` (0) earlier at random;
+    * `:health` (`:off`): when the worker's `ping/1` is asked: `:passive` on return, `:active` of all idle connections each
+      `:health_interval` milliseconds, `:mixed` on return and of half of the idle ones; `:keepalive` (0, never): after so long
+      without use. A ping that takes longer than `:check_limit` (5000) has failed;
+    * `:max_slots` (0, as many as there are): up to where `resize/2` may go;
     * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
     * `:max_waiters` (10000): callers that may wait at a time;
     * `:retry_after` (100) and `:retry_at_most` (10000): the pause after a connection could not be made doubles
@@ -146,7 +155,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp await_empty(pool, timeout, since) do
     with {:ok, s} <- status(pool) do
-      left = s.idle + s.in_use + s.creating + s.closing
+      left = s.idle + s.in_use + s.creating + s.checking + s.closing
 
       cond do
         left == 0 ->
@@ -301,7 +310,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
 
     * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
-      `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
+      `checking`, `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
     * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
       `queue_full`, `closed_requests`, `create_failed`;
     * leases: `returned`, `broken`, `reclaimed` (by the holder's death);
@@ -310,6 +319,29 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
   def status(pool) do
     with {:ok, {handle, _, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+  end
+
+  @doc """
+  Changes `:size`, `:max_overflow` or both while the pool lives, up to `:max_slots` together. A larger pool makes connections
+  for its waiters at once; a smaller one closes what is idle at once and the rest when it comes back.
+  """
+  @spec resize(pool(), keyword()) :: :ok | {:error, Error.t()}
+  def resize(pool, sizes) do
+    with {:ok, {handle, _, _, _}} <- find(pool),
+         {:ok, sizes} <- Config.sizes(sizes) do
+      now = Native.pool_stats(handle)
+      size = Keyword.get(sizes, :size, now.size)
+      overflow = Keyword.get(sizes, :max_overflow, now.capacity - now.size)
+
+      with {:error, {argument, value, allowed}} <- Native.pool_resize(handle, size, overflow),
+           do: Config.invalid(argument, value, allowed)
+    end
+  end
+
+  @doc "Has every connection that there is now replaced: idle ones at once, others when they come back."
+  @spec evict(pool()) :: :ok | {:error, Error.t()}
+  def evict(pool) do
+    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_evict(handle, 0)
   end
 
   @doc """

@@ -23,6 +23,7 @@ use elixirscope::pool::{
     Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot, StaleLease,
     StaleReport, Wait,
 };
+use elixirscope::error::ConfigError;
 use elixirscope::sync::Mutex;
 use rustler::{Env, LocalPid, Monitor, ResourceArc, Term};
 
@@ -243,6 +244,29 @@ impl SharedPool {
         }
         self.carry_out(env, &mut actions);
         known
+    }
+
+    /// A connection was tested.
+    pub fn checked(&self, env: Env<'_>, slot: u32, epoch: u64, healthy: bool) -> Result<(), StaleReport> {
+        let mut actions = Actions::new();
+        let known = self.core.checked(slot, epoch, healthy, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        known
+    }
+
+    /// Changes the pool's size: on a dirty scheduler.
+    pub fn resize(&self, env: Env<'_>, size: u32, max_overflow: u32) -> Result<(), ConfigError> {
+        let mut actions = Actions::new();
+        let result = self.core.resize(size, max_overflow, || self.now_ns(), &mut actions);
+        self.carry_out_all(env, &mut actions);
+        result
+    }
+
+    /// Has every connection replaced: on a dirty scheduler.
+    pub fn evict(&self, env: Env<'_>, spread_ns: u64) {
+        let mut actions = Actions::new();
+        self.core.evict(spread_ns, || self.now_ns(), &mut actions);
+        self.carry_out_all(env, &mut actions);
     }
 
     /// A connection was closed.

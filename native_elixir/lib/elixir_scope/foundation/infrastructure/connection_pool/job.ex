@@ -42,6 +42,24 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Job do
     end)
   end
 
+  @doc "Starts a job that tests a connection and tells the calling process `{:checked, healthy?}`."
+  @spec check(Connection.t(), Connection.connection()) :: pid()
+  def check(%{ping: ping}, connection) do
+    server = self()
+
+    :proc_lib.spawn_link(fn ->
+      Process.flag(:trap_exit, true)
+      healthy? = ping == nil or answers?(ping, connection)
+      GenServer.call(server, {:checked, healthy?}, :infinity)
+    end)
+  end
+
+  defp answers?(ping, connection) do
+    ping.(connection) == :ok
+  catch
+    _kind, _reason -> false
+  end
+
   @doc "Closes what a pool process that died has left, in a process that nobody waits for."
   @spec abandoned(Connection.t(), Connection.connection(), non_neg_integer()) :: :ok
   def abandoned(%{close: close}, connection, close_timeout) do

@@ -64,6 +64,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
+  def handle_call({:checked, healthy?}, {job, _}, state) do
+    case Map.pop(state.jobs, job) do
+      {{:check, slot, epoch, timer}, jobs} ->
+        Process.cancel_timer(timer)
+        {:reply, :ok, checked(%{state | jobs: jobs}, slot, epoch, healthy?)}
+
+      {nil, _} ->
+        {:reply, :ok, state}
+    end
+  end
+
   # A stranger's call must not take the pool down.
   def handle_call(_request, _from, state), do: {:reply, {:error, :invalid_message}, state}
 
@@ -76,6 +87,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   def handle_info({:escope_pool, :destroy, slot, epoch}, state),
     do: {:noreply, destroy(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :check, slot, epoch}, state),
+    do: {:noreply, check(state, slot, epoch)}
 
   def handle_info({:escope_pool, :maintain}, state), do: {:noreply, maintain(state)}
   def handle_info(:maintain, state), do: {:noreply, maintain(%{state | timer: nil})}
@@ -131,6 +145,26 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
+  # Health checks. The native pool gives up a check at its time limit by itself; the job is killed a moment later.
+
+  defp check(state, slot, epoch) do
+    case Native.pool_connection(state.handle, slot) do
+      {:ok, connection} ->
+        job = Job.check(state.config.worker, connection)
+        timer = Process.send_after(self(), {:close_timeout, job}, state.config.check_limit)
+        %{state | jobs: Map.put(state.jobs, job, {:check, slot, epoch, timer})}
+
+      :none ->
+        checked(state, slot, epoch, false)
+    end
+  end
+
+  defp checked(state, slot, epoch, healthy?) do
+    Native.pool_checked(state.handle, slot, epoch, healthy?)
+    unless healthy?, do: event(state, :check_failed, %{slot: slot})
+    maintain(state)
+  end
+
   # Closing.
 
   defp destroy(state, slot, epoch) do
@@ -175,6 +209,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       {{:create, slot, epoch}, jobs} ->
         created(%{state | jobs: jobs}, slot, epoch, {:error, {:exit, reason}}) |> maintain()
 
+      {{:check, slot, epoch, timer}, jobs} ->
+        Process.cancel_timer(timer)
+        checked(%{state | jobs: jobs}, slot, epoch, false)
+
       {{:close, connection, place, timer}, jobs} ->
         Process.cancel_timer(timer)
         Job.release(connection)
@@ -216,7 +254,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       state
     else
       receive do
-        {:"$gen_call", from, {:created, _} = request} ->
+        {:"$gen_call", from, {done, _} = request} when done in [:created, :checked] ->
           {:reply, reply, state} = handle_call(request, from, state)
           GenServer.reply(from, reply)
           drain(state, deadline, done?)
@@ -242,7 +280,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   defp total(state) do
     stats = Native.pool_stats(state.handle)
-    stats.idle + stats.in_use + stats.creating + stats.closing
+    stats.idle + stats.in_use + stats.creating + stats.checking + stats.closing
   end
 
   defp deadline(ms), do: now() + ms
