@@ -240,6 +240,12 @@ fn pool_connection<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>, slot: u32) -
     }
 }
 
+/// How old the connection in a slot is, in nanoseconds.
+#[rustler::nif]
+fn pool_connection_age(env: Env<'_>, pool: ResourceArc<SharedPool>, slot: u32) -> Option<u64> {
+    pool.age_ns(env, slot)
+}
+
 /// Slots with a connection. Dirty: it looks at every slot.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn pool_slots(pool: ResourceArc<SharedPool>) -> Vec<u32> {

@@ -56,6 +56,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * `:health` (`:off`): when the worker's `ping/1` is asked: `:passive` on return, `:active` of all idle connections each
       `:health_interval` milliseconds, `:mixed` on return and of half of the idle ones; `:keepalive` (0, never): after so long
       without use. A ping that takes longer than `:check_limit` (5000) has failed;
+    * `:telemetry` (0): of how many check-outs one is told, see below; 0 for none;
     * `:max_slots` (0, as many as there are): up to where `resize/2` may go;
     * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
     * `:max_waiters` (10000): callers that may wait at a time;
@@ -66,10 +67,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   ## Events
 
-  Below the telemetry prefix, `[:connection_pool, name]` with the measurement `count: 1`. The pool process emits
-  `:connection_created`, `:connection_closed`, `:connection_down` and `:create_failed`; a refused call emits its
-  refusal: `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`. A check-out that
-  succeeds emits nothing; `status/1` counts it.
+  Names follow the telemetry prefix and `:connection_pool`; each has the measurement `count: 1`, times are in
+  nanoseconds.
+
+  | event | by whom | further measurements | metadata |
+  | --- | --- | --- | --- |
+  | `:checkout` | the caller, if chosen | `queue_time`, `connection_age` | `pool`, `slot` |
+  | `:checkin` | who gives back what was chosen | `use_time`, `connection_age` | `pool`, `slot` |
+  | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed` | the refused caller | | `pool`, `timeout`, `last_error` |
+  | `:connection_created`, `:connection_closed`, `:check_failed` | the pool's process | | `namespace`, `pool`, `slot` |
+  | `:connection_down`, `:create_failed` | the pool's process | | `namespace`, `pool`, `slot`, `reason` |
+
+  `telemetry: n` tells one check-out in `n` and its check-in, chosen at random; 1 tells all, 0 (the default) none, which costs
+  nothing. `status/1` counts them all.
   """
 
   alias ElixirScope.Foundation.Error
@@ -200,8 +210,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkout_lease(pool(), timeout() | nil) :: {:ok, Lease.t()} | {:error, Error.t()}
   def checkout_lease(pool, timeout \\ nil) do
     case take(pool, timeout, true) do
-      {:ok, {handle, _reset, slot, epoch}, connection} ->
-        {:ok, %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection}}
+      {:ok, {handle, _edge, slot, epoch, since}, connection} ->
+        {:ok,
+         %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection, since: since}}
 
       error ->
         error
@@ -215,12 +226,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
   def checkin(pool, connection, condition \\ :good)
 
-  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch}, condition)
+  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch} = lease, condition)
       when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
              epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
     case find(pool) do
-      {:ok, {^own, _, _, reset}} ->
-        close? = condition == :broken or reset != nil
+      {:ok, {^own, _, _, edge}} ->
+        close? = condition == :broken or resets?(edge)
+        tell_checkin(pool, {own, edge, slot, epoch, lease.since})
         returned(Native.pool_checkin_lease(own, slot, epoch, close?), pool)
 
       {:ok, _other} ->
@@ -239,9 +251,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       {handle, _, _, nil} ->
         returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
 
-      {handle, _, _, reset} ->
-        with {slot, epoch} <- recall(handle, connection) do
-          broken? = condition == :broken or not clean?(reset, connection)
+      {handle, _, _, edge} ->
+        with {slot, epoch, since} <- recall(handle, connection) do
+          tell_checkin(pool, {handle, edge, slot, epoch, since})
+          broken? = condition == :broken or not clean?(edge, connection)
           Native.pool_checkin_lease(handle, slot, epoch, broken?)
         end
         |> returned(pool)
@@ -271,17 +284,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def with_connection(pool, fun, opts) when is_function(fun, 1) do
     with {:ok, timeout, overflow?} <- call_options(opts),
-         {:ok, {handle, reset, slot, epoch}, connection} <- take(pool, timeout, overflow?) do
+         {:ok, {handle, edge, slot, epoch, _since} = place, connection} <-
+           take(pool, timeout, overflow?) do
       try do
         fun.(connection)
       catch
         kind, reason ->
+          tell_checkin(pool, place)
           Native.pool_checkin_lease(handle, slot, epoch, true)
           :erlang.raise(kind, reason, __STACKTRACE__)
       else
         result ->
           # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
-          Native.pool_checkin_lease(handle, slot, epoch, not clean?(reset, connection))
+          tell_checkin(pool, place)
+          Native.pool_checkin_lease(handle, slot, epoch, not clean?(edge, connection))
           wrap(result)
       end
     end
@@ -381,10 +397,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp take(pool, timeout, overflow?) do
     case Directory.fetch(pool) do
-      {handle, _, default_ns, reset} ->
+      {handle, _, default_ns, edge} ->
+        asked = if edge, do: System.monotonic_time()
+
         with wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns),
              {connection, slot, epoch} <- take(pool, handle, wait_ns, overflow?) do
-          {:ok, {handle, reset, slot, epoch}, connection}
+          {:ok, {handle, edge, slot, epoch, tell_checkout(pool, handle, edge, slot, asked)},
+           connection}
         else
           :error -> Config.invalid(:timeout, timeout, Config.timeout_range())
           refused -> refused
@@ -433,11 +452,11 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   # Whose a connection is has to be known before it is reset: a stranger's reset would hit its present holder. What is
   # noted here only this process can give back.
-  defp remember({_handle, nil, _slot, _epoch}, _connection), do: :ok
+  defp remember({_handle, nil, _slot, _epoch, _since}, _connection), do: :ok
 
-  defp remember({handle, _reset, slot, epoch}, connection) do
+  defp remember({handle, _edge, slot, epoch, since}, connection) do
     key = {__MODULE__, handle, connection}
-    Process.put(key, [{slot, epoch} | Process.get(key, [])])
+    Process.put(key, [{slot, epoch, since} | Process.get(key, [])])
   end
 
   defp recall(handle, connection) do
@@ -450,9 +469,39 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     end
   end
 
-  defp clean?(nil, _connection), do: true
+  # One check-out in so many is told, and so is the check-in that belongs to it: `since` is when it was lent.
+  defp tell_checkout(pool, handle, {_reset, one_in}, slot, asked) when one_in > 0 do
+    if one_in == 1 or :rand.uniform(one_in) == 1 do
+      now = System.monotonic_time()
+      tell(:checkout, :queue_time, now - asked, pool, handle, slot)
+      now
+    end
+  end
 
-  defp clean?(reset, connection) do
+  defp tell_checkout(_pool, _handle, _edge, _slot, _asked), do: nil
+
+  defp tell_checkin(_pool, {_handle, _edge, _slot, _epoch, nil}), do: :ok
+
+  defp tell_checkin(pool, {handle, _edge, slot, _epoch, since}),
+    do: tell(:checkin, :use_time, System.monotonic_time() - since, pool, handle, slot)
+
+  defp tell(event, measurement, time, pool, handle, slot) do
+    measurements = %{
+      :count => 1,
+      measurement => System.convert_time_unit(time, :native, :nanosecond),
+      :connection_age => Native.pool_connection_age(handle, slot)
+    }
+
+    Telemetry.execute([:connection_pool, event], measurements, %{pool: pool, slot: slot})
+  end
+
+  defp resets?({reset, _one_in}), do: reset != nil
+  defp resets?(nil), do: false
+
+  defp clean?(nil, _connection), do: true
+  defp clean?({nil, _one_in}, _connection), do: true
+
+  defp clean?({reset, _one_in}, connection) do
     reset.(connection) == :ok
   catch
     _kind, _reason -> false

@@ -105,6 +105,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def pool_destroyed(_pool, _slot, _epoch), do: stub()
   def pool_connection_lost(_pool, _slot), do: stub()
   def pool_connection(_pool, _slot), do: stub()
+  def pool_connection_age(_pool, _slot), do: stub()
   def pool_slots(_pool), do: stub()
   def pool_last_error(_pool), do: stub()
   def pool_maintain(_pool), do: stub()

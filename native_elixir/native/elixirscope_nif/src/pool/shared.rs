@@ -19,11 +19,11 @@ mod messages;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use elixirscope::error::ConfigError;
 use elixirscope::pool::{
     Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot, StaleLease,
     StaleReport, Wait,
 };
-use elixirscope::error::ConfigError;
 use elixirscope::sync::Mutex;
 use rustler::{Env, LocalPid, Monitor, ResourceArc, Term};
 
@@ -306,6 +306,14 @@ impl SharedPool {
         let mut actions = Actions::new();
         self.core.close(|| self.now_ns(), &mut actions);
         self.carry_out_all(env, &mut actions);
+    }
+
+    /// How old the connection in a slot is.
+    pub fn age_ns(&self, env: Env<'_>, slot: u32) -> Option<u64> {
+        let mut actions = Actions::new();
+        let info = self.core.slot(slot, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        info.map(|info| self.now_ns().saturating_sub(info.created_ns))
     }
 
     /// State and counts.

@@ -23,6 +23,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
             overflow_ttl: 0,
             max_waiters: 10_000,
             max_slots: 0,
+            telemetry: 0,
             min_idle: 0,
             max_creating: 0xFFFF_FFFF,
             idle_timeout: 0,
@@ -48,6 +49,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
           overflow_ttl: non_neg_integer(),
           max_waiters: non_neg_integer(),
           max_slots: non_neg_integer(),
+          telemetry: non_neg_integer(),
           min_idle: non_neg_integer(),
           max_creating: non_neg_integer(),
           idle_timeout: non_neg_integer(),
@@ -64,7 +66,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
         }
 
   @worker_keys [:worker, :create, :close]
-  @counts [:size, :max_overflow, :max_waiters, :max_slots, :min_idle, :max_creating]
+  @counts [:size, :max_overflow, :max_waiters, :max_slots, :telemetry, :min_idle, :max_creating]
   @times [
     :overflow_ttl,
     :retry_after,

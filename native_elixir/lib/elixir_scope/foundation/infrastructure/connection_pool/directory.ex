@@ -19,10 +19,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Job
 
   @type key :: {Names.namespace(), atom()}
-  @typedoc "Native pool, its process, its default wait in nanoseconds, and what makes a connection clean."
+  @typedoc "Native pool, its process, its default wait in nanoseconds, its reset and its telemetry."
   @type entry ::
           {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer(),
-           reset :: (Connection.connection() -> term()) | nil}
+           edge :: {(Connection.connection() -> term()) | nil, non_neg_integer()} | nil}
 
   @spec start_link(term()) :: GenServer.on_start()
   def start_link(_ \\ []), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)

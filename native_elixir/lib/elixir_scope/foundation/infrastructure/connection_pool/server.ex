@@ -34,13 +34,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     timeout_ns = Config.timeout_ns(config.timeout)
 
     with {:ok, handle} <- new_pool(config),
-         entry = {handle, self(), timeout_ns, worker.reset},
+         entry = {handle, self(), timeout_ns, edge(worker, config)},
          :ok <- Directory.register(key(config), entry, {worker, config.close_timeout}) do
       {:ok, maintain(%__MODULE__{handle: handle, config: config})}
     else
       {:error, reason} -> {:stop, reason}
     end
   end
+
+  # What a call has to look after besides the native pool; nil where that is nothing.
+  defp edge(%{reset: nil}, %Config{telemetry: 0}), do: nil
+  defp edge(%{reset: reset}, config), do: {reset, config.telemetry}
 
   # A pool without a name is found by its process alone.
   defp key(%Config{name: nil}), do: nil
