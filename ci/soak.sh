@@ -4,6 +4,7 @@
 #   sabotage  takes one precaution at a time out of the shipped code; the models that guard it must fail
 #   loom      every loom model with one more preemption a thread than make test allows
 #   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
+#   pool      sabotage of the pool's models, its loom models with one more preemption, and its random histories (as prop)
 #   limiter   a flood of 100,000,000 keys (KEYS=n sets how many), and the limiter's models without their precautions
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
@@ -52,6 +53,12 @@ breaker)
     MODEL=breaker ci/shuttle.sh sabotage
     ESCOPE_KILLS=${KILLS:-10000} cargo test --release --locked --test shared_breaker -- --nocapture
     prop breaker
+    ;;
+pool)
+    MODEL=pool ci/loom.sh sabotage
+    MODEL=pool ci/shuttle.sh sabotage
+    MODEL=pool LOOM_MAX_PREEMPTIONS=3 ci/loom.sh
+    prop pool
     ;;
 limiter)
     ESCOPE_FLOOD_KEYS=${KEYS:-100000000} cargo test --release --locked --test limiter_memory flood

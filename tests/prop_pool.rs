@@ -164,6 +164,7 @@ struct Run {
     checking: Vec<(u32, u64)>,
     alarm: u64,
     total: u32,
+    disturbed: bool,
 }
 
 impl Run {
@@ -184,6 +185,7 @@ impl Run {
             checking: Vec::new(),
             alarm: u64::MAX,
             total: 0,
+            disturbed: false,
         }
     }
 
@@ -379,6 +381,7 @@ impl Run {
                 assert_eq!(self.pool.checked(slot, epoch, healthy, || now, &mut actions), Err(StaleReport));
             }
             Op::Resize { size, max_overflow } => {
+                self.disturbed = true;
                 let result = self.pool.resize(size, max_overflow, || now, &mut actions);
                 assert_eq!(result.is_ok(), size + max_overflow > 0);
                 if result.is_ok() {
@@ -387,6 +390,7 @@ impl Run {
                 }
             }
             Op::Evict => {
+                self.disturbed = true;
                 self.pool.evict(0, || now, &mut actions);
                 self.model.evict(now);
             }
@@ -427,7 +431,8 @@ impl Run {
             let at_most = self.config.max_concurrent_creates;
             assert!(seen.creating >= wanted.min(at_most) || held_back, "P06: {seen:?}");
         }
-        if !seen.is_closed && model.queue.iter().all(|waiter| waiter.for_creation) {
+        // An eviction or a smaller size takes a creation away; then the waiter waits for the next one.
+        if !self.disturbed && !seen.is_closed && model.queue.iter().all(|waiter| waiter.for_creation) {
             assert!(
                 seen.creating >= seen.waiting,
                 "P10: a caller that waits for a creation has one: {seen:?}"

