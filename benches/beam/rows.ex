@@ -26,12 +26,10 @@ defmodule ElixirScopeBench.Rows do
         size: 10
       )
 
-    for start <- [
-          &ConnectionPool.start_link([name: :bench_wait, create: &connection/0] ++ &1),
-          &:poolboy.start_link([worker_module: Worker, name: {:local, :bench_wait}] ++ &1)
-        ],
-        do: {:ok, _} = start.(size: 4, max_overflow: 0)
-
+    four = [size: 4, max_overflow: 0]
+    own = [name: :bench_wait, create: &connection/0]
+    {:ok, _} = ConnectionPool.start_link(own ++ four)
+    {:ok, _} = :poolboy.start_link([worker_module: Worker, name: {:local, :bench_wait}] ++ four)
     warm_up()
 
     for processes <- [1, 2, 8], row <- rows(processes), row != nil do
