@@ -28,10 +28,12 @@ LIST
         cat <<'LIST'
 erlang-dialyzer
 erlang-jiffy
+erlang-p1-pgsql
 erlang-poolboy
 erlang-proper
 g++                 command -v g++
 libcurl4-openssl-dev pkg-config --exists libcurl
+postgresql-15       test -x /usr/lib/postgresql/15/bin/initdb
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind
 LIST

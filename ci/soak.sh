@@ -6,6 +6,7 @@
 #   shuttle   every shuttle model with many more schedules, from a fresh seed (SEED=n repeats one, SCHEDULES=n sets how many)
 #   limiter   a flood of 100,000,000 keys (KEYS=n sets how many), sabotage of the limiter's models, and its random
 #             histories (as prop)
+#   pool      sabotage of the pool's models, its loom models with one more preemption, and its random histories (as prop)
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
 #   fuzz-limiter  the same for the limiter
@@ -13,6 +14,8 @@
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 #   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
+#   pool-kill     1,000,000 check-outs on the BEAM, 30 % of their processes killed, while connections, pool and PostgreSQL
+#             fail (KILL_CHECKOUTS=n)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -54,6 +57,12 @@ breaker)
     ESCOPE_KILLS=${KILLS:-10000} cargo test --release --locked --test shared_breaker -- --nocapture
     prop breaker
     ;;
+pool)
+    MODEL=pool ci/loom.sh sabotage
+    MODEL=pool ci/shuttle.sh sabotage
+    MODEL=pool LOOM_MAX_PREEMPTIONS=3 ci/loom.sh
+    prop pool
+    ;;
 limiter)
     ESCOPE_FLOOD_KEYS=${KEYS:-100000000} cargo test --release --locked --test limiter_memory flood
     MODEL=limiter ci/loom.sh sabotage
@@ -70,6 +79,10 @@ interrupts)
 breaker-kill)
     cd native_elixir
     KILL_CALLS=${KILL_CALLS:-100000} mix test test/foundation/infrastructure/circuit_breaker_kill_test.exs
+    ;;
+pool-kill)
+    cd native_elixir
+    KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000} mix test test/foundation/infrastructure/connection_pool_kill_test.exs
     ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)

@@ -114,6 +114,8 @@ enum {
     ESCOPE_STATUS_FORFEITED = 16,
     /** Keys may still owe by the rule that was in force four changes before. */
     ESCOPE_STATUS_CHANGE_TOO_SOON = 17,
+    /** The wait for a connection was ended early because all waits had become too long. */
+    ESCOPE_STATUS_SHED = 18,
     /** An argument is invalid. */
     ESCOPE_STATUS_INVALID_ARGUMENT = -1,
     /** The permit or receipt was used before. */

@@ -15,9 +15,9 @@ defmodule ElixirScope.Foundation.MixProject do
       compilers: [:elixirscope_nif] ++ Mix.compilers(),
       start_permanent: Mix.env() == :prod,
       deps: [],
-      # Debian packages, looked for at run time: the SQLite driver of database pools, and the JSON reader and the
+      # Debian packages, looked for at run time: the drivers of database pools, and the JSON reader and the
       # property tests' PropEr of the tests.
-      xref: [exclude: [:sqlite3, :jiffy, :proper, :proper_arith, :proper_types]],
+      xref: [exclude: [:sqlite3, :pgsql, :jiffy, :proper, :proper_arith, :proper_types]],
       description: "Circuit breakers, rate limits and connection pools on one native core"
     ]
   end

@@ -8,6 +8,8 @@
 //! | `pool_no_recheck` | looking at the list of the dead after an unlock |
 //! | `pool_plain_look` | the write of that look, which orders it against a push |
 //! | `pool_split_room` | looking for room within the size under the lock that starts the creation |
+//! | `pool_keeps_late` | looking for the pool's end when a connection is ready or comes back |
+//! | `pool_split_surplus` | looking at the queue under the lock that closes a surplus connection |
 //! | `pool_lost_untold` | telling a waiter of its grant before the granted connection is lost |
 #![cfg(escope_loom)]
 
@@ -18,6 +20,8 @@
 // sabotage: pool_no_recheck p19_two_deaths_meet_a_check_in
 // sabotage: pool_plain_look p19_death_meets_an_unlock
 // sabotage: pool_split_room p13_two_callers_within_the_size_make_one_connection
+// sabotage: pool_keeps_late p24_close_meets_a_creation
+// sabotage: pool_split_surplus p13_the_last_overflow_s_return_meets_a_caller
 // sabotage: pool_lost_untold p20_a_lost_connection_meets_a_grant_that_was_not_told
 
 use elixirscope::pool::*;
@@ -369,5 +373,57 @@ fn p24_close_meets_a_caller_that_queues() {
             other => panic!("{other:?}"),
         }
         assert_eq!(snapshot(&pool).waiting, 0);
+    });
+}
+
+/// Close beside the report of a creation: the connection is destroyed, whoever comes first, and never kept.
+#[test]
+fn p24_close_meets_a_creation() {
+    loom::model(|| {
+        let pool = pool(1);
+        let mut actions = Actions::new();
+        pool.checkout(A, Wait::Never, 0, now, &mut actions);
+        let (slot, epoch) = creates(&actions)[0];
+        let closer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.close(now, &mut actions);
+                destroys(&actions)
+            })
+        };
+        let mut actions = Actions::new();
+        pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+        assert_eq!(destroys(&actions) + closer.join().unwrap(), 1, "a closed pool keeps a connection");
+        let seen = snapshot(&pool);
+        assert_eq!((seen.idle, seen.closing, seen.phase), (0, 1, Phase::Draining));
+    });
+}
+
+/// The return of a connection above the size beside a caller: it is closed where nobody waits, else the caller gets it.
+#[test]
+fn p13_the_last_overflow_s_return_meets_a_caller() {
+    loom::model(|| {
+        let config = PoolConfig { size: 0, max_overflow: 1, max_waiters: 2, ..PoolConfig::default() };
+        let pool = Arc::new(Pool::new(&config).unwrap());
+        let held = lease(&pool, A);
+        let returner = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.checkin(held, Condition::Good, now, &mut actions).unwrap();
+                (destroys(&actions), wakes(&actions).len())
+            })
+        };
+        let answer = pool.checkout(B, Wait::Forever, 7, now, &mut Actions::new());
+        assert!(matches!(answer, Checkout::Queued(_)));
+        let between = snapshot(&pool);
+        let (destroyed, woken) = returner.join().unwrap();
+        let seen = snapshot(&pool);
+        if between.waiting == 1 && between.leased == 1 {
+            assert_eq!(woken, 1, "a connection that a waiter stood for was closed");
+        }
+        assert_eq!(destroyed + woken, 1);
+        assert_eq!((seen.closing as usize, seen.waiting as usize, seen.idle), (destroyed, destroyed, 0));
     });
 }

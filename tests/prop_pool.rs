@@ -22,7 +22,11 @@ enum Op {
     Lost { slot: u32 },
     Advance { ns: u64 },
     Maintain,
-    Close,
+    Checked { pick: usize, healthy: bool },
+    Resize { size: u32, max_overflow: u32 },
+    Evict,
+    Drain { ns: u64 },
+    Close { ns: Option<u64> },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -48,29 +52,99 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0u32..9).prop_map(|slot| Op::Lost { slot }),
         8 => (1u64..4).prop_map(|ns| Op::Advance { ns }),
         8 => Just(Op::Maintain),
-        1 => Just(Op::Close),
+        8 => (any::<usize>(), prop::bool::weighted(0.8))
+            .prop_map(|(pick, healthy)| Op::Checked { pick, healthy }),
+        2 => (0u32..5, 0u32..4).prop_map(|(size, max_overflow)| Op::Resize { size, max_overflow }),
+        1 => Just(Op::Evict),
+        1 => (0u64..9).prop_map(|ns| Op::Drain { ns }),
+        1 => prop::option::of(0u64..9).prop_map(|ns| Op::Close { ns }),
     ]
 }
 
 fn config() -> impl Strategy<Value = PoolConfig> {
-    let order = prop_oneof![Just(IdleOrder::Lifo), Just(IdleOrder::Fifo)];
+    let order = prop_oneof![
+        Just(IdleOrder::Lifo),
+        Just(IdleOrder::Fifo),
+        Just(IdleOrder::RoundRobin),
+        Just(IdleOrder::LeastUsed),
+    ];
     let failure = prop_oneof![Just(CreateFailure::Retry), Just(CreateFailure::FailFast)];
     let waiters = prop_oneof![1 => 0u32..4, 3 => Just(20u32)];
-    (0u32..5, 0u32..5, order, waiters, 0u64..5, failure, 1u64..4)
-        .prop_filter("no slot", |(size, overflow, ..)| size + overflow > 0)
-        .prop_map(|(size, max_overflow, order, max_waiters, overflow_ttl_ns, create_failure, base)| {
-            PoolConfig {
+    let creates = prop_oneof![1 => 1u32..4, 1 => Just(MAX_SLOTS)];
+    let basics = (0u32..5, 0u32..5, order, waiters, 0u64..5, failure, 1u64..4, 0u32..5, creates);
+    // Half of the pools have none of the further settings, so that the plain paths are walked as well.
+    prop_oneof![Just(PoolConfig::default()), further()].prop_flat_map(move |further| {
+        basics.clone().prop_filter("no slot", |(size, overflow, ..)| size + overflow > 0).prop_map(
+            move |(
                 size,
                 max_overflow,
                 order,
                 max_waiters,
                 overflow_ttl_ns,
                 create_failure,
-                create_backoff_ns: base,
-                create_backoff_cap_ns: 3,
-                jitter_seed: 0,
+                base,
+                idle,
+                creates,
+            )| {
+                PoolConfig {
+                    size,
+                    max_overflow,
+                    order,
+                    max_waiters,
+                    overflow_ttl_ns,
+                    create_failure,
+                    create_backoff_ns: base,
+                    create_backoff_cap_ns: 3,
+                    jitter_seed: 0,
+                    max_slots: 8,
+                    min_idle: idle.min(size).min(further.min_idle),
+                    max_concurrent_creates: creates,
+                    ..further
+                }
+            },
+        )
+    })
+}
+
+fn off_or(times: std::ops::Range<u64>) -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), times]
+}
+
+fn further() -> impl Strategy<Value = PoolConfig> {
+    let health = prop_oneof![
+        Just(HealthChecks::Off),
+        Just(HealthChecks::Passive),
+        Just(HealthChecks::Active),
+        Just(HealthChecks::Mixed),
+    ];
+    let death = prop_oneof![Just(OwnerDeath::Destroy), Just(OwnerDeath::Check)];
+    let pre_ping = prop_oneof![Just(NO_PRE_PING), 0u64..5];
+    let ages = (off_or(1..9), off_or(1..15), off_or(1..6), off_or(1..9));
+    let limits = (off_or(1..5), off_or(1..5), off_or(1..5));
+    let queue = (0u64..4, off_or(1..7));
+    (ages, limits, queue, health, death, pre_ping, any::<bool>(), any::<bool>()).prop_map(
+        |(ages, limits, queue, health, owner_death, pre_ping_after_ns, reset_on_return, measure)| {
+            PoolConfig {
+                min_idle: 5,
+                idle_timeout_ns: ages.0,
+                max_lifetime_ns: ages.1,
+                keepalive_ns: ages.2,
+                leak_after_ns: ages.3,
+                check_limit_ns: limits.0,
+                return_limit_ns: limits.1,
+                pre_ping_limit_ns: limits.2,
+                queue_target_ns: queue.0,
+                queue_interval_ns: queue.1,
+                health,
+                health_interval_ns: 3,
+                owner_death,
+                pre_ping_after_ns,
+                reset_on_return,
+                measure,
+                ..PoolConfig::default()
             }
-        })
+        },
+    )
 }
 
 /// The pool, the model, and what an edge would remember.
@@ -87,7 +161,10 @@ struct Run {
     ends: HashMap<u64, Told>,
     creating: Vec<(u32, u64)>,
     closing: Vec<(u32, u64)>,
+    checking: Vec<(u32, u64)>,
     alarm: u64,
+    total: u32,
+    disturbed: bool,
 }
 
 impl Run {
@@ -105,7 +182,10 @@ impl Run {
             ends: HashMap::new(),
             creating: Vec::new(),
             closing: Vec::new(),
+            checking: Vec::new(),
             alarm: u64::MAX,
+            total: 0,
+            disturbed: false,
         }
     }
 
@@ -130,9 +210,19 @@ impl Run {
                         work.push(Work::Create(slot));
                     }
                     Action::Destroy { slot, epoch, .. } => {
+                        self.checking.retain(|check| check.0 != slot);
+                        let (ended, kept) =
+                            self.leases.iter().copied().partition(|lease: &Lease| lease.slot == slot);
+                        self.leases = kept;
+                        self.ended_leases.extend::<Vec<_>>(ended);
                         self.closing.push((slot, epoch));
                         work.push(Work::Destroy(slot));
                     }
+                    Action::Check { slot, epoch, .. } => {
+                        self.checking.push((slot, epoch));
+                        work.push(Work::Check(slot));
+                    }
+                    Action::Leaked { lease, .. } => work.push(Work::Leak(lease.slot)),
                     Action::Wake { waiter_token, outcome } => {
                         let outcome = match outcome {
                             WakeOutcome::Granted(lease) => {
@@ -141,6 +231,7 @@ impl Run {
                             }
                             WakeOutcome::TimedOut => Told::TimedOut,
                             WakeOutcome::Closed => Told::Closed,
+                            WakeOutcome::Shed => Told::Shed,
                             WakeOutcome::CreateFailed(code) => Told::CreateFailed(code),
                         };
                         assert!(self.ends.insert(waiter_token, outcome).is_none(), "P05: woken twice");
@@ -168,9 +259,7 @@ impl Run {
         };
         assert_eq!(sorted(told), sorted(expected));
         let by_slot = |mut work: Vec<Work>| {
-            work.sort_by_key(|work| match *work {
-                Work::Create(slot) | Work::Destroy(slot) => slot,
-            });
+            work.sort_unstable();
             work
         };
         assert_eq!(by_slot(work), by_slot(std::mem::take(&mut self.model.work)));
@@ -196,6 +285,14 @@ impl Run {
                 };
                 let seen = match got {
                     Checkout::Granted(lease) => {
+                        assert!(!self.model.untested, "P18: to be tested before use");
+                        self.granted(lease);
+                        Answer::Granted(lease.slot)
+                    }
+                    Checkout::GrantedUntested { lease, deadline_ns } => {
+                        assert!(self.model.untested, "P18: fit without a test");
+                        let limit = self.config.pre_ping_limit_ns;
+                        assert_eq!(deadline_ns, if limit == 0 { u64::MAX } else { now + limit });
                         self.granted(lease);
                         Answer::Granted(lease.slot)
                     }
@@ -234,6 +331,7 @@ impl Run {
                     }
                     (false, None, CancelOutcome::Stale) => {}
                     (false, None, CancelOutcome::TimedOut) => assert_eq!(self.ends[&token], Told::TimedOut),
+                    (false, None, CancelOutcome::Shed) => assert_eq!(self.ends[&token], Told::Shed),
                     (false, None, CancelOutcome::Closed) => assert_eq!(self.ends[&token], Told::Closed),
                     (false, None, CancelOutcome::CreateFailed(code)) => {
                         assert_eq!(self.ends[&token], Told::CreateFailed(code));
@@ -262,7 +360,8 @@ impl Run {
                 assert_eq!(self.pool.destroyed(slot, epoch, || now, &mut actions), Ok(()));
                 self.model.destroyed(slot, now);
             }
-            Op::Lost { slot } if slot < self.config.capacity() => {
+            Op::Lost { slot } if slot < self.config.slots() => {
+                self.checking.retain(|check| check.0 != slot);
                 let (ended, kept) = self.leases.iter().copied().partition(|lease| lease.slot == slot);
                 self.leases = kept;
                 self.ended_leases.extend::<Vec<_>>(ended);
@@ -275,9 +374,34 @@ impl Run {
                 self.alarm = next.unwrap_or(u64::MAX);
                 self.model.maintain(now);
             }
-            Op::Close => {
-                self.pool.close(|| now, &mut actions);
-                self.model.close();
+            Op::Checked { pick, healthy } if !self.checking.is_empty() => {
+                let (slot, epoch) = self.checking.swap_remove(pick % self.checking.len());
+                assert_eq!(self.pool.checked(slot, epoch, healthy, || now, &mut actions), Ok(()));
+                self.model.checked(slot, healthy, now);
+                assert_eq!(self.pool.checked(slot, epoch, healthy, || now, &mut actions), Err(StaleReport));
+            }
+            Op::Resize { size, max_overflow } => {
+                self.disturbed = true;
+                let result = self.pool.resize(size, max_overflow, || now, &mut actions);
+                assert_eq!(result.is_ok(), size + max_overflow > 0);
+                if result.is_ok() {
+                    (self.config.size, self.config.max_overflow) = (size, max_overflow);
+                    self.model.resize(size, max_overflow, now);
+                }
+            }
+            Op::Evict => {
+                self.disturbed = true;
+                self.pool.evict(0, || now, &mut actions);
+                self.model.evict(now);
+            }
+            Op::Drain { ns } => {
+                self.pool.drain(now + ns, || now, &mut actions);
+                self.model.shut(now + ns, true, now);
+            }
+            Op::Close { ns } => {
+                let deadline = ns.map_or(u64::MAX, |ns| now + ns);
+                self.pool.close_by(deadline, || now, &mut actions);
+                self.model.shut(deadline, false, now);
             }
             _ => {}
         }
@@ -290,27 +414,32 @@ impl Run {
         let seen = self.pool.snapshot(|| self.now, &mut actions);
         assert!(actions.is_empty());
         let model = &self.model;
-        let states = (seen.idle, seen.leased, seen.creating, seen.closing);
-        assert_eq!(states, (model.idle(), model.leased(), model.creating(), model.closing()), "P01");
+        let states = (seen.idle, seen.leased, seen.creating, seen.checking, seen.closing);
+        let expected = (model.idle(), model.leased(), model.creating(), model.checking(), model.closing());
+        assert_eq!(states, expected, "P01");
         assert_eq!((seen.waiting, seen.overflow), (model.queue.len() as u32, model.overflow()));
         assert_eq!(seen.leased as usize, self.leases.len(), "P02");
-        let total = seen.idle + seen.leased + seen.creating + seen.closing;
-        assert!(total <= seen.capacity, "P01");
+        let total = seen.idle + seen.leased + seen.creating + seen.checking + seen.closing;
+        assert!(total <= seen.capacity.max(self.total), "P01: {seen:?}");
+        self.total = total;
         assert!(seen.waiting <= self.config.max_waiters, "P11");
 
         if seen.waiting > 0 {
             assert_eq!(seen.idle, 0, "P06: an idle slot and a waiter");
             let wanted = model.creations_due();
             let held_back = seen.failing > 0 && (seen.creating > 0 || seen.next_deadline_ns.is_some());
-            assert!(seen.creating >= wanted || held_back, "P06: {seen:?}");
+            let at_most = self.config.max_concurrent_creates;
+            assert!(seen.creating >= wanted.min(at_most) || held_back, "P06: {seen:?}");
         }
-        if !seen.is_closed && model.queue.iter().all(|waiter| waiter.for_creation) {
+        // An eviction or a smaller size takes a creation away; then the waiter waits for the next one.
+        if !self.disturbed && !seen.is_closed && model.queue.iter().all(|waiter| waiter.for_creation) {
             assert!(
                 seen.creating >= seen.waiting,
                 "P10: a caller that waits for a creation has one: {seen:?}"
             );
         }
-        assert_eq!(seen.next_deadline_ns, model.next_deadline(), "P08");
+        let due = model.next_deadline();
+        assert!(due.is_none_or(|due| seen.next_deadline_ns.is_some_and(|next| next <= due)), "P08");
         assert!(model.alarm().is_none_or(|due| self.alarm <= due), "the edge was told when to call again");
 
         let n = seen.counts;
@@ -321,11 +450,12 @@ impl Run {
             + n.queue_full
             + n.closed
             + n.create_failed
+            + n.shed
             + u64::from(seen.waiting);
         assert_eq!(n.requests, answered, "P25: {n:?}");
         assert_eq!(n.granted, n.returned + n.broken + n.reclaimed + u64::from(seen.leased), "P25: {n:?}");
         assert_eq!(n.creates, n.created + n.create_errors + u64::from(seen.creating), "P25: {n:?}");
-        assert_eq!(n.created, n.destroys + u64::from(seen.idle + seen.leased), "P25: {n:?}");
+        assert_eq!(n.created, n.destroys + u64::from(seen.idle + seen.leased + seen.checking), "P25: {n:?}");
     }
 
     /// Everybody leaves, everything is carried out.
@@ -333,7 +463,12 @@ impl Run {
         for index in 0..self.tickets.len() {
             self.step(Op::Cancel { pick: index, reason: GiveUp::Cancelled });
         }
-        while !(self.leases.is_empty() && self.creating.is_empty() && self.closing.is_empty()) {
+        while !(self.leases.is_empty()
+            && self.creating.is_empty()
+            && self.closing.is_empty()
+            && self.checking.is_empty())
+        {
+            self.step(Op::Checked { pick: 0, healthy: true });
             self.step(Op::Checkin { pick: 0, condition: Condition::Good });
             self.step(Op::Created { pick: 0, result: Ok(()) });
             self.step(Op::Destroyed { pick: 0 });

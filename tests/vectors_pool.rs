@@ -159,7 +159,7 @@ impl Scribe {
                 None => ("stale_lease", None),
             },
             Op::Close => {
-                self.model.close();
+                self.model.shut(u64::MAX, false, 0);
                 self.closed = true;
                 ("ok", None)
             }
@@ -304,7 +304,7 @@ impl Edge {
         let answer = self.pool.checkout(Owner::NONE, Wait::ForCreation, 0, || 0, &mut actions);
         let woken = self.carry_out(actions);
         match answer {
-            Checkout::Granted(lease) => Ok(lease),
+            Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => Ok(lease),
             Checkout::Queued(_) => Ok(woken.expect("its creation succeeded")),
             Checkout::Rejected(refusal) => Err(refusal),
         }

@@ -5,7 +5,7 @@ defmodule ElixirScopeBench.Rows do
   alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
   alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, TokenBucketLimiter}
-  alias ElixirScopeBench.{Reference, SideBySide}
+  alias ElixirScopeBench.{Reference, SideBySide, Worker}
 
   @burst 1_000_000_000
   @hour_ms 3_600_000
@@ -22,17 +22,35 @@ defmodule ElixirScopeBench.Rows do
 
     {:ok, _} =
       :poolboy.start_link(
-        worker_module: ElixirScopeBench.Worker,
+        worker_module: Worker,
         name: {:local, :bench},
         size: 10
       )
 
+    four = [size: 4, max_overflow: 0]
+    own = [name: :bench_wait, create: &connection/0]
+    {:ok, _} = ConnectionPool.start_link(own ++ four)
+    {:ok, _} = :poolboy.start_link([worker_module: Worker, name: {:local, :bench_wait}] ++ four)
     warm_up()
 
     for processes <- [1, 2, 8], row <- rows(processes), row != nil do
       row |> SideBySide.to_json() |> IO.puts()
     end
+
+    with row when row != nil <- wait(), do: row |> SideBySide.to_json() |> IO.puts()
   end
+
+  # Four connections for sixteen processes, each held for a millisecond: 0.97 of the throughput is 1.031 of the time.
+  defp wait,
+    do:
+      SideBySide.row(
+        "beam-pool-wait",
+        "poolboy",
+        1.031,
+        16,
+        &pool_wait(&1, 0),
+        &poolboy_wait(&1, 0)
+      )
 
   defp rows(processes) do
     reference = Reference.new()
@@ -52,7 +70,7 @@ defmodule ElixirScopeBench.Rows do
       row.("beam-limiter", 3.5, &limiter(&1, 0)),
       row.("beam-limiter-binary", 3.5, &limiter_binary(&1, 0)),
       batch(processes),
-      SideBySide.row("beam-pool", "poolboy", 0.25, processes, &pool(&1, 0), &poolboy(&1, 0)),
+      SideBySide.row("beam-pool", "poolboy", 0.2, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes)
     ]
   end
@@ -78,7 +96,7 @@ defmodule ElixirScopeBench.Rows do
     SideBySide.row(
       "beam-pool-oneshot",
       "what poolboy adds to the spawn",
-      0.4,
+      0.33,
       processes,
       ours,
       peer,
@@ -162,6 +180,20 @@ defmodule ElixirScopeBench.Rows do
     {:ok, connection} = ConnectionPool.checkout(:bench)
     :ok = ConnectionPool.checkin(:bench, connection)
     pool(n - 1, admitted + 1)
+  end
+
+  defp pool_wait(0, admitted), do: admitted
+
+  defp pool_wait(n, admitted) do
+    {:ok, :ok} = ConnectionPool.with_connection(:bench_wait, fn _ -> Process.sleep(1) end)
+    pool_wait(n - 1, admitted + 1)
+  end
+
+  defp poolboy_wait(0, admitted), do: admitted
+
+  defp poolboy_wait(n, admitted) do
+    :ok = :poolboy.transaction(:bench_wait, fn _ -> Process.sleep(1) end)
+    poolboy_wait(n - 1, admitted + 1)
   end
 
   defp poolboy(0, admitted), do: admitted

@@ -8,6 +8,7 @@ mod breaker;
 mod c;
 mod limiter;
 mod pool;
+mod pool_wait;
 mod side_by_side;
 
 fn main() {
@@ -15,5 +16,8 @@ fn main() {
         let rows = [breaker::rows(threads), c::rows(threads), limiter::rows(threads), pool::rows(threads)];
         rows.into_iter().flatten()
     });
-    rows.chain([breaker::memory()]).chain(limiter::memory()).for_each(|row| println!("{row}"));
+    rows.chain([breaker::memory()])
+        .chain(limiter::memory())
+        .chain(pool_wait::rows())
+        .for_each(|row| println!("{row}"));
 }

@@ -15,7 +15,7 @@ const SIZE: u32 = 10;
 
 /// Makes numbers and finds all of them healthy.
 #[derive(Debug)]
-struct Numbers;
+pub struct Numbers;
 
 impl ManageConnection for Numbers {
     type Connection = u64;

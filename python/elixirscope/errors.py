@@ -36,6 +36,7 @@ class Status(enum.IntEnum):
     TOO_LATE = 15
     FORFEITED = 16
     CHANGE_TOO_SOON = 17
+    SHED = 18
     INVALID_ARGUMENT = -1
     ALREADY_DONE = -2
     STALE_LEASE = -3
@@ -168,6 +169,12 @@ class QueueFull(PoolError):
     status = Status.QUEUE_FULL
 
 
+class Shed(PoolError):
+    """The wait for a connection was ended early because all waits had become too long."""
+
+    status = Status.SHED
+
+
 class CreateFailed(PoolError):
     """The callback that makes a connection failed.
 
@@ -257,6 +264,7 @@ EXCEPTIONS: dict[Status, type[Error]] = {
         PoolExhausted,
         PoolClosed,
         QueueFull,
+        Shed,
         CreateFailed,
         Forked,
         StaleLease,

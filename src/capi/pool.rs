@@ -268,6 +268,7 @@ pub unsafe extern "C" fn escope_pool_new(
             create_backoff_ns: options.create_backoff_ns,
             create_backoff_cap_ns: options.create_backoff_cap_ns,
             jitter_seed: monotonic_ns(),
+            ..PoolConfig::default()
         };
         config.validate()?;
         // A valid configuration fails for want of memory only.

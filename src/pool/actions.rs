@@ -4,7 +4,7 @@
 //! not fit stays in the pool's lists, and [`Actions::more`] says so. The edge then carries out what it has,
 //! clears the buffer and calls `maintain`, until nothing is left.
 
-use super::lease::Lease;
+use super::lease::{Lease, Owner};
 
 /// One thing to do, outside of any lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,27 @@ pub enum Action {
         epoch: u64,
         /// Why it goes.
         reason: DestroyReason,
+    },
+    /// Reset or test the slot's connection, then report `checked` with the same epoch.
+    Check {
+        /// Slot number.
+        slot: u32,
+        /// Epoch to report with.
+        epoch: u64,
+        /// What for.
+        kind: CheckKind,
+        /// When it counts as failed if it is not reported: then the connection is to be destroyed, which may be asked
+        /// for while the check still runs. `u64::MAX`: never.
+        deadline_ns: u64,
+    },
+    /// Nothing to carry out: a lease lasts longer than it should. It is told once and stays alive.
+    Leaked {
+        /// The lease.
+        lease: Lease,
+        /// Who holds it.
+        owner: Owner,
+        /// Since when.
+        since_ns: u64,
     },
     /// Tell a waiter how its wait ended.
     Wake {
@@ -47,6 +68,25 @@ pub enum DestroyReason {
     OwnerGone,
     /// The pool is closed.
     PoolClosed,
+    /// It was idle for too long.
+    Idle,
+    /// It has reached its age.
+    Lifetime,
+    /// [`Pool::evict`](super::Pool::evict) wants it replaced.
+    Evicted,
+    /// It failed a check, or the check took too long.
+    CheckFailed,
+    /// The pool has become smaller.
+    Resized,
+}
+
+/// What a connection is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckKind {
+    /// It came back: reset it if the pool is set so, test it under passive and mixed health checks.
+    Return,
+    /// It is idle: test it.
+    Idle,
 }
 
 /// How a wait ended.
@@ -58,6 +98,8 @@ pub enum WakeOutcome {
     TimedOut,
     /// The pool was closed.
     Closed,
+    /// The pool is overloaded and ends the waits of those who came first.
+    Shed,
     /// A creation failed, with this code.
     CreateFailed(u64),
 }
@@ -105,7 +147,7 @@ impl Actions {
     }
 
     /// When `maintain` must be called at the latest, if that became earlier than the pool had said before.
-    /// It covers idle time and creation back-off; the deadlines of waiters are their own timers' business.
+    /// It covers all but the deadlines of waiters, which are their own timers' business.
     #[inline]
     pub fn alarm_ns(&self) -> Option<u64> {
         (self.alarm_ns != u64::MAX).then_some(self.alarm_ns)

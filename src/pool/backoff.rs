@@ -2,16 +2,16 @@
 //!
 //! The pause after the n-th failure in a row is min(base × 2^(n-1), cap) plus a random quarter of it at most,
 //! so attempts are never closer than the sequence says. While creations fail, one probe at a time is in
-//! flight; the first success ends all of it. The random numbers are SplitMix64 (Steele, Lea, Flood 2014) from
-//! a seed that the caller gives, so a run can be repeated.
+//! flight; the first success ends all of it.
 
 use super::config::PoolConfig;
+use super::random::Random;
 
 #[derive(Debug)]
 pub(super) struct Backoff {
     base_ns: u64,
     cap_ns: u64,
-    random: u64,
+    random: Random,
     failures: u32,
     retry_at_ns: u64,
     last_error: Option<u64>,
@@ -22,7 +22,7 @@ impl Backoff {
         Self {
             base_ns: config.create_backoff_ns,
             cap_ns: config.create_backoff_cap_ns,
-            random: config.jitter_seed,
+            random: Random::new(config.jitter_seed),
             failures: 0,
             retry_at_ns: 0,
             last_error: None,
@@ -45,7 +45,7 @@ impl Backoff {
             1u64.checked_shl(self.failures).map_or(u64::MAX, |factor| self.base_ns.saturating_mul(factor));
         let pause = doubled.min(self.cap_ns);
         self.failures = self.failures.saturating_add(1);
-        let jitter = self.next_random() % (pause / 4 + 1);
+        let jitter = self.random.up_to(pause / 4);
         self.retry_at_ns = now_ns.saturating_add(pause).saturating_add(jitter);
     }
 
@@ -64,14 +64,6 @@ impl Backoff {
 
     pub(super) fn last_error(&self) -> Option<u64> {
         self.last_error
-    }
-
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }
 

@@ -54,6 +54,15 @@ pub enum Wait {
 pub enum Checkout {
     /// The caller holds the slot.
     Granted(Lease),
+    /// The caller holds the slot, whose connection was neither used nor checked for longer than
+    /// [`pre_ping_after_ns`](super::PoolConfig::pre_ping_after_ns): it tests it first, and if that fails or is not over
+    /// at `deadline_ns`, gives it back broken and asks again.
+    GrantedUntested {
+        /// The right to the slot.
+        lease: Lease,
+        /// When the test counts as failed.
+        deadline_ns: u64,
+    },
     /// The caller waits; one [`Wake`](super::Action::Wake) or its own `cancel` ends that.
     Queued(Ticket),
     /// The caller gets nothing and nothing was reserved.
@@ -71,6 +80,8 @@ pub enum Refusal {
     QueueFull,
     /// The pool is closed.
     Closed,
+    /// The wait was ended early, because all waits had become too long. A check-out never answers it at once.
+    Shed,
 }
 
 impl Refusal {
@@ -81,8 +92,47 @@ impl Refusal {
             Refusal::TimedOut => Status::PoolTimeout,
             Refusal::QueueFull => Status::QueueFull,
             Refusal::Closed => Status::PoolClosed,
+            Refusal::Shed => Status::Shed,
         }
     }
+}
+
+/// What is known about a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// What it is used for.
+    pub state: SlotUse,
+    /// The slot's epoch.
+    pub epoch: u64,
+    /// When its connection was made.
+    pub created_ns: u64,
+    /// How often its connection was lent.
+    pub leases: u64,
+}
+
+/// What a slot is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotUse {
+    /// No connection.
+    Empty,
+    /// A connection is being made.
+    Creating,
+    /// A free connection.
+    Idle {
+        /// When it was returned; 0 where the pool has no use for it.
+        since_ns: u64,
+    },
+    /// A connection on loan.
+    Leased {
+        /// Whose death would end the lease.
+        owner: Owner,
+        /// When it was granted; 0 unless [`measure`](super::PoolConfig::measure) or leak detection is on.
+        since_ns: u64,
+    },
+    /// A connection that is being reset or tested.
+    Checking,
+    /// A connection that is being closed.
+    Closing,
 }
 
 /// State of a connection that comes back.
@@ -114,6 +164,8 @@ pub enum CancelOutcome {
     TimedOut,
     /// The pool was closed.
     Closed,
+    /// The pool was overloaded and ended the wait.
+    Shed,
     /// A creation failed, with this code.
     CreateFailed(u64),
     /// The wait is long over, its lease included.
@@ -132,13 +184,13 @@ impl std::fmt::Display for StaleLease {
 
 impl std::error::Error for StaleLease {}
 
-/// A report about a creation or a destruction that the pool does not wait for. Nothing was changed.
+/// A report about a creation, a check or a destruction that the pool does not wait for. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StaleReport;
 
 impl std::fmt::Display for StaleReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("The pool does not wait for this creation or destruction.")
+        f.write_str("The pool does not wait for this creation, check or destruction.")
     }
 }
 

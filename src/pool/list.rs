@@ -66,6 +66,20 @@ impl List {
         (self.tail != NIL).then_some(self.tail)
     }
 
+    /// The neighbour towards the front.
+    #[inline]
+    pub(super) fn before(links: &[Link], index: u32) -> Option<u32> {
+        let prev = links[index as usize].prev;
+        (prev != NIL).then_some(prev)
+    }
+
+    /// The neighbour towards the back.
+    #[inline]
+    pub(super) fn after(links: &[Link], index: u32) -> Option<u32> {
+        let next = links[index as usize].next;
+        (next != NIL).then_some(next)
+    }
+
     #[inline]
     pub(super) fn push_back(&mut self, links: &mut [Link], index: u32) {
         links[index as usize] = Link { prev: self.tail, next: NIL };

@@ -8,9 +8,11 @@
 //! * [`PoolConfig`] (`config`): what a pool can be told.
 //! * [`Lease`], [`Ticket`], [`Checkout`] ... (`lease`): what goes in and out, plain integers.
 //! * [`Actions`] (`actions`): what the edge has to do.
-//! * `state`: the events and invariant W, with a file each for what ends waits, the edge's reports and the output.
+//! * `state`: the events and invariant W, with a file each for what ends waits, age, checks, the
+//!   size, the edge's reports and the output.
 //! * `slots`: the slot table with its state diagram; `waiters`: the queue and the word that decides a wait;
-//!   `owners`, `deadlines`, `list`, `backoff`, `memory`: one data structure each.
+//!   `idle`: which idle slot goes out next; `codel`: who waits too long; `owners`, `heap`, `list`, `backoff`, `random`,
+//!   `memory`: one data structure each.
 //! * [`Snapshot`] (`snapshot`): state and counts that reconcile.
 //!
 //! # Rules
@@ -55,12 +57,15 @@
 
 mod actions;
 mod backoff;
+mod codel;
 mod config;
-mod deadlines;
+mod heap;
+mod idle;
 mod lease;
 mod list;
 mod memory;
 mod owners;
+mod random;
 mod slots;
 mod snapshot;
 mod state;
@@ -69,15 +74,18 @@ mod waiters;
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
-pub use actions::{Action, Actions, DestroyReason, WakeOutcome};
-pub use config::{CreateFailure, IdleOrder, MAX_SLOTS, MAX_WAITERS, PoolConfig};
-pub use lease::{
-    CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Refusal, StaleLease, StaleReport, Ticket, Wait,
+pub use actions::{Action, Actions, CheckKind, DestroyReason, WakeOutcome};
+pub use config::{
+    CreateFailure, HealthChecks, IdleOrder, MAX_SLOTS, MAX_WAITERS, NO_PRE_PING, OwnerDeath, PoolConfig,
 };
-pub use snapshot::{Counts, Snapshot};
+pub use lease::{
+    CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Refusal, SlotInfo, SlotUse, StaleLease,
+    StaleReport, Ticket, Wait,
+};
+pub use snapshot::{Counts, Phase, Snapshot};
 
 use crate::error::ConfigError;
-use crate::sync::{Mutex, PushList, unique_id};
+use crate::sync::{AtomicU64, Mutex, Ordering, PushList, unique_id};
 use state::{Growth, Now, State};
 use waiters::Words;
 
@@ -91,6 +99,10 @@ pub struct Pool {
     state: Mutex<State>,
     words: Arc<Words>,
     id: u64,
+    /// As it was made, but for the sizes, which stand in `shape`; readable without the lock.
+    config: PoolConfig,
+    /// `size` in the lower half, `max_overflow` in the upper one.
+    shape: AtomicU64,
 }
 
 impl Pool {
@@ -98,7 +110,7 @@ impl Pool {
     pub fn new(config: &PoolConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         // A cell for each waiter, and one for each lease that a wait ended in.
-        let cells = (config.max_waiters + config.capacity()) as usize;
+        let cells = (config.max_waiters + config.slots()) as usize;
         Self::with_cells(config, cells).map_err(|_| ConfigError {
             argument: "max_waiters",
             value: u64::from(config.max_waiters),
@@ -110,7 +122,8 @@ impl Pool {
         let words = Arc::new(Words::new(cells)?);
         let id = unique_id();
         let state = Mutex::new(State::new(id, config, Arc::clone(&words), cells)?);
-        Ok(Self { gone: PushList::new(), state, words, id })
+        let shape = AtomicU64::new(shape(config.size, config.max_overflow));
+        Ok(Self { gone: PushList::new(), state, words, id, config: *config, shape })
     }
 
     /// The number that this pool's leases carry.
@@ -164,6 +177,13 @@ impl Pool {
         now: impl FnOnce() -> u64,
         actions: &mut Actions,
     ) -> Result<(), StaleLease> {
+        if cfg!(escope_sabotage = "pool_split_surplus") {
+            let seen = self.state.lock().snapshot();
+            if seen.overflow > 0 && seen.waiting == 0 {
+                let closes = Condition::Broken;
+                return self.locked(now, actions, |state, now| state.checkin(lease, closes, now));
+            }
+        }
         self.locked(now, actions, |state, now| state.checkin(lease, condition, now))
     }
 
@@ -190,6 +210,18 @@ impl Pool {
         actions: &mut Actions,
     ) -> Result<(), StaleReport> {
         self.locked(now, actions, |state, now| state.created(slot, epoch, result, now.get()))
+    }
+
+    /// Reports an [`Action::Check`]: whether the connection is fit for use.
+    pub fn checked(
+        &self,
+        slot: u32,
+        epoch: u64,
+        healthy: bool,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Result<(), StaleReport> {
+        self.locked(now, actions, |state, now| state.checked(slot, epoch, healthy, now.get()))
     }
 
     /// Reports a [`Action::Destroy`]: the slot is empty. Until then it counts, so that no server ever sees more
@@ -219,8 +251,9 @@ impl Pool {
         self.settle(&mut Now::new(now), actions);
     }
 
-    /// Does what time asks for: times out waiters, closes surplus connections, tries creations again. Returns when
-    /// to call it next, and hands out actions that did not fit before.
+    /// Does what time asks for: times out and sheds waiters, closes connections that are surplus, idle or old, begins and
+    /// ends checks, tells of leaks, tries creations again. Returns when to call it next, and hands out actions that did
+    /// not fit before. A pool with `min_idle` or rounds of checks begins with them when this is called first.
     pub fn maintain(&self, now: impl FnOnce() -> u64, actions: &mut Actions) -> Option<u64> {
         self.locked(now, actions, |state, now| state.maintain(now.get()))
     }
@@ -228,7 +261,62 @@ impl Pool {
     /// Closes the pool for good: waiters are woken, idle connections destroyed, others when they come back. Closing
     /// again does nothing.
     pub fn close(&self, now: impl FnOnce() -> u64, actions: &mut Actions) {
-        self.locked(now, actions, |state, _| state.close());
+        self.close_by(u64::MAX, now, actions);
+    }
+
+    /// As [`Pool::close`]; leases that last until `deadline_ns` are ended then, by `maintain`, and their connections
+    /// destroyed. After [`Pool::drain`] it wakes those who still wait, and the earlier deadline holds.
+    pub fn close_by(&self, deadline_ns: u64, now: impl FnOnce() -> u64, actions: &mut Actions) {
+        self.locked(now, actions, |state, now| state.close(deadline_ns, now.get()));
+    }
+
+    /// Closes the pool to new callers; those who wait are served until `deadline_ns`, when the rest is ended as by
+    /// [`Pool::close_by`]. On a closed pool it does nothing.
+    pub fn drain(&self, deadline_ns: u64, now: impl FnOnce() -> u64, actions: &mut Actions) {
+        self.locked(now, actions, |state, now| state.drain(deadline_ns, now.get()));
+    }
+
+    /// Changes the size of the pool while it lives; both together may be [`PoolConfig::slots`] at most. A larger pool
+    /// creates for its waiters at once. A smaller one closes idle connections beyond its capacity at once and others
+    /// when they come back, and lends none before. It takes time in proportion to what it closes.
+    pub fn resize(
+        &self,
+        size: u32,
+        max_overflow: u32,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Result<(), ConfigError> {
+        self.locked(now, actions, |state, now| {
+            state.resize(size, max_overflow, now.get())?;
+            // Relaxed: read by `fork_child` alone, in a process of its own.
+            self.shape.store(shape(size, max_overflow), Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    /// Has every connection replaced that there is now, each at a random instant within `spread_ns`: it is not lent after
+    /// that, and destroyed when nobody holds it. One that is just being made is destroyed when it is ready. It looks at
+    /// every slot.
+    pub fn evict(&self, spread_ns: u64, now: impl FnOnce() -> u64, actions: &mut Actions) {
+        self.locked(now, actions, |state, now| state.evict(spread_ns, now.get()));
+    }
+
+    /// What is known about a slot: who holds it since when, how old its connection is. `None` for a number that no slot
+    /// has.
+    pub fn slot(&self, slot: u32, now: impl FnOnce() -> u64, actions: &mut Actions) -> Option<SlotInfo> {
+        self.locked(now, actions, |state, _| state.slot_info(slot))
+    }
+
+    /// The pool of a forked child: as large as this one, without connections, and every lease of this one is stale to it.
+    /// It does not touch the lock, which a thread that the child does not have may hold. The connections are the
+    /// parent's: the child must forget them and this pool, without destroying either.
+    pub fn fork_child(&self) -> Result<Pool, ConfigError> {
+        // Relaxed: the child has the one thread that forked, so it sees what that thread saw.
+        let shape = self.shape.load(Ordering::Relaxed);
+        let (size, max_overflow) = (shape as u32, (shape >> 32) as u32);
+        let max_slots = self.config.slots();
+        let min_idle = self.config.min_idle.min(size);
+        Pool::new(&PoolConfig { size, max_overflow, max_slots, min_idle, ..self.config })
     }
 
     /// State and counts at this instant. It takes the lock, so like any call it may inherit a death to deal with and
@@ -266,4 +354,8 @@ impl Pool {
             drop(state);
         }
     }
+}
+
+fn shape(size: u32, max_overflow: u32) -> u64 {
+    u64::from(max_overflow) << 32 | u64::from(size)
 }

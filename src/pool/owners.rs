@@ -75,6 +75,11 @@ impl OwnerIndex {
         }
     }
 
+    /// Whose entry it is; nobody's when it is in no chain.
+    pub(super) fn owner_of(&self, index: u32) -> Owner {
+        self.entries[index as usize].owner
+    }
+
     /// An entry of `owner`, if it has any.
     pub(super) fn any_of(&self, owner: Owner) -> Option<u32> {
         let mut index = self.heads[self.chain(owner)];

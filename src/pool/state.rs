@@ -2,27 +2,35 @@
 //!
 //! Invariant W: while somebody waits no slot is idle, and a creation is in flight for every waiter as far as slots
 //! are empty; of those who ask that the pool not grow above its size on their account, for as many as fit into it.
-//! Only a running back-off may hold creations back, and then `next_deadline` is set.
+//! Only a running back-off, with `next_deadline` set, and `max_concurrent_creates` may hold creations back.
+//! While nobody waits, creations are in flight for what lacks to `min_idle`.
 //!
 //! It holds by construction. A slot becomes free in [`State::offer`] only, which looks at the queue first. A
 //! caller queues only when no slot is idle. Whatever lengthens the queue or empties a slot ends in
-//! [`State::create_for_waiters`].
+//! [`State::create_as_due`].
 
+mod aging;
+mod checks;
 mod ends;
 mod output;
 mod reports;
+mod shape;
 
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
-use super::actions::{DestroyReason, WakeOutcome};
+use super::actions::{CheckKind, DestroyReason, WakeOutcome};
 use super::backoff::Backoff;
-use super::config::PoolConfig;
+use super::codel::Codel;
+use super::config::{NO_PRE_PING, PoolConfig};
 use super::lease::{Checkout, Condition, Lease, Owner, Refusal, StaleLease, Wait};
 use super::list::NIL;
+use super::random::Random;
 use super::slots::{SlotState, Slots};
 use super::snapshot::Counts;
-use super::waiters::{End, NO_DEADLINE, Waiters, Words};
+use super::waiters::{Cell, End, NO_DEADLINE, NewWaiter, Waiters, Words};
+use checks::Rounds;
+use ends::Shut;
 
 /// Reads the clock at most once, and only if somebody asks.
 pub(super) struct Now<F> {
@@ -60,8 +68,16 @@ pub(super) struct State {
     slots: Slots,
     waiters: Waiters,
     backoff: Backoff,
+    codel: Codel,
+    rounds: Rounds,
+    lives: Random,
     counts: Counts,
-    closed: bool,
+    shut: Option<Shut>,
+    /// When the size last changed: what is surplus since then counts as idle from then on.
+    resized_ns: u64,
+    /// Whether a grant from idle, and a return, has more to do than to move the slot.
+    grants_further: bool,
+    returns_further: bool,
     /// The alarm that the edge was given last, `u64::MAX` for none.
     alarm_ns: u64,
 }
@@ -77,11 +93,20 @@ impl State {
             id,
             config: *config,
             words,
-            slots: Slots::new(config.size, config.capacity())?,
+            slots: Slots::new(config)?,
             waiters: Waiters::new(cells)?,
             backoff: Backoff::new(config),
+            codel: Codel::new(config.queue_target_ns, config.queue_interval_ns),
+            rounds: Rounds::default(),
+            // Another stream than the back-off's.
+            lives: Random::new(!config.jitter_seed),
             counts: Counts::default(),
-            closed: false,
+            shut: None,
+            resized_ns: 0,
+            grants_further: config.stamps_leases()
+                || config.pre_ping_after_ns != NO_PRE_PING
+                || config.min_idle > 0,
+            returns_further: config.stamps_leases() || config.stamps_idle() || config.checks_on_return(),
             alarm_ns: u64::MAX,
         })
     }
@@ -101,7 +126,7 @@ impl State {
         now: &mut Now<F>,
     ) -> Checkout {
         self.counts.requests += 1;
-        if self.closed {
+        if self.shut.is_some() {
             return self.reject(Refusal::Closed);
         }
         if let Wait::Until(deadline_ns) = wait
@@ -109,12 +134,36 @@ impl State {
         {
             return self.reject(Refusal::TimedOut);
         }
+        if self.ages() {
+            self.close_aged(now.get());
+        }
         // By invariant W nobody waits while a slot is idle, so this overtakes no one.
-        if let Some((slot, epoch)) = self.slots.lease_idle(self.config.order, owner) {
+        if let Some((slot, epoch)) = self.slots.lease_idle(owner) {
             self.counts.granted += 1;
-            return Checkout::Granted(self.lease(slot, epoch));
+            let lease = self.lease(slot, epoch);
+            if self.grants_further {
+                return self.grant_further(lease, now.get());
+            }
+            return Checkout::Granted(lease);
         }
         self.checkout_none_idle(owner, wait, growth, waiter_token, now.get())
+    }
+
+    /// What a grant from idle means to the statistics, to `min_idle` and to the test before use.
+    #[cold]
+    #[inline(never)]
+    fn grant_further(&mut self, lease: Lease, now_ns: u64) -> Checkout {
+        let touched_ns = self.slots.get(lease.slot).map_or(now_ns, |slot| slot.touched_ns);
+        if self.config.stamps_leases() {
+            self.slots.stamp_lease(lease.slot, now_ns);
+        }
+        self.create_as_due(now_ns);
+        let after_ns = self.config.pre_ping_after_ns;
+        if after_ns == NO_PRE_PING || (after_ns > 0 && now_ns.saturating_sub(touched_ns) <= after_ns) {
+            return Checkout::Granted(lease);
+        }
+        self.counts.pre_pings += 1;
+        Checkout::GrantedUntested { lease, deadline_ns: limit(now_ns, self.config.pre_ping_limit_ns) }
     }
 
     #[cold]
@@ -143,15 +192,26 @@ impl State {
         if self.waiters.waiting() >= self.config.max_waiters {
             return self.reject(Refusal::QueueFull);
         }
+        if self.waiters.waiting() == 0 {
+            self.codel.sheds(None, now_ns);
+        }
         let within_size = growth == Growth::Size;
-        match self.waiters.enqueue(&self.words, waiter_token, owner, deadline_ns, for_creation, within_size) {
+        let waiter = NewWaiter {
+            token: waiter_token,
+            owner,
+            deadline_ns,
+            since_ns: now_ns,
+            for_creation,
+            within_size,
+        };
+        match self.waiters.enqueue(&self.words, waiter) {
             Some(ticket) => {
                 // What invariant W asks for may be covered by a creation that goes to those ahead; this caller waits
                 // for no return, so it brings one along.
                 if for_creation && self.slots.creating() < self.waiters.waiting() {
                     self.slots.begin_create();
                 }
-                self.create_for_waiters(now_ns);
+                self.create_as_due(now_ns);
                 Checkout::Queued(ticket)
             }
             None => self.reject(Refusal::QueueFull),
@@ -164,6 +224,7 @@ impl State {
             Refusal::TimedOut => self.counts.timed_out += 1,
             Refusal::QueueFull => self.counts.queue_full += 1,
             Refusal::Closed => self.counts.closed += 1,
+            Refusal::Shed => self.counts.shed += 1,
         }
         Checkout::Rejected(refusal)
     }
@@ -173,17 +234,13 @@ impl State {
     fn may_wait_for_creation(&self, growth: Growth, now_ns: u64) -> bool {
         let (waiting, creating) = (self.waiters.waiting(), self.slots.creating());
         let spare = creating > waiting;
-        waiting == self.waiters.for_creation()
-            && (spare || (self.has_room(growth) && self.backoff.allows(creating, now_ns)))
+        waiting == self.waiters.for_creation() && (spare || (self.has_room(growth) && self.may_start(now_ns)))
     }
 
     /// One creation beyond what the waiters need, for a caller that will come again.
     fn create_ahead(&mut self, growth: Growth, now_ns: u64) {
         let creating = self.slots.creating();
-        if self.has_room(growth)
-            && creating <= self.waiters.waiting()
-            && self.backoff.allows(creating, now_ns)
-        {
+        if self.has_room(growth) && creating <= self.waiters.waiting() && self.may_start(now_ns) {
             self.slots.begin_create();
         }
     }
@@ -204,7 +261,8 @@ impl State {
             Condition::Good => self.counts.returned += 1,
             Condition::Broken => self.counts.broken += 1,
         }
-        let plain = condition == Condition::Good && !self.closed;
+        let ageless = self.slots.get(lease.slot).is_some_and(|slot| slot.expires_ns == u64::MAX);
+        let plain = condition == Condition::Good && !self.returns_further && ageless && self.shut.is_none();
         if plain && self.waiters.waiting() == 0 && self.slots.surplus() == 0 {
             self.slots.make_idle(lease.slot, 0);
         } else {
@@ -216,14 +274,53 @@ impl State {
     #[cold]
     #[inline(never)]
     fn checkin_further(&mut self, slot: u32, condition: Condition, now_ns: u64) {
-        if self.closed {
-            self.close_slot(slot, DestroyReason::PoolClosed);
-        } else if condition == Condition::Broken {
+        self.count_use(slot, now_ns);
+        if condition == Condition::Broken {
             self.close_slot(slot, DestroyReason::Broken);
+        } else {
+            self.take_back(slot, self.config.checks_on_return(), now_ns);
+        }
+        self.create_as_due(now_ns);
+    }
+
+    /// A leased slot that nobody holds any more: closes, is checked, goes to a waiter or becomes idle.
+    fn take_back(&mut self, slot: u32, check: bool, now_ns: u64) {
+        if let Some(reason) = self.reason_to_retire(slot, now_ns) {
+            self.close_slot(slot, reason);
+        } else if check {
+            let limit_ns = limit(now_ns, self.config.return_limit_ns);
+            self.slots.begin_check(slot, CheckKind::Return, limit_ns);
         } else {
             self.offer(slot, now_ns);
         }
-        self.create_for_waiters(now_ns);
+    }
+
+    /// Why a connection that comes from somewhere does not go on to a next holder.
+    fn reason_to_retire(&self, slot: u32, now_ns: u64) -> Option<DestroyReason> {
+        let entry = self.slots.get(slot)?;
+        if self.keeps_nothing() && self.waiters.waiting() == 0 {
+            Some(DestroyReason::PoolClosed)
+        } else if entry.expires_ns == u64::MAX || now_ns < entry.expires_ns {
+            self.slots.above_capacity().then_some(DestroyReason::Resized)
+        } else if entry.evicted {
+            Some(DestroyReason::Evicted)
+        } else {
+            Some(DestroyReason::Lifetime)
+        }
+    }
+
+    /// Whether a connection that nobody waits for is closed, since the pool is.
+    fn keeps_nothing(&self) -> bool {
+        self.shut.is_some() && !cfg!(escope_sabotage = "pool_keeps_late")
+    }
+
+    fn count_use(&mut self, slot: u32, now_ns: u64) {
+        if self.config.stamps_leases()
+            && let Some(entry) = self.slots.get(slot)
+        {
+            let use_ns = now_ns.saturating_sub(entry.leased_at_ns);
+            self.counts.use_ns = self.counts.use_ns.saturating_add(use_ns);
+        }
     }
 
     #[inline]
@@ -243,11 +340,18 @@ impl State {
     fn offer(&mut self, slot: u32, now_ns: u64) {
         match self.next_waiter(now_ns) {
             Some(cell) => {
-                let owner = self.waiters.cell(cell).owner;
+                let &Cell { owner, since_ns, .. } = self.waiters.cell(cell);
+                let queued_ns = now_ns.saturating_sub(since_ns);
+                self.counts.queue_ns = self.counts.queue_ns.saturating_add(queued_ns);
+                self.counts.longest_queue_ns = self.counts.longest_queue_ns.max(queued_ns);
                 let epoch = self.slots.hand_to(slot, owner, cell);
+                if self.config.stamps_leases() {
+                    self.slots.stamp_lease(slot, now_ns);
+                }
                 self.count_end(End::Granted);
                 self.waiters.wake_queued(cell, WakeOutcome::Granted(self.lease(slot, epoch)));
             }
+            None if self.keeps_nothing() => self.close_slot(slot, DestroyReason::PoolClosed),
             None => {
                 self.slots.make_idle(slot, now_ns);
                 self.close_surplus(now_ns);
@@ -258,6 +362,7 @@ impl State {
     /// The oldest waiter whose wait this call ends as granted. Those ahead of it that gave up or whose deadline
     /// has passed leave the queue.
     fn next_waiter(&mut self, now_ns: u64) -> Option<u32> {
+        self.shed(now_ns);
         while let Some(cell) = self.waiters.head() {
             if self.waiters.is_late(cell, now_ns) {
                 self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
@@ -295,43 +400,44 @@ impl State {
             End::Cancelled => self.counts.cancelled += 1,
             End::CreateFailed => self.counts.create_failed += 1,
             End::Closed => self.counts.closed += 1,
+            End::Shed => self.counts.shed += 1,
         }
     }
 
     /// Starts the creations that invariant W asks for.
-    fn create_for_waiters(&mut self, now_ns: u64) {
-        while self.wants_creation() && !self.closed && self.backoff.allows(self.slots.creating(), now_ns) {
+    fn create_as_due(&mut self, now_ns: u64) {
+        while self.wants_creation() && self.may_start(now_ns) {
             self.slots.begin_create();
         }
     }
 
-    /// Whether a waiter lacks a creation that could be started for it.
+    /// Whether a creation may begin.
+    fn may_start(&self, now_ns: u64) -> bool {
+        let creating = self.slots.creating();
+        creating < self.config.max_concurrent_creates && self.backoff.allows(creating, now_ns)
+    }
+
+    /// Whether a waiter, or the pool's stock of idle connections, lacks a creation that could be started.
     fn wants_creation(&self) -> bool {
+        let creating = self.slots.creating();
+        let waiting = self.waiters.waiting();
+        if self.slots.room() == 0 {
+            return false;
+        }
+        if waiting == 0 {
+            let idle = self.slots.idle() + self.slots.idle.away() + creating;
+            return self.shut.is_none() && idle < self.config.min_idle && self.slots.below_size();
+        }
         let within_size = self.waiters.within_size();
-        let growing = self.waiters.waiting() - within_size;
-        self.slots.empty() > 0
-            && self.slots.creating() < growing + within_size.min(self.slots.not_made_within_size())
+        creating < waiting - within_size + within_size.min(self.slots.not_made_within_size())
     }
 
     pub(super) fn has_room(&self, growth: Growth) -> bool {
-        self.slots.empty() > 0 && (growth == Growth::Overflow || self.slots.below_size())
+        self.slots.room() > 0 && (growth == Growth::Overflow || self.slots.below_size())
     }
+}
 
-    /// Closes what is above the pool's size and idle for long enough, the longest idle first.
-    fn close_surplus(&mut self, now_ns: u64) {
-        while let Some((slot, due_ns)) = self.surplus_due() {
-            if now_ns < due_ns {
-                return;
-            }
-            self.close_slot(slot, DestroyReason::Overflow);
-        }
-    }
-
-    fn surplus_due(&self) -> Option<(u32, u64)> {
-        if self.slots.surplus() == 0 {
-            return None;
-        }
-        let (slot, since_ns) = self.slots.oldest_idle()?;
-        Some((slot, since_ns.saturating_add(self.config.overflow_ttl_ns)))
-    }
+/// The instant at which something that takes `limit_ns` at most, 0 for any time, is over.
+fn limit(now_ns: u64, limit_ns: u64) -> u64 {
+    if limit_ns == 0 { u64::MAX } else { now_ns.saturating_add(limit_ns) }
 }

@@ -21,7 +21,7 @@
 use std::collections::TryReserveError;
 
 use super::actions::WakeOutcome;
-use super::deadlines::Deadlines;
+use super::heap::Heap;
 use super::lease::{GiveUp, Owner, Ticket};
 use super::list::{Link, List, NIL};
 use super::memory::table;
@@ -43,6 +43,7 @@ pub(super) enum End {
     Cancelled = 3,
     CreateFailed = 4,
     Closed = 5,
+    Shed = 6,
 }
 
 impl From<GiveUp> for End {
@@ -97,6 +98,7 @@ impl Words {
             3 => Some(End::Cancelled),
             4 => Some(End::CreateFailed),
             5 => Some(End::Closed),
+            6 => Some(End::Shed),
             _ => None,
         }
     }
@@ -118,12 +120,25 @@ pub(super) struct Cell {
     pub(super) token: u64,
     pub(super) owner: Owner,
     deadline_ns: u64,
+    /// When it came.
+    pub(super) since_ns: u64,
     /// Waits for a connection that is made for it only.
     pub(super) for_creation: bool,
     /// Does not make the pool grow above its size.
     within_size: bool,
     /// What the waiter is told.
     pub(super) outcome: WakeOutcome,
+}
+
+/// Who comes to wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewWaiter {
+    pub(super) token: u64,
+    pub(super) owner: Owner,
+    pub(super) deadline_ns: u64,
+    pub(super) since_ns: u64,
+    pub(super) for_creation: bool,
+    pub(super) within_size: bool,
 }
 
 #[derive(Debug)]
@@ -133,7 +148,7 @@ pub(super) struct Waiters {
     free: List,
     queue: List,
     wakes: List,
-    deadlines: Deadlines,
+    deadlines: Heap,
     owners: OwnerIndex,
     for_creation: u32,
     within_size: u32,
@@ -147,6 +162,7 @@ impl Waiters {
             token: 0,
             owner: Owner::NONE,
             deadline_ns: NO_DEADLINE,
+            since_ns: 0,
             for_creation: false,
             within_size: false,
             outcome: WakeOutcome::Closed,
@@ -159,7 +175,7 @@ impl Waiters {
             free,
             queue: List::new(),
             wakes: List::new(),
-            deadlines: Deadlines::new(count)?,
+            deadlines: Heap::new(count)?,
             owners: OwnerIndex::new(count)?,
             for_creation: 0,
             within_size: 0,
@@ -221,15 +237,8 @@ impl Waiters {
     }
 
     /// Appends a waiter; `None` when no cell is free.
-    pub(super) fn enqueue(
-        &mut self,
-        words: &Words,
-        token: u64,
-        owner: Owner,
-        deadline_ns: u64,
-        for_creation: bool,
-        within_size: bool,
-    ) -> Option<Ticket> {
+    pub(super) fn enqueue(&mut self, words: &Words, waiter: NewWaiter) -> Option<Ticket> {
+        let NewWaiter { token, owner, deadline_ns, since_ns, for_creation, within_size } = waiter;
         let index = self.free.pop_front(&mut self.links)?;
         let ticket = words.arm(index);
         self.cells[index as usize] = Cell {
@@ -238,6 +247,7 @@ impl Waiters {
             token,
             owner,
             deadline_ns,
+            since_ns,
             for_creation,
             within_size,
             outcome: WakeOutcome::Closed,

@@ -57,7 +57,11 @@ defmodule ElixirScope.Foundation.PoolCase do
   @doc "Waits until nothing is under way, and checks that nothing is held and that the counts reconcile."
   def assert_settled(pool) do
     s =
-      await(pool, &(&1.in_use == 0 and &1.waiting == 0 and &1.creating == 0 and &1.closing == 0))
+      await(
+        pool,
+        &(&1.in_use == 0 and &1.waiting == 0 and &1.creating == 0 and &1.checking == 0 and
+            &1.closing == 0)
+      )
 
     ends =
       s.timed_out + s.cancelled + s.exhausted + s.queue_full + s.closed_requests + s.create_failed

@@ -88,6 +88,11 @@ enum Later {
         slot: u32,
         epoch: u64,
     },
+    /// A check: a pool without a callback for it takes every connection for healthy.
+    Pass {
+        slot: u32,
+        epoch: u64,
+    },
     /// A creation that a closed desk did not take.
     Abandon(Chore),
 }
@@ -178,7 +183,7 @@ impl Edge {
         };
         let seat = self.desk.sit();
         match self.core.checkout(Owner::NONE, wait, seat.token(), now, actions) {
-            Checkout::Granted(lease) => Asked::Lent(lease),
+            Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => Asked::Lent(lease),
             Checkout::Rejected(refusal) => Asked::Refused(refusal),
             Checkout::Queued(ticket) => {
                 // The core read the clock to queue the caller, so both count from the same instant.
@@ -253,6 +258,7 @@ impl Edge {
                 Turn::Ended(WakeOutcome::Granted(lease)) => return granted(lease),
                 Turn::Ended(WakeOutcome::TimedOut) => return refused(Refusal::TimedOut),
                 Turn::Ended(WakeOutcome::Closed) => return refused(Refusal::Closed),
+                Turn::Ended(WakeOutcome::Shed) => return refused(Refusal::Shed),
                 Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
                 Turn::Do(chore) => self.create(chore, deadline_ns, actions),
                 Turn::Alarm => self.ask_maintain(actions),
@@ -264,6 +270,7 @@ impl Edge {
                         // The grant came first: a connection a moment late is still a connection.
                         CancelOutcome::Granted(lease) => granted(lease),
                         CancelOutcome::Closed => refused(Refusal::Closed),
+                        CancelOutcome::Shed => refused(Refusal::Shed),
                         CancelOutcome::CreateFailed(code) => Some(Err(create_failed(code))),
                         CancelOutcome::Cancelled | CancelOutcome::TimedOut | CancelOutcome::Stale => {
                             refused(Refusal::TimedOut)
@@ -297,6 +304,10 @@ impl Edge {
             match later.pop_front() {
                 None => return,
                 Some(Later::Destroy { slot, epoch }) => self.destroy(slot, epoch, actions),
+                Some(Later::Pass { slot, epoch }) => {
+                    // Stale where the connection was lost meanwhile.
+                    let _ = self.core.checked(slot, epoch, true, monotonic_ns, actions);
+                }
                 Some(Later::Abandon(chore)) => self.abandon(chore, actions),
             }
         }
@@ -315,6 +326,9 @@ impl Edge {
                         }
                     }
                     Action::Destroy { slot, epoch, .. } => later.push_back(Later::Destroy { slot, epoch }),
+                    Action::Check { slot, epoch, .. } => later.push_back(Later::Pass { slot, epoch }),
+                    // The options ask for no leak detection.
+                    Action::Leaked { .. } => {}
                 }
             }
             if let Some(at_ns) = actions.alarm_ns() {

@@ -2,9 +2,19 @@
 
 use super::State;
 use crate::pool::actions::{DestroyReason, WakeOutcome};
+use crate::pool::config::OwnerDeath;
 use crate::pool::lease::{CancelOutcome, GiveUp, Owner, Ticket};
 use crate::pool::slots::SlotState;
 use crate::pool::waiters::End;
+
+/// How a pool ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shut {
+    /// When leases end, and the waits that are still served.
+    deadline_ns: u64,
+    /// Whether those who wait are served still.
+    serves: bool,
+}
 
 impl State {
     /// The second half of a cancel; `won` says whether the first, the compare-and-swap, succeeded.
@@ -29,6 +39,7 @@ impl State {
             }
             (End::TimedOut, WakeOutcome::TimedOut) => CancelOutcome::TimedOut,
             (End::Closed, _) => CancelOutcome::Closed,
+            (End::Shed, _) => CancelOutcome::Shed,
             (End::CreateFailed, WakeOutcome::CreateFailed(code)) => CancelOutcome::CreateFailed(code),
             _ => CancelOutcome::Stale,
         }
@@ -46,9 +57,13 @@ impl State {
         while let Some(slot) = self.slots.lease_of(owner) {
             self.release_cell(slot);
             self.counts.reclaimed += 1;
-            self.close_slot(slot, DestroyReason::OwnerGone);
+            self.count_use(slot, now_ns);
+            match self.config.owner_death {
+                OwnerDeath::Destroy => self.close_slot(slot, DestroyReason::OwnerGone),
+                OwnerDeath::Check => self.take_back(slot, true, now_ns),
+            }
         }
-        self.create_for_waiters(now_ns);
+        self.create_as_due(now_ns);
     }
 
     pub(in crate::pool) fn maintain(&mut self, now_ns: u64) -> Option<u64> {
@@ -58,23 +73,95 @@ impl State {
             }
             self.end_wait(cell, End::TimedOut, WakeOutcome::TimedOut);
         }
+        self.shed(now_ns);
+        self.end_late_checks(now_ns);
         self.close_surplus(now_ns);
-        self.create_for_waiters(now_ns);
+        self.close_aged(now_ns);
+        self.end_leases(now_ns);
+        self.find_leaks(now_ns);
+        self.create_as_due(now_ns);
+        self.begin_round(now_ns);
+        self.check_idle(now_ns);
         self.alarm_ns = self.own_deadline().unwrap_or(u64::MAX);
         self.next_deadline()
     }
 
-    pub(in crate::pool) fn close(&mut self) {
-        if self.closed {
+    /// Ends waits that CoDel finds too long.
+    pub(super) fn shed(&mut self, now_ns: u64) {
+        if !self.codel.is_on() {
             return;
         }
-        self.closed = true;
+        while let Some(cell) = self.waiters.head() {
+            if self.words.end(self.waiters.ticket(cell)).is_some() {
+                self.drop_given_up(cell);
+            } else if self.codel.sheds(Some(self.waiters.cell(cell).since_ns), now_ns) {
+                self.end_wait(cell, End::Shed, WakeOutcome::Shed);
+            } else {
+                return;
+            }
+        }
+        self.codel.sheds(None, now_ns);
+    }
+
+    pub(in crate::pool) fn close(&mut self, deadline_ns: u64, now_ns: u64) {
+        self.shut_down(Shut { deadline_ns, serves: false }, now_ns);
+    }
+
+    pub(in crate::pool) fn drain(&mut self, deadline_ns: u64, now_ns: u64) {
+        self.shut_down(Shut { deadline_ns, serves: true }, now_ns);
+    }
+
+    /// A drain may become a close; nothing else changes a shut pool.
+    fn shut_down(&mut self, shut: Shut, now_ns: u64) {
+        match self.shut {
+            Some(before) if shut.serves || !before.serves => return,
+            Some(before) => {
+                let deadline_ns = before.deadline_ns.min(shut.deadline_ns);
+                self.shut = Some(Shut { deadline_ns, ..shut });
+            }
+            None => self.shut = Some(shut),
+        }
+        if !shut.serves {
+            self.close_waits();
+        }
+        while let Some((slot, _)) = self.slots.oldest_idle() {
+            self.close_slot(slot, DestroyReason::PoolClosed);
+        }
+        self.end_leases(now_ns);
+    }
+
+    fn close_waits(&mut self) {
         while let Some(cell) = self.waiters.head() {
             self.end_wait(cell, End::Closed, WakeOutcome::Closed);
         }
         self.slots.withdraw_creations();
-        while let Some((slot, _)) = self.slots.oldest_idle() {
-            self.close_slot(slot, DestroyReason::PoolClosed);
+    }
+
+    /// Ends what a shut pool does not wait for any longer. A holder that was not told of its lease yet is told first.
+    fn end_leases(&mut self, now_ns: u64) {
+        if self.shut.is_none_or(|shut| now_ns < shut.deadline_ns) {
+            return;
         }
+        self.close_waits();
+        for slot in 0..self.slots.count() {
+            let Some(&entry) = self.slots.get(slot) else { return };
+            match entry.state {
+                SlotState::Leased if !self.waiters.is_waking(entry.cell) => {
+                    self.release_cell(slot);
+                    self.counts.reclaimed += 1;
+                    self.count_use(slot, now_ns);
+                    self.close_slot(slot, DestroyReason::PoolClosed);
+                }
+                SlotState::Checking(_) => self.close_slot(slot, DestroyReason::PoolClosed),
+                _ => {}
+            }
+        }
+    }
+
+    /// When leases end, while there are any.
+    pub(super) fn shut_due(&self) -> Option<u64> {
+        let left = self.slots.leased() + self.slots.checking() + self.waiters.waiting();
+        let deadline_ns = self.shut.filter(|_| left > 0)?.deadline_ns;
+        (deadline_ns != u64::MAX).then_some(deadline_ns)
     }
 }

@@ -22,10 +22,12 @@ impl State {
             Ok(()) => {
                 self.counts.created += 1;
                 self.backoff.succeeded();
-                if self.closed {
-                    self.close_slot(slot, DestroyReason::PoolClosed);
-                } else {
-                    self.offer(slot, now_ns);
+                let evicted = self.slots.get(slot).is_some_and(|slot| slot.evicted);
+                let expires_ns = if evicted { 0 } else { self.end_of_life(now_ns) };
+                self.slots.stamp_created(slot, now_ns, expires_ns);
+                match self.reason_to_retire(slot, now_ns) {
+                    Some(reason) => self.close_slot(slot, reason),
+                    None => self.offer(slot, now_ns),
                 }
             }
             Err(code) => {
@@ -35,7 +37,7 @@ impl State {
                 self.fail_head(code);
             }
         }
-        self.create_for_waiters(now_ns);
+        self.create_as_due(now_ns);
         Ok(())
     }
 
@@ -62,7 +64,7 @@ impl State {
             return Err(StaleReport);
         }
         self.slots.vacate(slot);
-        self.create_for_waiters(now_ns);
+        self.create_as_due(now_ns);
         Ok(())
     }
 
@@ -76,12 +78,13 @@ impl State {
             Some((SlotState::Leased, _)) => {
                 self.release_cell(slot);
                 self.counts.broken += 1;
+                self.count_use(slot, now_ns);
             }
-            Some((SlotState::Idle, _)) => {}
+            Some((SlotState::Idle | SlotState::Checking(_), _)) => {}
             _ => return true,
         }
         self.close_slot(slot, DestroyReason::Lost);
-        self.create_for_waiters(now_ns);
+        self.create_as_due(now_ns);
         true
     }
 }

@@ -235,7 +235,7 @@ defmodule ElixirScope.Foundation.Error do
   defp actions(type) when type in [:rate_limited, :table_full],
     do: ["Wait for retry_after_ms", "Spread the calls over time"]
 
-  defp actions(type) when type in [:pool_timeout, :pool_exhausted, :queue_full],
+  defp actions(type) when type in [:pool_timeout, :pool_exhausted, :queue_full, :shed],
     do: ["Return connections sooner", "Increase the pool's size or max_overflow"]
 
   defp actions(_type),

@@ -75,8 +75,15 @@ rustler::atoms! {
 
     // The pool: messages to its process, ends of waits, refusals.
     escope_pool,
+    fifo,
+    round_robin,
+    least_used,
+    passive,
+    active,
+    mixed,
     create,
     destroy,
+    check,
     maintain,
     wait,
     cancelled,
@@ -88,6 +95,7 @@ rustler::atoms! {
     pool_timeout,
     pool_closed,
     queue_full,
+    shed,
     create_failed,
     stale_lease,
 }

@@ -9,7 +9,7 @@ mod processes;
 mod shared;
 
 use elixirscope::error::ConfigError;
-use elixirscope::pool::{Condition, IdleOrder, Pool, PoolConfig, Refusal, Wait};
+use elixirscope::pool::{Condition, HealthChecks, IdleOrder, Pool, PoolConfig, Refusal, Wait};
 use rustler::{Atom, Encoder, Env, NifMap, NifResult, ResourceArc, Term};
 
 use crate::atoms;
@@ -21,8 +21,18 @@ use shared::{SharedPool, Taken};
 struct Options {
     size: u32,
     max_overflow: u32,
-    fifo: bool,
+    order: Atom,
     max_waiters: u32,
+    max_slots: u32,
+    min_idle: u32,
+    max_creating: u32,
+    idle_timeout_ns: u64,
+    max_lifetime_ns: u64,
+    max_lifetime_jitter_ns: u64,
+    keepalive_ns: u64,
+    health: Atom,
+    health_interval_ns: u64,
+    check_limit_ns: u64,
     overflow_ttl_ns: u64,
     backoff_ns: u64,
     backoff_cap_ns: u64,
@@ -34,14 +44,51 @@ impl Options {
         PoolConfig {
             size: self.size,
             max_overflow: self.max_overflow,
-            order: if self.fifo { IdleOrder::Fifo } else { IdleOrder::Lifo },
+            order: order(self.order),
             max_waiters: self.max_waiters,
+            max_slots: self.max_slots,
+            min_idle: self.min_idle,
+            max_concurrent_creates: self.max_creating,
+            idle_timeout_ns: self.idle_timeout_ns,
+            max_lifetime_ns: self.max_lifetime_ns,
+            max_lifetime_jitter_ns: self.max_lifetime_jitter_ns,
+            keepalive_ns: self.keepalive_ns,
+            health: health(self.health),
+            health_interval_ns: self.health_interval_ns,
+            check_limit_ns: self.check_limit_ns,
+            return_limit_ns: self.check_limit_ns,
             overflow_ttl_ns: self.overflow_ttl_ns,
             create_backoff_ns: self.backoff_ns,
             create_backoff_cap_ns: self.backoff_cap_ns,
             jitter_seed: self.jitter_seed,
             ..PoolConfig::default()
         }
+    }
+}
+
+/// Elixir has checked that it is one of these.
+fn order(order: Atom) -> IdleOrder {
+    if order == atoms::fifo() {
+        IdleOrder::Fifo
+    } else if order == atoms::round_robin() {
+        IdleOrder::RoundRobin
+    } else if order == atoms::least_used() {
+        IdleOrder::LeastUsed
+    } else {
+        IdleOrder::Lifo
+    }
+}
+
+/// Likewise.
+fn health(health: Atom) -> HealthChecks {
+    if health == atoms::passive() {
+        HealthChecks::Passive
+    } else if health == atoms::active() {
+        HealthChecks::Active
+    } else if health == atoms::mixed() {
+        HealthChecks::Mixed
+    } else {
+        HealthChecks::Off
     }
 }
 
@@ -60,7 +107,7 @@ fn open(
     clock: ObjectClock,
 ) -> Result<ResourceArc<SharedPool>, ConfigError> {
     let server = env.pid();
-    let pool = ResourceArc::new(SharedPool::new(Pool::new(config)?, config.capacity(), clock, server));
+    let pool = ResourceArc::new(SharedPool::new(Pool::new(config)?, config.slots(), clock, server));
     // `None` is a caller that is being killed: the pool dies with the only reference to it.
     let _ = env.monitor(&pool, &server);
     Ok(pool)
@@ -94,6 +141,7 @@ fn word(refusal: Refusal) -> Atom {
         Refusal::TimedOut => atoms::pool_timeout(),
         Refusal::QueueFull => atoms::queue_full(),
         Refusal::Closed => atoms::pool_closed(),
+        Refusal::Shed => atoms::shed(),
     }
 }
 
@@ -152,6 +200,27 @@ fn pool_create_failed(
 }
 
 #[rustler::nif]
+fn pool_checked(env: Env<'_>, pool: ResourceArc<SharedPool>, slot: u32, epoch: u64, healthy: bool) -> Atom {
+    ok_or(pool.checked(env, slot, epoch, healthy), atoms::stale())
+}
+
+/// `:ok`, or what is wrong. Dirty: a smaller pool closes what it has too many of.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pool_resize<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>, size: u32, max_overflow: u32) -> Term<'a> {
+    match pool.resize(env, size, max_overflow) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), refusal(error)).encode(env),
+    }
+}
+
+/// Dirty: it looks at every slot.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pool_evict(env: Env<'_>, pool: ResourceArc<SharedPool>, spread_ns: u64) -> Atom {
+    pool.evict(env, spread_ns);
+    atoms::ok()
+}
+
+#[rustler::nif]
 fn pool_destroyed(env: Env<'_>, pool: ResourceArc<SharedPool>, slot: u32, epoch: u64) -> Atom {
     ok_or(pool.destroyed(env, slot, epoch), atoms::stale())
 }
@@ -169,6 +238,12 @@ fn pool_connection<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>, slot: u32) -
         Some(connection) => (atoms::ok(), connection).encode(env),
         None => atoms::none().encode(env),
     }
+}
+
+/// How old the connection in a slot is, in nanoseconds.
+#[rustler::nif]
+fn pool_connection_age(env: Env<'_>, pool: ResourceArc<SharedPool>, slot: u32) -> Option<u64> {
+    pool.age_ns(env, slot)
 }
 
 /// Slots with a connection. Dirty: it looks at every slot.
@@ -212,6 +287,7 @@ struct Stats {
     idle: u32,
     in_use: u32,
     creating: u32,
+    checking: u32,
     closing: u32,
     waiting: u32,
     overflow: u32,
@@ -243,6 +319,7 @@ fn pool_stats(env: Env<'_>, pool: ResourceArc<SharedPool>) -> NifResult<Stats> {
         idle: snapshot.idle,
         in_use: snapshot.leased,
         creating: snapshot.creating,
+        checking: snapshot.checking,
         closing: snapshot.closing,
         waiting: snapshot.waiting,
         overflow: snapshot.overflow,

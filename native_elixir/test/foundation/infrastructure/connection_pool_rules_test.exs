@@ -234,7 +234,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     {:ok, 1} = ConnectionPool.checkout(pool)
     waiters = for _ <- 1..500, do: waiter(pool, 60_000)
     await(pool, &(&1.waiting == 500))
-    {handle, ^server, _} = Directory.fetch(pool)
+    {handle, ^server, _, _} = Directory.fetch(pool)
 
     :ok = :sys.suspend(server)
     ManualClock.advance(namespace, 60_000)

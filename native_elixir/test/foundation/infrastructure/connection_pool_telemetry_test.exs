@@ -14,6 +14,49 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
     assert Map.take(found, Map.keys(metadata)) == metadata
   end
 
+  test "check-outs and check-ins are told with their times, all, some or none" do
+    use_all = fn pool ->
+      {:ok, agent} = ConnectionPool.checkout(pool)
+      :ok = ConnectionPool.checkin(pool, agent)
+      {:ok, lease} = ConnectionPool.checkout_lease(pool)
+      :ok = ConnectionPool.checkin(pool, lease)
+      {:ok, _} = ConnectionPool.with_connection(pool, & &1)
+      catch_throw(ConnectionPool.with_connection(pool, fn _ -> throw(:ball) end))
+    end
+
+    pool = start_pool(telemetry: 1)
+    use_all.(pool)
+
+    for {name, time} <- [checkout: :queue_time, checkin: :use_time], _ <- 1..4 do
+      event = @prefix ++ [name]
+      assert_received {:telemetry, ^event, %{count: 1, connection_age: age} = measured, found}
+      assert %{^time => spent} = measured
+      assert is_integer(age) and age > 0 and is_integer(spent) and spent > 0
+      assert found == %{pool: pool, slot: 0}
+    end
+
+    assert_settled(pool)
+
+    pool = start_pool(telemetry: 0)
+    use_all.(pool)
+    event = @prefix ++ [:checkout]
+    refute_received {:telemetry, ^event, _, _}
+
+    :rand.seed(:exsss, {1, 2, 3})
+    pool = start_pool(telemetry: 10)
+    for _ <- 1..1_000, do: {:ok, _} = ConnectionPool.with_connection(pool, & &1)
+    assert length(told(event)) in 50..150
+    assert length(told(@prefix ++ [:checkin])) in 50..150
+  end
+
+  defp told(event) do
+    receive do
+      {:telemetry, ^event, _, %{pool: {_, :pool}}} -> [event | told(event)]
+    after
+      0 -> []
+    end
+  end
+
   test "a pool tells what becomes of its connections, and which calls it refused" do
     attempts = :counters.new(1, [])
 

@@ -270,7 +270,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
             {[retry_after: 0], "create_backoff_ns", "1 or more"},
             {[overflow_ttl: -5], :overflow_ttl, "milliseconds from 0"},
             {[timeout: :soon], :timeout, "milliseconds from 0 to 4294967295, or :infinity"},
-            {[strategy: :random], :strategy, ":lifo or :fifo"},
+            {[strategy: :random], :strategy, ":lifo, :fifo"},
             {[name: "text"], :name, "an atom"},
             {[name: nil], :name, "an atom"},
             {[namespace: 7], :namespace, ":production or {:test, reference}"},
@@ -292,7 +292,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
       assert {:error, %Error{message: message}} =
                ConnectionPool.start_link(name: :bad, worker: Enum)
 
-      assert message =~ "exports create_connection/1 and close_connection/1"
+      assert message =~ "exports connect/1 and disconnect/2"
 
       assert {:error, %Error{context: %{argument: :worker}}} =
                ConnectionPool.start_link(name: :bad)
@@ -359,13 +359,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTest do
 
   describe "a worker module" do
     defmodule Echo do
-      @behaviour ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
+      @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
       @impl true
-      def create_connection(value), do: Agent.start_link(fn -> value end)
+      def connect(value), do: Agent.start_link(fn -> value end)
 
       @impl true
-      def close_connection(agent), do: Agent.stop(agent)
+      def disconnect(agent, _reason), do: Agent.stop(agent)
     end
 
     test "makes connections from its argument, under a supervisor of the user" do

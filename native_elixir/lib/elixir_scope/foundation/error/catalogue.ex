@@ -96,6 +96,8 @@ defmodule ElixirScope.Foundation.Error.Catalogue do
     {2532, :bad_snapshot, :high, :system, :protection,
      "The file holds no snapshot of a limiter, or a damaged one"},
     {2533, :io_failed, :medium, :system, :protection, "A file could not be read or written"},
+    {2534, :shed, :medium, :system, :protection,
+     "The wait for a connection was ended early because all waits had become too long"},
     {3101, :serialization_failed, :medium, :data, :serialization, "Serialization failed"},
     {3102, :deserialization_failed, :medium, :data, :serialization, "Deserialization failed"},
     {3201, :type_mismatch, :low, :data, :validation, "The type does not match"},

@@ -20,7 +20,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       :ok
 
   In the user's own supervision tree: `{ConnectionPool, name: :echo, worker: Echo}`, see
-  `ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker`. Pools of
+  `ElixirScope.Foundation.Infrastructure.Connection`. Pools of
   `config :elixir_scope, :infrastructure, connection_pools: %{...}` start with the application.
 
   ## Who holds what
@@ -33,7 +33,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       nothing any more.
     * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
       grant, time-out and close; a grant that arrives together with the time-out wins.
-    * Everything ends with the pool: waiters get `:pool_closed`, connection processes are closed.
+    * A worker with a `reset` has it run by whoever gives the connection back; what it does not clean is closed. A
+      lease that travelled is closed instead, since only its process can be sure that nobody else holds it.
+    * Everything ends with the pool: waiters get `:pool_closed`, connections are closed. That is so when its process
+      crashes, too: its supervisor starts a new one without any connection, and leases of the old one are stale.
 
   ## Options
 
@@ -44,7 +47,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * `:size` (5): connections that are kept; `:max_overflow` (10): how many more a burst may add;
     * `:overflow_ttl` (0): milliseconds that a surplus connection stays idle before it is closed; 0 closes it
       on its return;
-    * `:strategy` (`:lifo`): which idle connection goes out, `:lifo` or `:fifo`;
+    * `:strategy` (`:lifo`): which idle connection goes out: `:lifo`, `:fifo`, `:round_robin` or `:least_used`;
+    * `:min_idle` (0): connections that are made ahead of demand, `:size` at most; `:max_creating` (any): how many are made
+      at a time;
+    * `:idle_timeout` (0, never): milliseconds after which an idle connection beyond `:min_idle` is closed;
+    * `:max_lifetime` (0, none): age in milliseconds at which a connection is closed when nobody holds it, up to
+      `:max_lifetime_jitter` (0) earlier at random;
+    * `:health` (`:off`): when the worker's `ping/1` is asked: `:passive` on return, `:active` of all idle connections each
+      `:health_interval` milliseconds, `:mixed` on return and of half of the idle ones; `:keepalive` (0, never): after so long
+      without use. A ping that takes longer than `:check_limit` (5000) has failed;
+    * `:telemetry` (0): of how many check-outs one is told, see below; 0 for none;
+    * `:max_slots` (0, as many as there are): up to where `resize/2` may go;
     * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
     * `:max_waiters` (10000): callers that may wait at a time;
     * `:retry_after` (100) and `:retry_at_most` (10000): the pause after a connection could not be made doubles
@@ -54,10 +67,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   ## Events
 
-  Below the telemetry prefix, `[:connection_pool, name]` with the measurement `count: 1`. The pool process emits
-  `:connection_created`, `:connection_closed`, `:connection_down` and `:create_failed`; a refused call emits its
-  refusal: `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`. A check-out that
-  succeeds emits nothing; `status/1` counts it.
+  Names follow the telemetry prefix and `:connection_pool`; each has the measurement `count: 1`, times are in
+  nanoseconds.
+
+  | event | by whom | further measurements | metadata |
+  | --- | --- | --- | --- |
+  | `:checkout` | the caller, if chosen | `queue_time`, `connection_age` | `pool`, `slot` |
+  | `:checkin` | who gives back what was chosen | `use_time`, `connection_age` | `pool`, `slot` |
+  | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed` | the refused caller | | `pool`, `timeout`, `last_error` |
+  | `:connection_created`, `:connection_closed`, `:check_failed` | the pool's process | | `namespace`, `pool`, `slot` |
+  | `:connection_down`, `:create_failed` | the pool's process | | `namespace`, `pool`, `slot`, `reason` |
+
+  `telemetry: n` tells one check-out in `n` and its check-in, chosen at random; 1 tells all, 0 (the default) none, which costs
+  nothing. `status/1` counts them all.
   """
 
   alias ElixirScope.Foundation.Error
@@ -71,13 +93,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     Server
   }
 
-  alias ElixirScope.Foundation.Infrastructure.{Names, Native, Telemetry}
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names, Native, Telemetry}
 
   @typedoc "The native pool."
   @type handle :: reference()
   @typedoc "How a pool is addressed; a bare name is one of the namespace `:production`."
-  @type pool :: atom() | {Names.namespace(), atom()}
-  @type connection :: __MODULE__.Worker.connection()
+  @type pool :: atom() | {Names.namespace(), atom()} | pid()
+  @type connection :: Connection.connection()
   @typedoc "State in which a connection comes back; a broken one is closed and replaced."
   @type condition :: :good | :broken
 
@@ -111,7 +133,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec stop(pool()) :: :ok | {:error, Error.t()}
   def stop(pool) do
-    with {:ok, {_, server, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
+    with {:ok, {_, server, _, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
   catch
     :exit, _ -> :ok
   end
@@ -122,7 +144,46 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec close(pool()) :: :ok | {:error, Error.t()}
   def close(pool) do
-    with {:ok, {handle, _, _}} <- find(pool), do: Native.pool_close(handle)
+    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_close(handle)
+  end
+
+  @doc """
+  Closes a pool for good and waits until all of its connections are gone, for up to `timeout` milliseconds. Those that
+  are still held then are in the error's context as `left`, and may come back later.
+  """
+  @spec drain(pool(), timeout()) :: :ok | {:error, Error.t()}
+  def drain(pool, timeout \\ 5_000) do
+    case Config.timeout_ns(timeout) do
+      :error ->
+        Config.invalid(:timeout, timeout, Config.timeout_range())
+
+      _ ->
+        with :ok <- close(pool),
+             do: await_empty(pool, timeout, System.monotonic_time(:millisecond))
+    end
+  end
+
+  defp await_empty(pool, timeout, since) do
+    with {:ok, s} <- status(pool) do
+      left = s.idle + s.in_use + s.creating + s.checking + s.closing
+
+      cond do
+        left == 0 ->
+          :ok
+
+        is_integer(timeout) and System.monotonic_time(:millisecond) - since >= timeout ->
+          {:error,
+           Error.new(
+             :pool_timeout,
+             "#{left} connections of pool #{inspect(pool)} did not come back",
+             context: %{pool: pool, timeout: timeout, left: left}
+           )}
+
+        true ->
+          Process.sleep(1)
+          await_empty(pool, timeout, since)
+      end
+    end
   end
 
   @doc """
@@ -134,8 +195,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkout(pool(), timeout() | nil) :: {:ok, connection()} | {:error, Error.t()}
   def checkout(pool, timeout \\ nil) do
     case take(pool, timeout, true) do
-      {:ok, _, connection, _, _} -> {:ok, connection}
-      error -> error
+      {:ok, place, connection} ->
+        remember(place, connection)
+        {:ok, connection}
+
+      error ->
+        error
     end
   end
 
@@ -145,8 +210,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkout_lease(pool(), timeout() | nil) :: {:ok, Lease.t()} | {:error, Error.t()}
   def checkout_lease(pool, timeout \\ nil) do
     case take(pool, timeout, true) do
-      {:ok, handle, connection, slot, epoch} ->
-        {:ok, %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection}}
+      {:ok, {handle, _edge, slot, epoch, since}, connection} ->
+        {:ok,
+         %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection, since: since}}
 
       error ->
         error
@@ -160,12 +226,14 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
   def checkin(pool, connection, condition \\ :good)
 
-  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch}, condition)
+  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch} = lease, condition)
       when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
              epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
     case find(pool) do
-      {:ok, {^own, _, _}} ->
-        returned(Native.pool_checkin_lease(own, slot, epoch, condition == :broken), pool)
+      {:ok, {^own, _, _, edge}} ->
+        close? = condition == :broken or resets?(edge)
+        tell_checkin(pool, {own, edge, slot, epoch, lease.since})
+        returned(Native.pool_checkin_lease(own, slot, epoch, close?), pool)
 
       {:ok, _other} ->
         returned(:stale_lease, pool)
@@ -180,8 +248,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def checkin(pool, connection, condition) when condition in [:good, :broken] do
     case Directory.fetch(pool) do
-      {handle, _, _} ->
+      {handle, _, _, nil} ->
         returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
+
+      {handle, _, _, edge} ->
+        with {slot, epoch, since} <- recall(handle, connection) do
+          tell_checkin(pool, {handle, edge, slot, epoch, since})
+          broken? = condition == :broken or not clean?(edge, connection)
+          Native.pool_checkin_lease(handle, slot, epoch, broken?)
+        end
+        |> returned(pool)
 
       nil ->
         not_found(pool)
@@ -208,17 +284,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def with_connection(pool, fun, opts) when is_function(fun, 1) do
     with {:ok, timeout, overflow?} <- call_options(opts),
-         {:ok, handle, connection, slot, epoch} <- take(pool, timeout, overflow?) do
+         {:ok, {handle, edge, slot, epoch, _since} = place, connection} <-
+           take(pool, timeout, overflow?) do
       try do
         fun.(connection)
       catch
         kind, reason ->
+          tell_checkin(pool, place)
           Native.pool_checkin_lease(handle, slot, epoch, true)
           :erlang.raise(kind, reason, __STACKTRACE__)
       else
         result ->
           # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
-          Native.pool_checkin_lease(handle, slot, epoch, false)
+          tell_checkin(pool, place)
+          Native.pool_checkin_lease(handle, slot, epoch, not clean?(edge, connection))
           wrap(result)
       end
     end
@@ -234,7 +313,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   def check(pool, fun, opts) do
     with true <- is_function(fun, 1) || not_a_function(fun),
          {:ok, timeout, _overflow?} <- call_options(opts),
-         {:ok, {_, _, default_ns}} <- find(pool),
+         {:ok, {_, _, default_ns, _}} <- find(pool),
          wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns) do
       :ok
     else
@@ -247,7 +326,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
 
     * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
-      `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
+      `checking`, `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
     * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
       `queue_full`, `closed_requests`, `create_failed`;
     * leases: `returned`, `broken`, `reclaimed` (by the holder's death);
@@ -255,7 +334,54 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
   def status(pool) do
-    with {:ok, {handle, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+    with {:ok, {handle, _, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
+  end
+
+  @doc """
+  Changes `:size`, `:max_overflow` or both while the pool lives, up to `:max_slots` together. A larger pool makes connections
+  for its waiters at once; a smaller one closes what is idle at once and the rest when it comes back.
+  """
+  @spec resize(pool(), keyword()) :: :ok | {:error, Error.t()}
+  def resize(pool, sizes) do
+    with {:ok, {handle, _, _, _}} <- find(pool),
+         {:ok, sizes} <- Config.sizes(sizes) do
+      now = Native.pool_stats(handle)
+      size = Keyword.get(sizes, :size, now.size)
+      overflow = Keyword.get(sizes, :max_overflow, now.capacity - now.size)
+
+      with {:error, {argument, value, allowed}} <- Native.pool_resize(handle, size, overflow),
+           do: Config.invalid(argument, value, allowed)
+    end
+  end
+
+  @doc "Has every connection that there is now replaced: idle ones at once, others when they come back."
+  @spec evict(pool()) :: :ok | {:error, Error.t()}
+  def evict(pool) do
+    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_evict(handle, 0)
+  end
+
+  @doc """
+  What a dashboard wants to know, from `status/1`: `size`, `available`, `checked_out`, `overflow`, `waiting`,
+  `total_checkouts`, `total_checkins` (also by the holder's death), `connections_created`, `connections_destroyed`, and
+  `reuse`, the share of check-outs that needed no new connection, nil before the first.
+  """
+  @spec stats(pool()) :: {:ok, map()} | {:error, Error.t()}
+  def stats(pool) do
+    with {:ok, s} <- status(pool) do
+      {:ok,
+       %{
+         size: s.size,
+         available: s.idle,
+         checked_out: s.in_use,
+         overflow: s.overflow,
+         waiting: s.waiting,
+         total_checkouts: s.granted,
+         total_checkins: s.returned + s.broken + s.reclaimed,
+         connections_created: s.created,
+         connections_destroyed: s.destroyed,
+         reuse: if(s.granted > 0, do: max(0.0, 1 - s.created / s.granted))
+       }}
+    end
   end
 
   @doc "The names of the running pools of a namespace."
@@ -271,10 +397,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   defp take(pool, timeout, overflow?) do
     case Directory.fetch(pool) do
-      {handle, _, default_ns} ->
-        case wait_ns(timeout, default_ns) do
+      {handle, _, default_ns, edge} ->
+        asked = if edge, do: System.monotonic_time()
+
+        with wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns),
+             {connection, slot, epoch} <- take(pool, handle, wait_ns, overflow?) do
+          {:ok, {handle, edge, slot, epoch, tell_checkout(pool, handle, edge, slot, asked)},
+           connection}
+        else
           :error -> Config.invalid(:timeout, timeout, Config.timeout_range())
-          wait_ns -> take(pool, handle, wait_ns, overflow?)
+          refused -> refused
         end
 
       nil ->
@@ -286,7 +418,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     reference = make_ref()
 
     case Native.pool_checkout(handle, reference, wait_ns, overflow?) do
-      {connection, slot, epoch} -> {:ok, handle, connection, slot, epoch}
+      {_connection, _slot, _epoch} = granted -> granted
       :wait -> await(pool, handle, reference, wait_ns)
       refusal -> refused(refusal, pool, handle, wait_ns)
     end
@@ -315,8 +447,65 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     end
   end
 
-  defp ended({connection, slot, epoch}, _, handle, _), do: {:ok, handle, connection, slot, epoch}
+  defp ended({_connection, _slot, _epoch} = granted, _, _, _), do: granted
   defp ended(refusal, pool, handle, wait_ns), do: refused(refusal, pool, handle, wait_ns)
+
+  # Whose a connection is has to be known before it is reset: a stranger's reset would hit its present holder. What is
+  # noted here only this process can give back.
+  defp remember({_handle, nil, _slot, _epoch, _since}, _connection), do: :ok
+
+  defp remember({handle, _edge, slot, epoch, since}, connection) do
+    key = {__MODULE__, handle, connection}
+    Process.put(key, [{slot, epoch, since} | Process.get(key, [])])
+  end
+
+  defp recall(handle, connection) do
+    key = {__MODULE__, handle, connection}
+
+    case Process.get(key, []) do
+      [] -> :stale_lease
+      [lease] -> Process.delete(key) && lease
+      [lease | others] -> Process.put(key, others) && lease
+    end
+  end
+
+  # One check-out in so many is told, and so is the check-in that belongs to it: `since` is when it was lent.
+  defp tell_checkout(pool, handle, {_reset, one_in}, slot, asked) when one_in > 0 do
+    if one_in == 1 or :rand.uniform(one_in) == 1 do
+      now = System.monotonic_time()
+      tell(:checkout, :queue_time, now - asked, pool, handle, slot)
+      now
+    end
+  end
+
+  defp tell_checkout(_pool, _handle, _edge, _slot, _asked), do: nil
+
+  defp tell_checkin(_pool, {_handle, _edge, _slot, _epoch, nil}), do: :ok
+
+  defp tell_checkin(pool, {handle, _edge, slot, _epoch, since}),
+    do: tell(:checkin, :use_time, System.monotonic_time() - since, pool, handle, slot)
+
+  defp tell(event, measurement, time, pool, handle, slot) do
+    measurements = %{
+      :count => 1,
+      measurement => System.convert_time_unit(time, :native, :nanosecond),
+      :connection_age => Native.pool_connection_age(handle, slot)
+    }
+
+    Telemetry.execute([:connection_pool, event], measurements, %{pool: pool, slot: slot})
+  end
+
+  defp resets?({reset, _one_in}), do: reset != nil
+  defp resets?(nil), do: false
+
+  defp clean?(nil, _connection), do: true
+  defp clean?({nil, _one_in}, _connection), do: true
+
+  defp clean?({reset, _one_in}, connection) do
+    reset.(connection) == :ok
+  catch
+    _kind, _reason -> false
+  end
 
   defp returned(:ok, _pool), do: :ok
 

@@ -1,6 +1,6 @@
 defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @moduledoc """
-  A pool of SQLite connections.
+  A pool of connections to an SQLite or a PostgreSQL database.
 
       config :elixir_scope, :infrastructure,
         connection_pools: %{
@@ -21,6 +21,18 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and `:setup`, SQL statements that are run on
   each new connection.
 
+  ## PostgreSQL
+
+      database: %{adapter: :postgresql, username: "app", password: "...", database: "app"}
+
+  Further options: `:hostname` ("localhost"), `:port` (5432), and `:reset` (true): whether a connection that comes back is
+  cleaned by `DISCARD ALL`, which costs a round trip. A connection is `{module, pid}`; the pid is what the functions of
+  `:pgsql` take. The driver, Debian's `erlang-p1-pgsql`, speaks TCP only. Parameters are `$1`, `$2` ... of one
+  SELECT, INSERT, UPDATE, DELETE or VALUES; numbers, booleans and `bytea` come back as such, other types as text. After an
+  error the driver rolls back by itself: use `transaction/3`, which refuses what follows, not a BEGIN of your own.
+
+  ## SQLite
+
   The driver is Debian's `erlang-p1-sqlite3`. It runs statements in the VM's async threads. There is one of them
   unless the VM is started with more (`+A 16`), so a long statement delays all others, and SQLite itself never
   waits for a lock here (`busy_timeout` is 0): a locked database is tried again by the calling process, after a
@@ -32,13 +44,13 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
 
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Connection, Statement}
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Connection, PostgreSQL, Statement}
 
   @pool :database_pool
   @with_connection [allow_overflow: true, timeout: 10_000]
 
-  @typedoc "An SQLite connection."
-  @type connection :: pid()
+  @typedoc "An SQLite connection, or one of PostgreSQL."
+  @type connection :: pid() | {module(), pid()}
   @typedoc "nil is SQL's NULL; a binary is text, `{:blob, binary}` is not."
   @type value :: nil | integer() | float() | binary() | {:blob, binary()}
 
@@ -64,15 +76,36 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   @spec options(term()) :: {:ok, keyword()} | {:error, Error.t()}
   def options(options) do
     with {:ok, options} <- keyword(:options, options),
-         {path, options} = Keyword.pop(options, :path),
-         {setup, options} = Keyword.pop(options, :setup, []),
-         {:ok, argument} <- Connection.argument(path, setup) do
-      {:ok,
-       options
-       |> Keyword.put_new(:name, :database)
-       |> Keyword.put(:worker, {Connection, argument})}
+         {adapter, options} = Keyword.pop(options, :adapter, :sqlite),
+         {:ok, worker, options} <- worker(adapter, options) do
+      {:ok, options |> Keyword.put_new(:name, :database) |> Keyword.merge(worker)}
     end
   end
+
+  @postgresql [:hostname, :port, :username, :password, :database, :reset]
+
+  defp worker(:sqlite, options) do
+    {path, options} = Keyword.pop(options, :path)
+    {setup, options} = Keyword.pop(options, :setup, [])
+
+    with {:ok, argument} <- Connection.argument(path, setup),
+         do: {:ok, [worker: {Connection, argument}], options}
+  end
+
+  defp worker(:postgresql, options) do
+    {own, options} = Keyword.split(options, @postgresql)
+    with {:ok, argument} <- PostgreSQL.argument(own), do: {:ok, postgresql(argument), options}
+  end
+
+  defp worker(other, _options),
+    do: {:error, Error.refused(:adapter, other, ":sqlite or :postgresql")}
+
+  defp postgresql(%{reset: false} = argument) do
+    close = &PostgreSQL.disconnect(&1, :closed)
+    [create: fn -> PostgreSQL.connect(argument) end, close: close]
+  end
+
+  defp postgresql(argument), do: [worker: {PostgreSQL, argument}]
 
   defp keyword(name, options) when is_map(options), do: keyword(name, Map.to_list(options))
 
@@ -118,23 +151,45 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   """
   @spec query(connection(), iodata(), [value()], keyword()) ::
           {:ok, %{columns: [String.t()], rows: [tuple()]}} | {:error, Error.t()}
-  def query(connection, sql, params \\ [], opts \\ []) do
+  def query(connection, sql, params \\ [], opts \\ [])
+
+  def query({PostgreSQL, _} = connection, sql, params, opts) do
+    with {:ok, {_tag, columns, rows}} <- PostgreSQL.run(connection, sql, params, opts),
+         do: {:ok, %{columns: columns, rows: rows}}
+  end
+
+  def query(connection, sql, params, opts) do
     with {:ok, result} <- Statement.run(connection, sql, params, opts),
          do: {:ok, Statement.rows(result)}
   end
 
   @doc """
-  Runs a statement for its effect: `{:ok, rowid}` after an insert, else `{:ok, nil}`. Options as for `query/4`.
+  Runs a statement for its effect. SQLite: `{:ok, rowid}` after an insert, else `{:ok, nil}`; PostgreSQL: the number of
+  rows that were changed, nil where there are none to change. Options as for `query/4`.
   """
   @spec exec(connection(), iodata(), [value()], keyword()) ::
           {:ok, integer() | nil} | {:error, Error.t()}
-  def exec(connection, sql, params \\ [], opts \\ []) do
+  def exec(connection, sql, params \\ [], opts \\ [])
+
+  def exec({PostgreSQL, _} = connection, sql, params, opts) do
+    with {:ok, {tag, _, _}} <- PostgreSQL.run(connection, sql, params, opts),
+         do: {:ok, changed(String.split(tag))}
+  end
+
+  def exec(connection, sql, params, opts) do
     with {:ok, result} <- Statement.run(connection, sql, params, opts),
          do: {:ok, Statement.rowid(result)}
   end
 
+  defp changed(["INSERT", _oid, count]), do: String.to_integer(count)
+
+  defp changed([command, count]) when command in ["UPDATE", "DELETE", "MERGE"],
+    do: String.to_integer(count)
+
+  defp changed(_tag), do: nil
+
   @doc """
-  Runs `fun` in a transaction that takes the write lock at once (`BEGIN IMMEDIATE`), so that it cannot get stuck
+  Runs `fun` in a transaction. In SQLite it takes the write lock at once (`BEGIN IMMEDIATE`), so that it cannot get stuck
   half-way against another writer.
 
   Commits and returns as `with_connection/2` does; an `:error` or error tuple rolls back and is returned, a raise
@@ -146,7 +201,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   def transaction(connection, fun, opts \\ [])
 
   def transaction(connection, fun, opts) when is_function(fun, 0) do
-    with {:ok, _} <- exec(connection, "BEGIN IMMEDIATE", [], opts) do
+    with {:ok, _} <- begin(connection, opts) do
       try do
         fun.()
       catch
@@ -165,8 +220,14 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   def transaction(_connection, fun, _opts),
     do: {:error, Error.refused(:fun, fun, "a function without arguments")}
 
+  defp begin({PostgreSQL, _} = connection, opts), do: PostgreSQL.begin(connection, opts)
+  defp begin(connection, opts), do: exec(connection, "BEGIN IMMEDIATE", [], opts)
+
+  defp commit({PostgreSQL, _} = connection, opts), do: PostgreSQL.commit(connection, opts)
+  defp commit(connection, opts), do: exec(connection, "COMMIT", [], opts)
+
   defp commit(connection, result, opts) do
-    case exec(connection, "COMMIT", [], opts) do
+    case commit(connection, opts) do
       {:ok, _} -> if match?({:ok, _}, result), do: result, else: {:ok, result}
       {:error, _} = error -> rolled_back(connection, error)
     end
@@ -178,6 +239,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   end
 
   # "No transaction is active" is one of its good outcomes.
+  defp rollback({PostgreSQL, _} = connection), do: PostgreSQL.rollback(connection)
   defp rollback(connection), do: exec(connection, "ROLLBACK", [], timeout: 1_000)
 
   defp leave_clean(connection, fun) do

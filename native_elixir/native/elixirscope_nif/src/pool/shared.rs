@@ -19,6 +19,7 @@ mod messages;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use elixirscope::error::ConfigError;
 use elixirscope::pool::{
     Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot, StaleLease,
     StaleReport, Wait,
@@ -130,14 +131,16 @@ impl SharedPool {
                     core.checkout_within_size(owner, wait, word, now, &mut actions)
                 };
                 match answer {
-                    Checkout::Granted(lease) if resource.is_dead(env, lease.slot) => {
+                    Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. }
+                        if resource.is_dead(env, lease.slot) =>
+                    {
                         let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
                     }
                     answer => break answer,
                 }
             };
             match answer {
-                Checkout::Granted(lease) => {
+                Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => {
                     process.granted(lease);
                     Taken::Granted(lease)
                 }
@@ -243,6 +246,29 @@ impl SharedPool {
         known
     }
 
+    /// A connection was tested.
+    pub fn checked(&self, env: Env<'_>, slot: u32, epoch: u64, healthy: bool) -> Result<(), StaleReport> {
+        let mut actions = Actions::new();
+        let known = self.core.checked(slot, epoch, healthy, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        known
+    }
+
+    /// Changes the pool's size: on a dirty scheduler.
+    pub fn resize(&self, env: Env<'_>, size: u32, max_overflow: u32) -> Result<(), ConfigError> {
+        let mut actions = Actions::new();
+        let result = self.core.resize(size, max_overflow, || self.now_ns(), &mut actions);
+        self.carry_out_all(env, &mut actions);
+        result
+    }
+
+    /// Has every connection replaced: on a dirty scheduler.
+    pub fn evict(&self, env: Env<'_>, spread_ns: u64) {
+        let mut actions = Actions::new();
+        self.core.evict(spread_ns, || self.now_ns(), &mut actions);
+        self.carry_out_all(env, &mut actions);
+    }
+
     /// A connection was closed.
     pub fn destroyed(&self, env: Env<'_>, slot: u32, epoch: u64) -> Result<(), StaleReport> {
         let mut actions = Actions::new();
@@ -280,6 +306,14 @@ impl SharedPool {
         let mut actions = Actions::new();
         self.core.close(|| self.now_ns(), &mut actions);
         self.carry_out_all(env, &mut actions);
+    }
+
+    /// How old the connection in a slot is.
+    pub fn age_ns(&self, env: Env<'_>, slot: u32) -> Option<u64> {
+        let mut actions = Actions::new();
+        let info = self.core.slot(slot, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        info.map(|info| self.now_ns().saturating_sub(info.created_ns))
     }
 
     /// State and counts.

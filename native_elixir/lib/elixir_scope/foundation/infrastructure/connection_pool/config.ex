@@ -4,9 +4,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   # nothing is skipped or rounded in silence.
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
-
-  alias ElixirScope.Foundation.Infrastructure.Names
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names}
 
   @ms 1_000_000
   # Longest wait of `receive` and of a timer.
@@ -24,6 +22,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
             timeout: 5_000,
             overflow_ttl: 0,
             max_waiters: 10_000,
+            max_slots: 0,
+            telemetry: 0,
+            min_idle: 0,
+            max_creating: 0xFFFF_FFFF,
+            idle_timeout: 0,
+            max_lifetime: 0,
+            max_lifetime_jitter: 0,
+            keepalive: 0,
+            health: :off,
+            health_interval: 0,
+            check_limit: 5_000,
             retry_after: 100,
             retry_at_most: 10_000,
             close_timeout: 5_000,
@@ -32,13 +41,24 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   @type t :: %__MODULE__{
           name: atom(),
           namespace: Names.namespace(),
-          worker: Worker.t(),
+          worker: Connection.t() | (() -> Connection.t()),
           size: non_neg_integer(),
           max_overflow: non_neg_integer(),
-          strategy: :lifo | :fifo,
+          strategy: :lifo | :fifo | :round_robin | :least_used,
           timeout: timeout(),
           overflow_ttl: non_neg_integer(),
           max_waiters: non_neg_integer(),
+          max_slots: non_neg_integer(),
+          telemetry: non_neg_integer(),
+          min_idle: non_neg_integer(),
+          max_creating: non_neg_integer(),
+          idle_timeout: non_neg_integer(),
+          max_lifetime: non_neg_integer(),
+          max_lifetime_jitter: non_neg_integer(),
+          keepalive: non_neg_integer(),
+          health: :off | :passive | :active | :mixed,
+          health_interval: non_neg_integer(),
+          check_limit: non_neg_integer(),
           retry_after: pos_integer(),
           retry_at_most: pos_integer(),
           close_timeout: non_neg_integer(),
@@ -46,9 +66,21 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
         }
 
   @worker_keys [:worker, :create, :close]
-  @counts [:size, :max_overflow, :max_waiters]
-  @times [:overflow_ttl, :retry_after, :retry_at_most, :close_timeout, :drain]
-  @keys [:name, :namespace, :strategy, :timeout | @counts ++ @times]
+  @counts [:size, :max_overflow, :max_waiters, :max_slots, :telemetry, :min_idle, :max_creating]
+  @times [
+    :overflow_ttl,
+    :retry_after,
+    :retry_at_most,
+    :close_timeout,
+    :drain,
+    :idle_timeout,
+    :max_lifetime,
+    :max_lifetime_jitter,
+    :keepalive,
+    :health_interval,
+    :check_limit
+  ]
+  @keys [:name, :namespace, :strategy, :health, :timeout | @counts ++ @times]
 
   @spec new(keyword() | map()) :: {:ok, t()} | {:error, Error.t()}
   def new(options) when is_map(options), do: options |> Map.to_list() |> new()
@@ -76,13 +108,37 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
     %{
       size: config.size,
       max_overflow: config.max_overflow,
-      fifo: config.strategy == :fifo,
+      order: config.strategy,
       max_waiters: config.max_waiters,
+      max_slots: config.max_slots,
+      min_idle: config.min_idle,
+      max_creating: config.max_creating,
+      idle_timeout_ns: config.idle_timeout * @ms,
+      max_lifetime_ns: config.max_lifetime * @ms,
+      max_lifetime_jitter_ns: config.max_lifetime_jitter * @ms,
+      keepalive_ns: config.keepalive * @ms,
+      health: config.health,
+      health_interval_ns: config.health_interval * @ms,
+      check_limit_ns: config.check_limit * @ms,
       overflow_ttl_ns: config.overflow_ttl * @ms,
       backoff_ns: config.retry_after * @ms,
       backoff_cap_ns: config.retry_at_most * @ms,
       jitter_seed: :erlang.phash2(make_ref())
     }
+  end
+
+  @doc "The sizes that a resize names, checked."
+  @spec sizes(term()) :: {:ok, keyword()} | {:error, Error.t()}
+  def sizes(sizes) do
+    with :ok <- keyword(sizes) do
+      Enum.find_value(sizes, {:ok, sizes}, fn {key, value} ->
+        case if(key in [:size, :max_overflow], do: check(key, value), else: :unknown) do
+          :ok -> nil
+          :unknown -> invalid(:option, key, ":size and :max_overflow")
+          error -> error
+        end
+      end)
+    end
   end
 
   @doc "A wait in nanoseconds; `:infinity` is the largest 64-bit word."
@@ -116,10 +172,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   defp worker(options) do
     case {options[:worker], options[:create], options[:close]} do
       {nil, create, nil} when is_function(create, 0) ->
-        {:ok, %{create: create, close: fn _ -> :ok end}}
+        {:ok, %{create: create, close: fn _, _ -> :ok end, reset: nil, ping: nil}}
 
       {nil, create, close} when is_function(create, 0) and is_function(close, 1) ->
-        {:ok, %{create: create, close: close}}
+        {:ok,
+         %{
+           create: create,
+           close: fn connection, _ -> close.(connection) end,
+           reset: nil,
+           ping: nil
+         }}
 
       {nil, nil, nil} ->
         invalid(:worker, nil, "a module, {module, arg}, or the functions create: and close:")
@@ -146,15 +208,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
 
   defp module_worker(module, arg) do
     with {:module, ^module} <- Code.ensure_loaded(module),
-         true <- function_exported?(module, :create_connection, 1),
-         true <- function_exported?(module, :close_connection, 1) do
-      {:ok, Worker.of_module(module, arg)}
+         true <- function_exported?(module, :connect, 1),
+         true <- function_exported?(module, :disconnect, 2) do
+      {:ok, Connection.of_module(module, arg)}
     else
       _ ->
         invalid(
           :worker,
           module,
-          "a module that exports create_connection/1 and close_connection/1"
+          "a module that exports connect/1 and disconnect/2"
         )
     end
   end
@@ -162,8 +224,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   defp check(:name, name) when is_atom(name) and not is_nil(name), do: :ok
   defp check(:name, name), do: invalid(:name, name, "an atom")
   defp check(:namespace, namespace), do: Names.check(namespace)
-  defp check(:strategy, order) when order in [:lifo, :fifo], do: :ok
-  defp check(:strategy, order), do: invalid(:strategy, order, ":lifo or :fifo")
+  @strategies [:lifo, :fifo, :round_robin, :least_used]
+  defp check(:strategy, order) when order in @strategies, do: :ok
+
+  defp check(:strategy, order),
+    do: invalid(:strategy, order, ":lifo, :fifo, :round_robin or :least_used")
+
+  defp check(:health, health) when health in [:off, :passive, :active, :mixed], do: :ok
+
+  defp check(:health, health),
+    do: invalid(:health, health, ":off, :passive, :active or :mixed")
 
   defp check(:timeout, timeout) do
     if timeout_ns(timeout) == :error, do: invalid(:timeout, timeout, timeout_range()), else: :ok

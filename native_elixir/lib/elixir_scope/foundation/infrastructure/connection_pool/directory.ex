@@ -15,23 +15,26 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   @aliases %{database_pool: :database}
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.{Names, Native}
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names, Native}
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Job
 
   @type key :: {Names.namespace(), atom()}
-  @typedoc "Native pool, its process, and its default wait in nanoseconds."
-  @type entry :: {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer()}
+  @typedoc "Native pool, its process, its default wait in nanoseconds, its reset and its telemetry."
+  @type entry ::
+          {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer(),
+           edge :: {(Connection.connection() -> term()) | nil, non_neg_integer()} | nil}
 
   @spec start_link(term()) :: GenServer.on_start()
   def start_link(_ \\ []), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  @doc "The table of the pools of tests; it belongs to the caller."
+  @doc "The table of the pools of tests, and of all pools by their process; it belongs to the caller."
   @spec create_table() :: :ok
   def create_table do
     :ets.new(@table, [:named_table, :public, read_concurrency: true])
     :ok
   end
 
-  @doc "The pool's entry. A bare name is one of `:production`; `:database_pool` is an alias of `:database`."
+  @doc "The pool's entry. A bare name is one of `:production`; `:database_pool` is an alias of `:database`; a pid is the pool's."
   @spec fetch(term()) :: entry() | nil
   def fetch(name) when is_atom(name), do: application(:production, name)
 
@@ -41,13 +44,23 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   def fetch({namespace, name}) when is_atom(namespace) and is_atom(name),
     do: application(namespace, name)
 
+  def fetch(server) when is_pid(server) do
+    :ets.lookup_element(@table, server, 2)
+  rescue
+    ArgumentError -> nil
+  end
+
   def fetch(_), do: nil
 
-  @doc "Enters the calling pool process, or says who has the name."
-  @spec register(key(), entry()) :: :ok | {:error, {:already_started, pid()} | Error.t()}
-  def register({namespace, name}, entry) do
-    request = {:register, {namespace, canonical(name)}, entry}
-    call(request, {:error, Names.not_running(:noproc)})
+  @doc """
+  Enters the calling pool process, or says who has the name. `worker`, with the time that a close may take, closes
+  what is left if that process dies.
+  """
+  @spec register(key() | nil, entry(), {Connection.t(), non_neg_integer()}) ::
+          :ok | {:error, {:already_started, pid()} | Error.t()}
+  def register(key, entry, worker) do
+    key = with {namespace, name} <- key, do: {namespace, canonical(name)}
+    call({:register, key, entry, worker}, {:error, Names.not_running(:noproc)})
   end
 
   @doc "Takes the calling pool process out."
@@ -93,20 +106,22 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
       for {{__MODULE__, namespace, name}, entry} <- :persistent_term.get(),
           do: {{namespace, name}, entry}
 
-    entries = application ++ :ets.tab2list(@table)
-    {:ok, Map.new(entries, fn {key, {_, server, _}} -> watch(key, server) end)}
+    table = :ets.tab2list(@table)
+    named = application ++ for {key, entry} <- table, do: {key, entry}
+    keys = Map.new(named, fn {key, {_, server, _, _}} -> {server, key} end)
+    {:ok, Map.new(for {server, _, _} <- table, do: watch(keys[server], server))}
   end
 
   @impl true
-  def handle_call({:register, key, {_, server, _} = entry}, _from, watched) do
+  def handle_call({:register, key, {_, server, _, _} = entry, worker}, _from, watched) do
     case fetch(key) do
-      {_, other, _} when other != server ->
+      {_, other, _, _} when other != server ->
         if Process.alive?(other),
           do: {:reply, {:error, {:already_started, other}}, watched},
-          else: {:reply, :ok, enter(key, entry, forget(other, watched))}
+          else: {:reply, :ok, enter(key, entry, worker, died(other, watched))}
 
       _ ->
-        {:reply, :ok, enter(key, entry, watched)}
+        {:reply, :ok, enter(key, entry, worker, watched)}
     end
   end
 
@@ -119,16 +134,31 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
   @impl true
   def handle_info({:DOWN, _, :process, server, _}, watched),
-    do: {:noreply, forget(server, watched)}
+    do: {:noreply, died(server, watched)}
 
   def handle_info(_, watched), do: {:noreply, watched}
 
   defp watch(key, server), do: {server, {Process.monitor(server), key}}
 
-  defp enter(key, {_, server, _} = entry, watched) do
+  defp enter(key, {_, server, _, _} = entry, worker, watched) do
+    :ets.insert(@table, {server, entry, worker})
     store(key, entry)
     {server, value} = watch(key, server)
     Map.put(watched, server, value)
+  end
+
+  # A pool process that did not say good-bye has closed nothing. Connection processes die by their links; what is
+  # left of the others is closed here, whoever holds it.
+  defp died(server, watched) do
+    with [{_, {handle, _, _, _}, {worker, close_timeout}}] <- :ets.lookup(@table, server) do
+      Native.pool_close(handle)
+
+      for slot <- Native.pool_slots(handle),
+          {:ok, connection} <- [Native.pool_connection(handle, slot)],
+          do: Job.abandoned(worker, connection, close_timeout)
+    end
+
+    forget(server, watched)
   end
 
   defp forget(server, watched) do
@@ -138,17 +168,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
       {{monitor, key}, watched} ->
         Process.demonitor(monitor, [:flush])
-        with {handle, ^server, _} <- fetch(key), do: Native.pool_close(handle)
+        with {handle, _, _, _} <- fetch(server), do: Native.pool_close(handle)
+        :ets.delete(@table, server)
         erase(key)
         watched
     end
   end
 
+  defp store(nil, _entry), do: :ok
   defp store({{:test, _}, _} = key, entry), do: :ets.insert(@table, {key, entry})
 
   defp store({namespace, name}, entry),
     do: :persistent_term.put({__MODULE__, namespace, name}, entry)
 
+  defp erase(nil), do: :ok
   defp erase({{:test, _}, _} = key), do: :ets.delete(@table, key)
   defp erase({namespace, name}), do: :persistent_term.erase({__MODULE__, namespace, name})
 end

@@ -6,54 +6,103 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Job do
   # take it along is linked to it: the worker links it to the job, the pool process links to it while the job
   # waits, the job unlinks and ends.
 
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
+  alias ElixirScope.Foundation.Infrastructure.Connection
 
   @doc "Starts a job that creates a connection and tells the calling process `{:created, result}`."
-  @spec create(Worker.t()) :: pid()
-  def create(%{create: create}) do
+  @spec create(Connection.t()) :: pid()
+  def create(%{create: create, close: close}) do
     server = self()
 
     :proc_lib.spawn_link(fn ->
       # A worker that starts a linked process which fails must not take this job along before it has reported.
       Process.flag(:trap_exit, true)
       result = attempt(create)
-      GenServer.call(server, {:created, result}, :infinity)
-      with {:ok, connection} when is_pid(connection) <- result, do: Process.unlink(connection)
+      hand_over(server, result, close)
     end)
+  end
+
+  defp hand_over(server, result, close) do
+    GenServer.call(server, {:created, result}, :infinity)
+  catch
+    # The pool process died before it heard of the connection: nobody else would close it.
+    :exit, _ -> with {:ok, connection} <- result, do: finish(close, connection, :pool_down)
+  else
+    _ ->
+      with {:ok, connection} <- result, pid when is_pid(pid) <- Connection.process(connection) do
+        Process.unlink(pid)
+      end
   end
 
   @doc "Starts a job that closes `connection`; its end is the end of the close."
-  @spec close(Worker.t(), Worker.connection()) :: pid()
-  def close(%{close: close}, connection) do
+  @spec close(Connection.t(), Connection.connection(), Connection.reason()) :: pid()
+  def close(%{close: close}, connection, reason) do
     :proc_lib.spawn_link(fn ->
       Process.flag(:trap_exit, true)
-      attempt(fn -> close.(connection) end)
+      attempt(fn -> close.(connection, reason) end)
     end)
   end
 
+  @doc "Starts a job that tests a connection and tells the calling process `{:checked, healthy?}`."
+  @spec check(Connection.t(), Connection.connection()) :: pid()
+  def check(%{ping: ping}, connection) do
+    server = self()
+
+    :proc_lib.spawn_link(fn ->
+      Process.flag(:trap_exit, true)
+      healthy? = ping == nil or answers?(ping, connection)
+      GenServer.call(server, {:checked, healthy?}, :infinity)
+    end)
+  end
+
+  defp answers?(ping, connection) do
+    ping.(connection) == :ok
+  catch
+    _kind, _reason -> false
+  end
+
+  @doc "Closes what a pool process that died has left, in a process that nobody waits for."
+  @spec abandoned(Connection.t(), Connection.connection(), non_neg_integer()) :: :ok
+  def abandoned(%{close: close}, connection, close_timeout) do
+    job = spawn(fn -> finish(close, connection, :pool_down) end)
+    {:ok, _} = :timer.kill_after(close_timeout, job)
+    :ok
+  end
+
+  defp finish(close, connection, reason) do
+    pid = Connection.process(connection)
+    if pid == nil or Process.alive?(pid), do: attempt(fn -> close.(connection, reason) end)
+    release(connection)
+  end
+
   @doc "Links the calling process to a connection process."
-  @spec adopt(Worker.connection()) :: :ok | {:error, :connection_died}
-  def adopt(connection) when is_pid(connection) and node(connection) == node() do
-    # A connection that died already is a failed creation: as a new one it would be replaced without a back-off.
-    if Process.alive?(connection) do
-      Process.link(connection)
+  @spec adopt(Connection.connection()) :: :ok | {:error, :connection_died}
+  def adopt(connection) do
+    case Connection.process(connection) do
+      pid when is_pid(pid) and node(pid) == node() -> adopt_process(pid)
+      _ -> :ok
+    end
+  end
+
+  # A connection that died already is a failed creation: as a new one it would be replaced without a back-off.
+  defp adopt_process(pid) do
+    if Process.alive?(pid) do
+      Process.link(pid)
       :ok
     else
       {:error, :connection_died}
     end
   end
 
-  def adopt(_connection), do: :ok
-
   @doc "Lets go of a closed connection; a process that its worker left alive is killed."
-  @spec release(Worker.connection()) :: :ok
-  def release(connection) when is_pid(connection) do
-    Process.unlink(connection)
-    Process.exit(connection, :kill)
+  @spec release(Connection.connection()) :: :ok
+  def release(connection) do
+    with pid when is_pid(pid) <- Connection.process(connection) do
+      Process.unlink(pid)
+      Process.exit(pid, :kill)
+    end
+
     :ok
   end
-
-  def release(_connection), do: :ok
 
   defp attempt(fun) do
     case fun.() do

@@ -10,12 +10,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Lease do
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool
 
   @enforce_keys [:handle, :slot, :epoch, :connection]
-  defstruct [:handle, :slot, :epoch, :connection]
+  defstruct [:handle, :slot, :epoch, :connection, :since]
 
   @type t :: %__MODULE__{
           handle: ConnectionPool.handle(),
           slot: non_neg_integer(),
           epoch: non_neg_integer(),
-          connection: ConnectionPool.Worker.connection()
+          connection: ConnectionPool.connection(),
+          since: integer() | nil
         }
 end

@@ -12,26 +12,43 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   use GenServer
 
+  alias ElixirScope.Foundation.Infrastructure.{Connection, ManualClock, Native, Telemetry}
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Directory, Job}
-  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native, Telemetry}
 
   defstruct [:handle, :config, :timer, jobs: %{}, alive: %{}]
 
-  @spec start_link(Config.t()) :: GenServer.on_start()
-  def start_link(%Config{} = config), do: GenServer.start_link(__MODULE__, config)
+  @spec start_link(Config.t(), GenServer.options()) :: GenServer.on_start()
+  def start_link(%Config{} = config, options \\ []),
+    do: GenServer.start_link(__MODULE__, config, options)
+
+  @doc "As `start_link/2`, without a link."
+  @spec start(Config.t(), GenServer.options()) :: GenServer.on_start()
+  def start(%Config{} = config, options), do: GenServer.start(__MODULE__, config, options)
 
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    entry = fn handle -> {handle, self(), Config.timeout_ns(config.timeout)} end
+    # A worker that needs processes of its own is made here, so that they end with the pool.
+    worker = if is_function(config.worker), do: config.worker.(), else: config.worker
+    config = %{config | worker: worker}
+    timeout_ns = Config.timeout_ns(config.timeout)
 
     with {:ok, handle} <- new_pool(config),
-         :ok <- Directory.register({config.namespace, config.name}, entry.(handle)) do
+         entry = {handle, self(), timeout_ns, edge(worker, config)},
+         :ok <- Directory.register(key(config), entry, {worker, config.close_timeout}) do
       {:ok, maintain(%__MODULE__{handle: handle, config: config})}
     else
       {:error, reason} -> {:stop, reason}
     end
   end
+
+  # What a call has to look after besides the native pool; nil where that is nothing.
+  defp edge(%{reset: nil}, %Config{telemetry: 0}), do: nil
+  defp edge(%{reset: reset}, config), do: {reset, config.telemetry}
+
+  # A pool without a name is found by its process alone.
+  defp key(%Config{name: nil}), do: nil
+  defp key(config), do: {config.namespace, config.name}
 
   defp new_pool(config) do
     case Native.pool_new(Config.native(config), ManualClock.clock(config.namespace)) do
@@ -51,12 +68,32 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     end
   end
 
+  def handle_call({:checked, healthy?}, {job, _}, state) do
+    case Map.pop(state.jobs, job) do
+      {{:check, slot, epoch, timer}, jobs} ->
+        Process.cancel_timer(timer)
+        {:reply, :ok, checked(%{state | jobs: jobs}, slot, epoch, healthy?)}
+
+      {nil, _} ->
+        {:reply, :ok, state}
+    end
+  end
+
+  # A stranger's call must not take the pool down.
+  def handle_call(_request, _from, state), do: {:reply, {:error, :invalid_message}, state}
+
+  @impl true
+  def handle_cast(_request, state), do: {:noreply, state}
+
   @impl true
   def handle_info({:escope_pool, :create, slot, epoch}, state),
     do: {:noreply, create(state, slot, epoch)}
 
   def handle_info({:escope_pool, :destroy, slot, epoch}, state),
     do: {:noreply, destroy(state, slot, epoch)}
+
+  def handle_info({:escope_pool, :check, slot, epoch}, state),
+    do: {:noreply, check(state, slot, epoch)}
 
   def handle_info({:escope_pool, :maintain}, state), do: {:noreply, maintain(state)}
   def handle_info(:maintain, state), do: {:noreply, maintain(%{state | timer: nil})}
@@ -92,7 +129,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       :ok ->
         case Native.pool_created(state.handle, slot, epoch, connection) do
           :ok -> state |> alive(connection, slot) |> event(:connection_created, %{slot: slot})
-          :stale -> close(state, connection, nil)
+          :stale -> close(state, connection, nil, :unwanted)
         end
 
       {:error, reason} ->
@@ -105,32 +142,55 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     event(state, :create_failed, %{slot: slot, reason: reason})
   end
 
-  defp alive(state, connection, slot) when is_pid(connection) do
-    %{state | alive: Map.put(state.alive, connection, slot)}
+  defp alive(state, connection, slot) do
+    case Connection.process(connection) do
+      nil -> state
+      pid -> %{state | alive: Map.put(state.alive, pid, slot)}
+    end
   end
 
-  defp alive(state, _connection, _slot), do: state
+  # Health checks. The native pool gives up a check at its time limit by itself; the job is killed a moment later.
+
+  defp check(state, slot, epoch) do
+    case Native.pool_connection(state.handle, slot) do
+      {:ok, connection} ->
+        job = Job.check(state.config.worker, connection)
+        timer = Process.send_after(self(), {:close_timeout, job}, state.config.check_limit)
+        %{state | jobs: Map.put(state.jobs, job, {:check, slot, epoch, timer})}
+
+      :none ->
+        checked(state, slot, epoch, false)
+    end
+  end
+
+  defp checked(state, slot, epoch, healthy?) do
+    Native.pool_checked(state.handle, slot, epoch, healthy?)
+    unless healthy?, do: event(state, :check_failed, %{slot: slot})
+    maintain(state)
+  end
 
   # Closing.
 
   defp destroy(state, slot, epoch) do
     case Native.pool_connection(state.handle, slot) do
-      {:ok, connection} -> close(state, connection, {slot, epoch})
+      {:ok, connection} -> close(state, connection, {slot, epoch}, :closed)
       :none -> destroyed(state, {slot, epoch})
     end
   end
 
-  defp close(state, connection, place)
-       when is_pid(connection) and not is_map_key(state.alive, connection) do
-    if place, do: destroyed(state, place), else: start_close(state, connection, nil)
+  # A connection process that has a place and is not known as alive has died: there is nothing to close.
+  defp close(state, connection, place, reason) do
+    pid = Connection.process(connection)
+
+    if place != nil and pid != nil and not is_map_key(state.alive, pid),
+      do: destroyed(state, place),
+      else: start_close(state, connection, pid, place, reason)
   end
 
-  defp close(state, connection, place), do: start_close(state, connection, place)
-
-  defp start_close(state, connection, place) do
-    job = Job.close(state.config.worker, connection)
+  defp start_close(state, connection, pid, place, reason) do
+    job = Job.close(state.config.worker, connection, reason)
     timer = Process.send_after(self(), {:close_timeout, job}, state.config.close_timeout)
-    alive = Map.delete(state.alive, connection)
+    alive = Map.delete(state.alive, pid)
     %{state | jobs: Map.put(state.jobs, job, {:close, connection, place, timer}), alive: alive}
   end
 
@@ -152,6 +212,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
     case Map.pop(state.jobs, pid) do
       {{:create, slot, epoch}, jobs} ->
         created(%{state | jobs: jobs}, slot, epoch, {:error, {:exit, reason}}) |> maintain()
+
+      {{:check, slot, epoch, timer}, jobs} ->
+        Process.cancel_timer(timer)
+        checked(%{state | jobs: jobs}, slot, epoch, false)
 
       {{:close, connection, place, timer}, jobs} ->
         Process.cancel_timer(timer)
@@ -194,7 +258,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
       state
     else
       receive do
-        {:"$gen_call", from, {:created, _} = request} ->
+        {:"$gen_call", from, {done, _} = request} when done in [:created, :checked] ->
           {:reply, reply, state} = handle_call(request, from, state)
           GenServer.reply(from, reply)
           drain(state, deadline, done?)
@@ -213,14 +277,14 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   defp close_now(state, slot) do
     case Native.pool_connection(state.handle, slot) do
-      {:ok, connection} -> close(state, connection, nil)
+      {:ok, connection} -> close(state, connection, nil, :shutdown)
       :none -> state
     end
   end
 
   defp total(state) do
     stats = Native.pool_stats(state.handle)
-    stats.idle + stats.in_use + stats.creating + stats.closing
+    stats.idle + stats.in_use + stats.creating + stats.checking + stats.closing
   end
 
   defp deadline(ms), do: now() + ms

@@ -2,7 +2,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   @moduledoc false
   # Opens and closes one SQLite connection of the driver erlang-p1-sqlite3.
 
-  @behaviour ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker
+  @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
@@ -27,7 +27,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   @impl true
-  def create_connection(%{path: path, setup: setup}) do
+  def connect(%{path: path, setup: setup}) do
     with :ok <- driver(),
          :ok <- place(path),
          {:ok, connection} <- open(path) do
@@ -44,7 +44,12 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   @impl true
-  def close_connection(connection), do: :sqlite3.close_timeout(connection, :infinity)
+  def disconnect(connection, _reason), do: :sqlite3.close_timeout(connection, :infinity)
+
+  @impl true
+  def ping(connection) do
+    with {:ok, _} <- Statement.run(connection, "SELECT 1", [], timeout: @setup_timeout), do: :ok
+  end
 
   defp driver do
     case Code.ensure_loaded(:sqlite3) do

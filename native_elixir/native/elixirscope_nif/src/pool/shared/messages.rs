@@ -36,6 +36,9 @@ impl SharedPool {
                     Action::Destroy { slot, epoch, .. } => {
                         self.tell_server(env, atoms::destroy(), slot, epoch)
                     }
+                    Action::Check { slot, epoch, .. } => self.tell_server(env, atoms::check(), slot, epoch),
+                    // No option asks for leak detection.
+                    Action::Leaked { .. } => {}
                     Action::Wake { waiter_token, outcome } => self.wake(env, waiter_token, outcome),
                 }
             }
@@ -76,6 +79,7 @@ impl SharedPool {
             WakeOutcome::Granted(lease) => self.granted(env, lease),
             WakeOutcome::TimedOut => atoms::pool_timeout().encode(env),
             WakeOutcome::Closed => atoms::pool_closed().encode(env),
+            WakeOutcome::Shed => atoms::shed().encode(env),
             WakeOutcome::CreateFailed(_) => atoms::create_failed().encode(env),
         };
         let _ = env.send(&pid, (reference.get(env), outcome));

@@ -1,0 +1,85 @@
+defmodule ElixirScope.Foundation.Infrastructure.Connection do
+  @moduledoc """
+  How a pool makes, cleans and unmakes one connection.
+
+  A pool is given a module with this behaviour, `worker: Echo` or `worker: {Echo, arg}`, or functions,
+  `create: fn -> ... end, close: fn connection -> ... end`.
+
+  `connect/1` and `disconnect/2` run in a short-lived process of their own, so a slow server slows nobody but the
+  check-outs that need a new connection. A connection is any term. When it is a pid, or `{atom, pid}`, the pool links to
+  that process: a connection process that dies is replaced, and none outlives its pool. A connection must not belong
+  to the process that made it, as a port or a socket does: that process ends when the callback returns.
+
+      defmodule Echo do
+        @behaviour ElixirScope.Foundation.Infrastructure.Connection
+
+        @impl true
+        def connect(arg), do: Agent.start_link(fn -> arg end)
+
+        @impl true
+        def disconnect(agent, _reason), do: Agent.stop(agent)
+      end
+  """
+
+  @typedoc "What a pool hands out."
+  @type connection :: term()
+
+  @typedoc """
+  Why a connection is closed: the pool has no more use for it (`:closed`), it was made for a pool that wants it no
+  more (`:unwanted`), the pool stops (`:shutdown`), or the pool's process died (`:pool_down`).
+  """
+  @type reason :: :closed | :unwanted | :shutdown | :pool_down
+
+  @doc """
+  Makes a connection from the worker's argument.
+
+  Anything but `{:ok, connection}`, a raise, a throw or an exit counts as a failure: the pool tries again after
+  a back-off while somebody waits, and puts the reason into the errors of those who time out.
+  """
+  @callback connect(arg :: term()) :: {:ok, connection()} | {:error, term()}
+
+  @doc "Closes a connection. The result is ignored; a connection process that still lives afterwards is killed."
+  @callback disconnect(connection(), reason()) :: term()
+
+  @doc """
+  Whether the connection works: anything but `:ok` closes it. Asked under the pool's `:health` and `:keepalive`, in a
+  process of its own.
+  """
+  @callback ping(connection()) :: :ok | {:error, term()}
+
+  @doc """
+  Makes the connection fit for its next holder, in the process that gives it back. Anything but `:ok` closes it.
+  """
+  @callback reset(connection()) :: :ok | {:error, term()}
+
+  @optional_callbacks ping: 1, reset: 1
+
+  @typedoc "A worker in the form that the pool runs."
+  @type t :: %{
+          create: (() -> term()),
+          close: (connection(), reason() -> term()),
+          reset: (connection() -> term()) | nil,
+          ping: (connection() -> term()) | nil
+        }
+
+  @doc false
+  @spec of_module(module(), term()) :: t()
+  def of_module(module, arg) do
+    reset = if function_exported?(module, :reset, 1), do: &module.reset/1
+    ping = if function_exported?(module, :ping, 1), do: &module.ping/1
+
+    %{
+      create: fn -> module.connect(arg) end,
+      close: &module.disconnect/2,
+      reset: reset,
+      ping: ping
+    }
+  end
+
+  @doc false
+  # The process that a connection is, or stands for.
+  @spec process(connection()) :: pid() | nil
+  def process(pid) when is_pid(pid), do: pid
+  def process({tag, pid}) when is_atom(tag) and is_pid(pid), do: pid
+  def process(_connection), do: nil
+end

@@ -1,0 +1,207 @@
+defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
+  # A real server; killed back-ends and restarts. One server for all, so not async.
+  use ElixirScope.Foundation.PoolCase
+
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool
+  alias ElixirScope.Foundation.PostgreSQLServer
+
+  @moduletag :capture_log
+
+  setup_all do
+    {:ok, server: PostgreSQLServer.start()}
+  end
+
+  defp pool(server, options \\ []) do
+    namespace = {:test, make_ref()}
+    defaults = [namespace: namespace, size: 2, max_overflow: 0, retry_after: 5, retry_at_most: 50]
+    options = PostgreSQLServer.options(server) ++ Keyword.merge(defaults, options)
+    start_supervised!({DatabasePool, options}, id: namespace)
+    {namespace, :database}
+  end
+
+  defp with_pool(pool, fun), do: DatabasePool.with_connection(fun, pool: pool)
+  defp value(pool, sql, params \\ []), do: with_pool(pool, &one(&1, sql, params))
+
+  defp one(connection, sql, params \\ []) do
+    with {:ok, %{rows: [{value}]}} <- DatabasePool.query(connection, sql, params),
+         do: {:ok, value}
+  end
+
+  test "values of every kind come back as they went in", %{server: server} do
+    pool = pool(server)
+    assert {:ok, 3} = value(pool, "SELECT $1::int + 1", [2])
+    assert {:ok, "zoë"} = value(pool, "SELECT $1::text", ["zoë"])
+    assert {:ok, nil} = value(pool, "SELECT $1::text", [nil])
+    assert {:ok, 1.5} = value(pool, "SELECT $1::float8", [1.5])
+    assert {:ok, true} = value(pool, "SELECT $1::bool", [true])
+    assert {:ok, 9_007_199_254_740_993} = value(pool, "SELECT $1::int8", [9_007_199_254_740_993])
+
+    assert {:ok, false} = value(pool, "SELECT $1::bool", [false])
+
+    assert {:ok, {:blob, <<0, 255, 92>>}} =
+             value(pool, "SELECT $1::bytea", [{:blob, <<0, 255, 92>>}])
+
+    # Nothing in a parameter is ever read as SQL, whatever the session says of backslashes.
+    for text <- ["'", "''", "\\'; DROP TABLE x; --", "\\\\", "$1", "E'\\x00'", "\n\t"],
+        setting <- ["on", "off"] do
+      assert {:ok, ^text} =
+               with_pool(pool, fn c ->
+                 {:ok, _} = DatabasePool.exec(c, "SET standard_conforming_strings = #{setting}")
+                 one(c, "SELECT $1::text", [text])
+               end)
+    end
+
+    for bad <- [<<0>>, <<255>>, :atom, {:blob, 1}] do
+      assert {:error, %Error{context: %{argument: "parameter 1"}}} =
+               value(pool, "SELECT $1", [bad])
+    end
+
+    assert {:ok, %{columns: ["a", "b"], rows: [{1, 2}, {3, 4}]}} =
+             with_pool(
+               pool,
+               &DatabasePool.query(&1, "SELECT * FROM (VALUES (1, 2), (3, 4)) t(a, b)")
+             )
+
+    assert_settled(pool)
+  end
+
+  test "a wrong statement is an error with its SQLSTATE, and the connection lives", %{
+    server: server
+  } do
+    pool = pool(server, size: 1)
+
+    for {sql, state} <- [
+          {"SELEC 1", "42601"},
+          {"SELECT 1/0", "22012"},
+          {"SELECT * FROM no", "42P01"}
+        ] do
+      assert {:error, %Error{error_type: :external_service_error} = error} = value(pool, sql)
+      assert error.context.sqlstate == state
+    end
+
+    assert {:ok, 1} = value(pool, "SELECT 1")
+    assert %{created: 1} = assert_settled(pool)
+  end
+
+  test "a transaction commits, or leaves nothing", %{server: server} do
+    pool = pool(server)
+    {:ok, nil} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE t (n int)"))
+    insert = fn c -> DatabasePool.exec(c, "INSERT INTO t VALUES (1)") end
+
+    transaction = fn fun ->
+      with_pool(pool, fn c -> DatabasePool.transaction(c, fn -> fun.(c) end) end)
+    end
+
+    assert {:ok, 1} = transaction.(insert)
+    assert {:error, :no} = transaction.(fn c -> insert.(c) && {:error, :no} end)
+    assert_raise RuntimeError, fn -> transaction.(fn c -> insert.(c) && raise "no" end) end
+    # A failed statement that is not noticed: the commit says so.
+    assert {:error, %Error{message: message}} =
+             transaction.(fn c -> insert.(c) && value_of(DatabasePool.query(c, "SELECT 1/0")) end)
+
+    assert message =~ "rolled back"
+    assert {:ok, 1} = value(pool, "SELECT count(*) FROM t")
+    assert_settled(pool)
+  end
+
+  defp value_of(_failed), do: :fine
+
+  test "what a session has set is gone for the next holder", %{server: server} do
+    pool = pool(server, size: 1)
+    {:ok, connection} = ConnectionPool.checkout(pool)
+    {:ok, _} = DatabasePool.exec(connection, "SET application_name = 'mine'")
+    {:ok, _} = DatabasePool.exec(connection, "BEGIN")
+    {:ok, backend} = one(connection, "SELECT pg_backend_pid()")
+    :ok = ConnectionPool.checkin(pool, connection)
+    assert {:error, %Error{error_type: :stale_lease}} = ConnectionPool.checkin(pool, connection)
+
+    assert {:ok, ^backend} = value(pool, "SELECT pg_backend_pid()")
+    assert {:ok, ""} = value(pool, "SELECT current_setting('application_name')")
+    assert %{created: 1, broken: 0} = assert_settled(pool)
+  end
+
+  test "without reset it is still there", %{server: server} do
+    pool = pool(server, size: 1, reset: false)
+    {:ok, _} = with_pool(pool, &DatabasePool.exec(&1, "SET application_name = 'mine'"))
+    assert {:ok, "mine"} = value(pool, "SELECT current_setting('application_name')")
+  end
+
+  test "a holder that is killed rolls back, and its connection is replaced", %{server: server} do
+    pool = pool(server, size: 1)
+    {:ok, _} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE killed (n int)"))
+    client = client()
+
+    {:ok, {_, driver}} =
+      run(client, fn ->
+        {:ok, c} = ConnectionPool.checkout(pool)
+        {:ok, _} = DatabasePool.exec(c, "BEGIN")
+        {:ok, 1} = DatabasePool.exec(c, "INSERT INTO killed VALUES (1)")
+        {:ok, c}
+      end)
+
+    monitor = Process.monitor(driver)
+    kill(client)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 5_000
+    assert {:ok, 0} = value(pool, "SELECT count(*) FROM killed")
+    assert %{reclaimed: 1} = assert_settled(pool)
+  end
+
+  test "a back-end that is killed by kill -9 is replaced", %{server: server} do
+    pool = pool(server)
+    assert {:ok, backend} = value(pool, "SELECT pg_backend_pid()")
+    PostgreSQLServer.kill_9(backend)
+    # The server restarts all of its back-ends after such a crash.
+    assert eventually(fn -> value(pool, "SELECT 1") end) == {:ok, 1}
+    assert_settled(pool)
+  end
+
+  test "a server that stops and starts is waited for", %{server: server} do
+    pool = pool(server)
+    assert {:ok, 1} = value(pool, "SELECT 1")
+    PostgreSQLServer.down(server)
+    await(pool, &(&1.idle == 0))
+
+    assert {:error, %Error{error_type: :pool_timeout} = error} =
+             DatabasePool.with_connection(&one(&1, "SELECT 1"), pool: pool, timeout: 50)
+
+    assert error.message =~ "cannot connect to PostgreSQL"
+
+    waiter =
+      Task.async(fn ->
+        DatabasePool.with_connection(&one(&1, "SELECT 2"), pool: pool, timeout: 60_000)
+      end)
+
+    PostgreSQLServer.up(server)
+    assert Task.await(waiter, 60_000) == {:ok, 2}
+    assert_settled(pool)
+  end
+
+  test "a statement that takes too long gives up its connection", %{server: server} do
+    pool = pool(server, size: 1)
+
+    assert {:error, %Error{error_type: :timeout}} =
+             with_pool(pool, &DatabasePool.query(&1, "SELECT pg_sleep(60)", [], timeout: 50))
+
+    assert {:ok, 1} = value(pool, "SELECT 1")
+  end
+
+  test "options that are none are refused" do
+    for {options, argument} <- [
+          {[adapter: :mysql], :adapter},
+          {[adapter: :postgresql], :username},
+          {[adapter: :postgresql, username: "a", database: 1], :database},
+          {[adapter: :postgresql, username: "a", database: "b", port: 0], :port},
+          {[adapter: :postgresql, username: "a", database: "b", reset: 1], :reset}
+        ] do
+      assert {:error, %Error{context: %{argument: ^argument}}} = DatabasePool.start_link(options)
+    end
+  end
+
+  defp eventually(fun, tries \\ 1_000) do
+    case fun.() do
+      {:ok, _} = good -> good
+      bad when tries == 0 -> bad
+      _ -> Process.sleep(10) && eventually(fun, tries - 1)
+    end
+  end
+end

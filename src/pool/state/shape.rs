@@ -1,0 +1,37 @@
+//! A change of the pool's size while it lives.
+
+use super::State;
+use crate::error::ConfigError;
+use crate::pool::actions::DestroyReason;
+use crate::pool::config::PoolConfig;
+
+impl State {
+    pub(in crate::pool) fn resize(
+        &mut self,
+        size: u32,
+        max_overflow: u32,
+        now_ns: u64,
+    ) -> Result<(), ConfigError> {
+        let most = self.slots.count();
+        let min_idle = self.config.min_idle.min(size);
+        let config = PoolConfig { size, max_overflow, min_idle, max_slots: 0, ..self.config };
+        config.validate()?;
+        if config.capacity() > most {
+            return Err(ConfigError {
+                argument: "size",
+                value: u64::from(config.capacity()),
+                allowed: "max_slots at most, together with max_overflow",
+            });
+        }
+        self.config = config;
+        self.resized_ns = now_ns;
+        self.slots.resize(size, config.capacity());
+        while self.slots.above_capacity() {
+            let Some((slot, _)) = self.slots.oldest_idle() else { break };
+            self.close_slot(slot, DestroyReason::Resized);
+        }
+        self.close_surplus(now_ns);
+        self.create_as_due(now_ns);
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Stock and size: P12, P14, P23, and the pool of a forked child.
+
+use elixirscope::pool::*;
+
+use crate::bench::Bench;
+
+fn resizable(size: u32, max_overflow: u32) -> Bench {
+    Bench::with(PoolConfig { size, max_overflow, max_slots: 10, ..PoolConfig::default() })
+}
+
+#[test]
+fn p06_a_larger_size_serves_the_waiter() {
+    let mut bench = resizable(1, 0);
+    bench.lease(1);
+    bench.queue(2, Wait::Forever, 7);
+    bench.resize(2, 0);
+    assert_eq!(bench.granted(), [7]);
+}
+
+#[test]
+fn p23_growth_by_k_creates_k_in_the_same_step() {
+    let mut bench = resizable(1, 0).slow();
+    for token in 0..6 {
+        bench.queue(1, Wait::Forever, token);
+    }
+    assert_eq!(bench.creates.len(), 1);
+    bench.resize(4, 1);
+    assert_eq!(bench.creates.len(), 5);
+}
+
+#[test]
+fn p23_a_smaller_pool_closes_the_idle_at_once_and_the_leased_on_return() {
+    let mut bench = resizable(6, 0).filled(6);
+    let held: Vec<Lease> = (0..3).map(|_| bench.lease(1)).collect();
+    bench.resize(2, 0);
+    assert_eq!((bench.seen().idle, bench.seen().leased), (0, 3));
+    bench.queue(2, Wait::Forever, 7);
+    bench.give_back(held[0]);
+    assert!(bench.wakes.is_empty(), "no grant while the pool is above its capacity");
+    bench.give_back(held[1]);
+    assert_eq!(bench.granted(), [7]);
+    assert_eq!(bench.seen().leased, 2);
+}
+
+#[test]
+fn p23_the_last_of_two_sizes_holds() {
+    let mut bench = resizable(3, 1).filled(3);
+    bench.resize(8, 2);
+    bench.resize(1, 0);
+    let seen = bench.seen();
+    assert_eq!((seen.size, seen.capacity, seen.idle), (1, 1, 1));
+    let refused = bench.pool.resize(9, 2, || 0, &mut Actions::new()).unwrap_err().to_string();
+    assert_eq!(refused, "`size` is 11, allowed is max_slots at most, together with max_overflow");
+    assert_eq!(bench.seen(), seen);
+}
+
+#[test]
+fn p12_a_burst_of_twice_the_size_is_served_and_fades() {
+    let mut bench =
+        Bench::with(PoolConfig { size: 5, max_overflow: 5, overflow_ttl_ns: 100, ..PoolConfig::default() });
+    let leases: Vec<Lease> = (0..10).map(|_| bench.lease(1)).collect();
+    assert_eq!(bench.created, 10);
+    let ticket = bench.queue(1, Wait::Forever, 11);
+    bench.cancel(ticket, GiveUp::Cancelled);
+    for lease in leases {
+        bench.give_back(lease);
+    }
+    bench.maintain(99);
+    assert_eq!(bench.seen().idle, 10);
+    bench.maintain(100);
+    assert_eq!(bench.seen().idle, 5);
+}
+
+#[test]
+fn p14_alternating_load_reuses_connections() {
+    let mut bench =
+        Bench::with(PoolConfig { size: 4, max_overflow: 4, overflow_ttl_ns: 100, ..PoolConfig::default() });
+    let mut checkouts = 0;
+    for round in 0..200u64 {
+        bench.maintain(round * 10);
+        let load = if round % 2 == 0 { 4 } else { 8 };
+        let leases: Vec<Lease> = (0..load).map(|_| bench.lease(1)).collect();
+        checkouts += load;
+        for lease in leases {
+            bench.give_back(lease);
+        }
+    }
+    assert!(bench.created <= 8 && u64::from(bench.created) * 10 <= checkouts);
+}
+
+#[test]
+fn p16_a_stock_is_made_ahead_a_few_at_a_time() {
+    let mut bench = Bench::with(PoolConfig {
+        size: 5,
+        max_overflow: 0,
+        min_idle: 3,
+        max_concurrent_creates: 2,
+        ..PoolConfig::default()
+    })
+    .slow();
+    bench.maintain(0);
+    assert_eq!(bench.creates.len(), 2);
+    bench.create_next(Ok(()));
+    bench.create_next(Ok(()));
+    bench.create_next(Ok(()));
+    assert!(bench.creates.is_empty());
+    bench.lease(1);
+    assert_eq!(bench.creates.len(), 1, "what is lent is made up for");
+}
+
+#[test]
+fn p16_a_stock_that_cannot_be_made_keeps_to_the_back_off() {
+    let mut bench =
+        Bench::with(PoolConfig { size: 2, max_overflow: 0, min_idle: 2, ..PoolConfig::default() }).slow();
+    bench.maintain(0);
+    bench.create_next(Err(5));
+    bench.create_next(Err(5));
+    assert!(bench.creates.is_empty());
+    let retry = bench.maintain(1).expect("an attempt is to come");
+    bench.maintain(retry);
+    assert_eq!((bench.creates.len(), bench.seen().last_error), (1, Some(5)));
+}
+
+#[test]
+fn p25_a_forked_child_starts_without_the_parent_s_connections() {
+    let mut bench = resizable(2, 0).filled(2);
+    let lease = bench.lease(1);
+    bench.resize(3, 1);
+    let before = bench.seen();
+    let child = bench.pool.fork_child().unwrap();
+    let mut actions = Actions::new();
+    let seen = child.snapshot(|| 0, &mut actions);
+    assert_eq!((seen.size, seen.capacity, seen.idle, seen.leased), (3, 4, 0, 0));
+    assert_eq!(child.checkin(lease, Condition::Good, || 0, &mut actions), Err(StaleLease));
+    assert!(actions.is_empty(), "nothing of the parent's is destroyed");
+    child.checkout(Owner(1), Wait::Forever, 1, || 0, &mut actions);
+    assert!(matches!(actions.iter().next(), Some(Action::Create { .. })));
+    assert_eq!(bench.seen(), before);
+    bench.give_back(lease);
+}
