@@ -30,6 +30,3 @@ config :elixir_scope, :infrastructure,
       timeout: 5_000
     }
   }
-
-# Tests reset the state of services and start services of namespaces of their own.
-if config_env() == :test, do: config(:elixir_scope, test_mode: true)

@@ -52,16 +52,17 @@ defmodule ElixirScope.Foundation.FoundationCase do
 
   @doc "Sets an environment value of `:elixir_scope` for the test."
   def put_env(key, value) do
-    before = Application.fetch_env(:elixir_scope, key)
-    Application.put_env(:elixir_scope, key, value)
+    # Once a test: the second call would take the value of the first for the one to go back to.
+    unless Process.put({__MODULE__, key}, true) do
+      before = Application.fetch_env(:elixir_scope, key)
+      ExUnit.Callbacks.on_exit({:env, key}, fn -> restore_env(key, before) end)
+    end
 
-    ExUnit.Callbacks.on_exit({:env, key}, fn ->
-      case before do
-        {:ok, old} -> Application.put_env(:elixir_scope, key, old)
-        :error -> Application.delete_env(:elixir_scope, key)
-      end
-    end)
+    Application.put_env(:elixir_scope, key, value)
   end
+
+  defp restore_env(key, {:ok, value}), do: Application.put_env(:elixir_scope, key, value)
+  defp restore_env(key, :error), do: Application.delete_env(:elixir_scope, key)
 
   @doc "Kills a service and waits until it is gone."
   def kill(namespace, name) do

@@ -1,14 +1,19 @@
 defmodule ElixirScope.Foundation.Contracts.EventStore do
   @moduledoc "What a keeper of events can do."
 
-  alias ElixirScope.Foundation.Types.{Error, Event}
+  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Types
+  alias ElixirScope.Foundation.Types.Event
 
-  @callback store(Event.t()) :: {:ok, Event.id()} | {:error, Error.t()}
-  @callback store_batch([Event.t()]) :: {:ok, [Event.id()]} | {:error, Error.t()}
-  @callback get(Event.id()) :: {:ok, Event.t()} | {:error, Error.t()}
-  @callback query(map()) :: {:ok, [Event.t()]} | {:error, Error.t()}
-  @callback get_by_correlation(String.t()) :: {:ok, [Event.t()]} | {:error, Error.t()}
-  @callback prune_before(integer()) :: {:ok, non_neg_integer()} | {:error, Error.t()}
-  @callback stats() :: {:ok, map()} | {:error, Error.t()}
+  @typedoc "The service's own, or the infrastructure's in front of it."
+  @type error :: Types.Error.t() | Error.t()
+
+  @callback store(Event.t()) :: {:ok, Event.id()} | {:error, error()}
+  @callback store_batch([Event.t()]) :: {:ok, [Event.id()]} | {:error, error()}
+  @callback get(Event.id()) :: {:ok, Event.t()} | {:error, error()}
+  @callback query(map()) :: {:ok, [Event.t()]} | {:error, error()}
+  @callback get_by_correlation(String.t()) :: {:ok, [Event.t()]} | {:error, error()}
+  @callback prune_before(integer()) :: {:ok, non_neg_integer()} | {:error, error()}
+  @callback stats() :: {:ok, map()} | {:error, error()}
   @callback available?() :: boolean()
 end
