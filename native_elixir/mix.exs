@@ -26,7 +26,7 @@ defmodule ElixirScope.Foundation.MixProject do
     [
       mod: {ElixirScope.Foundation.Application, []},
       # SASL has the alarms of `Compat.Fuse`.
-      extra_applications: [:logger, :sasl]
+      extra_applications: [:crypto, :logger, :sasl]
     ]
   end
 

@@ -7,6 +7,7 @@
 #[path = "support/breaker_json.rs"]
 mod breaker_json;
 #[path = "support/breaker_model.rs"]
+#[allow(dead_code)]
 mod breaker_model;
 #[path = "support/breaker_traces.rs"]
 mod breaker_traces;

@@ -25,7 +25,10 @@ defmodule ElixirScope.Foundation.SpecsTest do
 
     asked_for =
       Enum.flat_map(behaviours, & &1.behaviour_info(:callbacks)) ++
-        if(behaviours -- [GenServer, Supervisor] == behaviours, do: [], else: [child_spec: 1])
+        if(behaviours -- [DynamicSupervisor, GenServer, Supervisor] == behaviours,
+          do: [],
+          else: [child_spec: 1]
+        )
 
     for {{:function, name, arity}, _, _, _, _} <- docs,
         {name, arity} not in asked_for,

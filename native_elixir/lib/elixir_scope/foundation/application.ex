@@ -1,7 +1,15 @@
 defmodule ElixirScope.Foundation.Application do
   @moduledoc """
-  Starts the registry, the infrastructure and what stands in for other libraries. A host application depends on `:elixir_scope_foundation` and
-  finds both running.
+  The tree that a host application finds running when it depends on `:elixir_scope_foundation`:
+
+      ElixirScope.Foundation.Supervisor
+      ├── ProcessRegistry            who is where
+      ├── Infrastructure.Supervisor  breakers, limiters, pools; their state outlives the services
+      ├── Fuse.Supervisor            what stands in for the library fuse
+      ├── ExRated.Supervisor         what stands in for the library ex_rated
+      ├── Services.Supervisor        ConfigServer, EventStore, TelemetryService of :production
+      ├── TaskSupervisor             tasks of the services' users
+      └── TestSupervisor             services of test namespaces; with `config :elixir_scope, test_mode: true` only
 
   It does not start with a configuration of circuit breakers that is wrong, such as a misspelt option: every guarded call
   would fail later, and a service that nobody calls for a while would hide it.
@@ -9,7 +17,8 @@ defmodule ElixirScope.Foundation.Application do
   use Application
 
   alias ElixirScope.Compat.{ExRated, Fuse}
-  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry, Services, TaskSupervisor}
+  alias ElixirScope.TestSupport.TestSupervisor
 
   @impl true
   def start(_type, _args) do
@@ -30,18 +39,22 @@ defmodule ElixirScope.Foundation.Application do
     with :ok <- Infrastructure.Telemetry.check_prefix() do
       ProcessRegistry.create_table()
 
-      children = [
-        ProcessRegistry,
-        Infrastructure.Supervisor,
-        Fuse.Supervisor,
-        ExRated.Supervisor
-      ]
-
-      Supervisor.start_link(children,
+      Supervisor.start_link(children(),
         strategy: :one_for_one,
         name: ElixirScope.Foundation.Supervisor
       )
     end
+  end
+
+  defp children do
+    [
+      ProcessRegistry,
+      Infrastructure.Supervisor,
+      Fuse.Supervisor,
+      ExRated.Supervisor,
+      {Services.Supervisor, namespace: :production},
+      {Task.Supervisor, name: TaskSupervisor}
+    ] ++ if(Services.Service.test_mode?(), do: [TestSupervisor], else: [])
   end
 
   @impl true

@@ -15,6 +15,7 @@ defmodule ElixirScope.Foundation.Error do
 
   alias ElixirScope.Foundation.Error.Catalogue
   alias ElixirScope.Foundation.Infrastructure.Telemetry
+  alias ElixirScope.Foundation.Services.TelemetryService
 
   @enforce_keys [:code, :error_type, :message, :severity]
   defstruct [
@@ -173,11 +174,15 @@ defmodule ElixirScope.Foundation.Error do
   @spec should_escalate?(t()) :: boolean()
   def should_escalate?(%__MODULE__{severity: severity}), do: severity in [:high, :critical]
 
-  @doc "Counts the error: event `[:foundation, :errors, category, subcategory]`."
+  @doc """
+  Counts the error as `[:foundation, :errors, category, subcategory]`, in the TelemetryService and where `:telemetry` is
+  loaded.
+  """
   @spec collect_error_metrics(t()) :: :ok
   def collect_error_metrics(%__MODULE__{} = error) do
     name = [:foundation, :errors, error.category, error.subcategory]
     metadata = %{error_type: error.error_type, code: error.code, severity: error.severity}
+    TelemetryService.emit_counter(name, metadata)
     Telemetry.emit(name, %{counter: 1}, metadata)
   end
 

@@ -80,7 +80,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
   """
   @spec protected_operation(namespace(), atom(), keyword(), (() -> term())) :: term()
   def protected_operation(namespace, service, opts, operation) do
-    with :ok <- check_options(opts, @operation_options),
+    with :ok <- check_operation_options(opts),
          :ok <- check_rate_limit(namespace, service, opts),
          do: execute_with_protection(namespace, service, operation)
   end
@@ -136,6 +136,10 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
 
   @doc false
+  @spec check_operation_options(term()) :: :ok | {:error, Error.t()}
+  def check_operation_options(opts), do: check_options(opts, @operation_options)
+
+  @doc false
   @spec check_options(term(), [atom()]) :: :ok | {:error, Error.t()}
   def check_options(opts, allowed) do
     cond do
@@ -182,7 +186,10 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
 
-  defp check_rate_limit(namespace, service, opts) do
+  # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
+  @doc false
+  @spec check_rate_limit(namespace(), atom(), keyword()) :: :ok | {:error, Error.t()}
+  def check_rate_limit(namespace, service, opts) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
     with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting),

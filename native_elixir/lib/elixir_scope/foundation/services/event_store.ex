@@ -1,0 +1,308 @@
+defmodule ElixirScope.Foundation.Services.EventStore do
+  @moduledoc """
+  Keeps the events of a namespace, in memory only: they are gone when the process ends.
+
+  Functions without a namespace are those of `:production` and stand behind nothing. `store_protected/3` and
+  `store_batch_protected/3` stand behind a rate limit and the breaker `{namespace, :event_store}`, where the flags of
+  `ElixirScope.Foundation.Infrastructure.FeatureFlags` say so; a refused event never counts against the service.
+
+  A service that does not run is `{:error, %Types.Error{code: 3000, error_type: :service_unavailable}}`.
+
+      iex> alias ElixirScope.Foundation.{Events, Services.EventStore}
+      iex> {:ok, event} = Events.new_event(:spawn, %{a: 1})
+      iex> {:ok, id} = EventStore.store(event)
+      iex> EventStore.get(id) == {:ok, event}
+      true
+  """
+  use GenServer
+
+  @behaviour ElixirScope.Foundation.Contracts.EventStore
+
+  require Logger
+
+  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.Logic.EventLogic
+  alias ElixirScope.Foundation.Services.{Service, TelemetryService}
+  alias ElixirScope.Foundation.Types.{Error, Event}
+  alias ElixirScope.Foundation.Validation.EventValidator
+
+  @service :event_store
+  @rule :event_storage
+  # Where `default_limits` has no such rule.
+  @usual_rule {100, 60_000}
+  @stored [:foundation, :event_store, :events_stored]
+  @estimated_bytes 1_000
+
+  @type namespace :: ProcessRegistry.namespace()
+  @type error :: {:error, Error.t() | ElixirScope.Foundation.Error.t()}
+
+  @doc "Starts the service of `:namespace` (`:production`)."
+  @spec start_link(keyword()) :: GenServer.on_start()
+  def start_link(opts \\ []) do
+    namespace = Keyword.get(opts, :namespace, :production)
+    GenServer.start_link(__MODULE__, opts, name: ProcessRegistry.via_tuple(namespace, @service))
+  end
+
+  @doc "Keeps an event under its own id; the same id again replaces it."
+  @impl true
+  @spec store(Event.t()) :: {:ok, Event.id()} | error()
+  def store(event), do: store(:production, event)
+
+  @doc "Keeps an event of this namespace."
+  @spec store(namespace(), Event.t()) :: {:ok, Event.id()} | error()
+  def store(namespace, event), do: call(namespace, {:store_event, event})
+
+  @doc "Keeps all events or, where one of them is not valid, none. The ids come in the order of the events."
+  @impl true
+  @spec store_batch([Event.t()]) :: {:ok, [Event.id()]} | error()
+  def store_batch(events), do: store_batch(:production, events)
+
+  @doc "Keeps all events of this namespace, or none."
+  @spec store_batch(namespace(), [Event.t()]) :: {:ok, [Event.id()]} | error()
+  def store_batch(namespace, events) when is_list(events),
+    do: call(namespace, {:store_batch, events})
+
+  @doc "Keeps an event without telling whether it did; one that is not valid is logged."
+  @spec store_async(namespace(), Event.t()) :: :ok
+  def store_async(namespace, event), do: Service.cast(namespace, @service, {:store_event, event})
+
+  @doc """
+  As `store/2`, behind the rule `event_storage` (100 in 60,000 ms unless configured), counted for `opts[:user_id]` or
+  the namespace, and the breaker. Other options are those of
+  `ElixirScope.Foundation.Infrastructure.protected_operation/4`.
+  """
+  @spec store_protected(namespace(), Event.t(), keyword()) :: {:ok, Event.id()} | error()
+  def store_protected(namespace, event, opts \\ []),
+    do: limited(namespace, opts, 1, {:store_event, event})
+
+  @doc "As `store_batch/2`, protected like `store_protected/3`; a batch costs its length."
+  @spec store_batch_protected(namespace(), [Event.t()], keyword()) ::
+          {:ok, [Event.id()]} | error()
+  def store_batch_protected(namespace, events, opts \\ []) when is_list(events),
+    do: limited(namespace, opts, length(events), {:store_batch, events})
+
+  defp limited(namespace, opts, cost, request) do
+    with :ok <- Infrastructure.check_operation_options(opts) do
+      defaults = [
+        rate_limit: Service.rule(@rule, @usual_rule),
+        rate_key: {@rule, opts[:user_id] || namespace},
+        cost: cost
+      ]
+
+      Service.limited_call(namespace, @service, Keyword.merge(defaults, opts), request, &down/0)
+    end
+  end
+
+  @doc "The event of this id, or `:not_found`."
+  @impl true
+  @spec get(Event.id()) :: {:ok, Event.t()} | error()
+  def get(id), do: get(:production, id)
+
+  @doc "The event of this id, of this namespace."
+  @spec get(namespace(), Event.id()) :: {:ok, Event.t()} | error()
+  def get(namespace, id) when is_integer(id) and id > 0, do: call(namespace, {:get_event, id})
+
+  @doc "The events that a query asks for; see `ElixirScope.Foundation.Logic.EventLogic.query/2`."
+  @impl true
+  @spec query(map()) :: {:ok, [Event.t()]} | error()
+  def query(query), do: query(:production, query)
+
+  @doc "The events of this namespace that a query asks for."
+  @spec query(namespace(), map()) :: {:ok, [Event.t()]} | error()
+  def query(namespace, query) when is_map(query), do: call(namespace, {:query_events, query})
+
+  @doc "The events of a correlation id, in the order of time."
+  @impl true
+  @spec get_by_correlation(String.t()) :: {:ok, [Event.t()]} | error()
+  def get_by_correlation(correlation_id) when is_binary(correlation_id),
+    do: call(:production, {:get_by_correlation, correlation_id})
+
+  @doc "Drops the events before this timestamp and says how many. The unit is that of the events."
+  @impl true
+  @spec prune_before(integer()) :: {:ok, non_neg_integer()} | error()
+  def prune_before(timestamp) when is_integer(timestamp),
+    do: call(:production, {:prune_before, timestamp})
+
+  @doc """
+  Counts since the start: `events_stored`, `events_pruned`, `start_time` (monotonic ms), `current_event_count`,
+  `uptime_ms`, `memory_usage_estimate` (#{@estimated_bytes} bytes an event).
+  """
+  @impl true
+  @spec stats() :: {:ok, map()} | error()
+  def stats, do: stats(:production)
+
+  @doc "The counts of this namespace."
+  @spec stats(namespace()) :: {:ok, map()} | error()
+  def stats(namespace), do: call(namespace, :get_stats)
+
+  @doc "How the service is: `status`, `event_count`, `next_id`."
+  @spec status() :: {:ok, map()} | error()
+  def status, do: call(:production, :get_status)
+
+  @doc "Whether the service runs."
+  @impl true
+  @spec available?() :: boolean()
+  def available?, do: ProcessRegistry.registered?(:production, @service)
+
+  @doc "Starts the service, linked to the caller, unless it runs."
+  @spec initialize(keyword()) :: :ok | error()
+  def initialize(opts \\ []) do
+    Service.initialize(__MODULE__, @service, opts, fn reason ->
+      unavailable("The EventStore did not start", %{reason: reason})
+    end)
+  end
+
+  @doc "Stops the service; its supervisor starts it again."
+  @spec stop() :: :ok
+  def stop, do: Service.stop(:production, @service)
+
+  @doc "Forgets all events and counts. In test mode only."
+  @spec reset_state() :: :ok | error()
+  def reset_state do
+    if Service.test_mode?(), do: call(:production, :reset_state), else: Service.forbidden(3002)
+  end
+
+  defp call(namespace, request), do: Service.call(namespace, @service, request, &down/0)
+
+  defp down, do: {:error, unavailable("The EventStore does not run", %{})}
+
+  defp unavailable(message, context) do
+    Error.new(
+      code: 3000,
+      error_type: :service_unavailable,
+      message: message,
+      severity: :high,
+      category: :system,
+      subcategory: :availability,
+      context: context
+    )
+  end
+
+  @impl true
+  def init(opts), do: {:ok, fresh(Keyword.get(opts, :namespace, :production))}
+
+  defp fresh(namespace) do
+    %{
+      namespace: namespace,
+      # id => event
+      events: %{},
+      next_id: 1,
+      stored: 0,
+      pruned: 0,
+      started: Service.started()
+    }
+  end
+
+  @impl true
+  def handle_call({:store_event, event}, _from, state) do
+    case EventValidator.validate(event) do
+      :ok -> {:reply, {:ok, event.event_id}, kept_one(state, event)}
+      {:error, _error} = error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({:store_batch, events}, _from, state) do
+    case Enum.find_value(events, :ok, &invalid/1) do
+      :ok -> {:reply, {:ok, Enum.map(events, & &1.event_id)}, kept_batch(state, events)}
+      {:error, _error} = error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({:get_event, id}, _from, state) do
+    case Map.fetch(state.events, id) do
+      {:ok, event} -> {:reply, {:ok, event}, state}
+      :error -> {:reply, not_found(id), state}
+    end
+  end
+
+  def handle_call({:query_events, query}, _from, state),
+    do: {:reply, EventLogic.query(Map.values(state.events), query), state}
+
+  def handle_call({:get_by_correlation, correlation_id}, _from, state) do
+    events = EventLogic.extract_correlation_chain(Map.values(state.events), correlation_id)
+    {:reply, {:ok, events}, state}
+  end
+
+  def handle_call({:prune_before, timestamp}, _from, state) do
+    events = Map.reject(state.events, fn {_id, event} -> event.timestamp < timestamp end)
+    count = map_size(state.events) - map_size(events)
+    {:reply, {:ok, count}, %{state | events: events, pruned: state.pruned + count}}
+  end
+
+  def handle_call(:get_stats, _from, state) do
+    count = map_size(state.events)
+
+    stats = %{
+      events_stored: state.stored,
+      events_pruned: state.pruned,
+      start_time: state.started,
+      current_event_count: count,
+      uptime_ms: Service.since(state.started),
+      memory_usage_estimate: count * @estimated_bytes
+    }
+
+    {:reply, {:ok, stats}, state}
+  end
+
+  def handle_call(:get_status, _from, state) do
+    status = %{status: :running, event_count: map_size(state.events), next_id: state.next_id}
+    {:reply, {:ok, status}, state}
+  end
+
+  def handle_call(:reset_state, _from, state), do: {:reply, :ok, fresh(state.namespace)}
+
+  @impl true
+  def handle_cast({:store_event, event}, state) do
+    case EventValidator.validate(event) do
+      :ok ->
+        {:noreply, kept_one(state, event)}
+
+      {:error, error} ->
+        Logger.warning("EventStore dropped an event: #{error.message}")
+        {:noreply, state}
+    end
+  end
+
+  @impl true
+  def handle_info(_stray, state), do: {:noreply, state}
+
+  defp invalid(event) do
+    with :ok <- EventValidator.validate(event), do: nil
+  end
+
+  defp kept_one(state, event) do
+    metadata = %{event_type: event.event_type, event_id: event.event_id}
+    TelemetryService.emit(state.namespace, @stored, %{counter: 1}, metadata)
+    keep(event, state)
+  end
+
+  defp kept_batch(state, []), do: state
+
+  defp kept_batch(state, events) do
+    size = length(events)
+    TelemetryService.emit(state.namespace, @stored, %{counter: size}, %{batch_size: size})
+    Enum.reduce(events, state, &keep/2)
+  end
+
+  defp keep(%{event_id: id} = event, state) do
+    %{
+      state
+      | events: Map.put(state.events, id, event),
+        next_id: max(state.next_id, id) + 1,
+        stored: state.stored + 1
+    }
+  end
+
+  defp not_found(id) do
+    {:error,
+     Error.new(
+       code: 3001,
+       error_type: :not_found,
+       message: "There is no event #{id}",
+       severity: :low,
+       category: :data,
+       subcategory: :retrieval,
+       context: %{event_id: id}
+     )}
+  end
+end
