@@ -77,7 +77,7 @@ class LimitHandle(Handle):
 
 class Charge(Structure):
     _fields_ = (
-        ("key", c_char_p),
+        ("key", c_void_p),
         ("key_len", c_size_t),
         ("rule", POINTER(Rule)),
         ("limit", c_void_p),

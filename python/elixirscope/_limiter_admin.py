@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from ctypes import byref, c_uint64, sizeof
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from .errors import Error, HandleClosed, invalid, wrong_type
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from ._limiter_wait import Turn
 
 
 class AdministeredLimiter(Unique):
@@ -147,7 +150,7 @@ class AdministeredLimiter(Unique):
     def _begin(self, max_waiting: int, clock: Clock | None) -> None:
         self._max_waiting = unsigned("max_waiting", max_waiting, 32)
         self._clock = checked(clock)
-        self._waiting: set[object] = set()
+        self._waiting: set[weakref.ref[Turn]] = set()
         self._rules: dict[tuple[object, object, object], Any] = {}
         self._handle = None
 

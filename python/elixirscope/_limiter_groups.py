@@ -10,7 +10,7 @@ from . import _ffi
 from . import _limiter_abi as abi
 from ._limiter_admin import AdministeredLimiter
 from ._limiter_limits import Charge, Limit, native_charges
-from ._limiter_native import decision_of, refusal
+from ._limiter_native import decisions_of, refusal
 from ._limiter_types import Decision
 from ._units import seconds, unsigned
 from .errors import Status, invalid
@@ -94,7 +94,7 @@ class GroupLimiter(AdministeredLimiter):
             )
         if status:
             raise self._failure(status)
-        return list(map(decision_of, decisions))
+        return decisions_of(decisions)
 
     def _group(self, charges: list[Charge]) -> GroupDecision:
         count = len(charges)
@@ -121,7 +121,7 @@ class GroupLimiter(AdministeredLimiter):
         return GroupDecision(
             status == 0,
             Status(status),
-            tuple(map(decision_of, decisions)),
+            tuple(decisions_of(decisions)),
             blamed,
             limit.name if isinstance(limit, Limit) else None,
             seconds(retry_after.value),

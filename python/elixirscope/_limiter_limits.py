@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_uint64, pointer
+import struct
+from ctypes import addressof, byref, c_char_p, c_uint64, c_void_p, cast
 from typing import Any, NamedTuple
 
 from . import _ffi
 from . import _limiter_abi as abi
 from ._limiter_native import failure, key_bytes, native_rule
-from ._limiter_types import Rule, Strategy
+from ._limiter_types import Rule, Strategy, parts
 from ._unique import Unique
 from ._units import NS_PER_S, seconds, unsigned
 from .clock import Clock
@@ -83,22 +84,37 @@ class Charge(NamedTuple):
     burst: int | None = None
 
 
-def native_charge(charge: Charge) -> abi.Charge:
-    """The library's struct. It keeps its parts, but a limit's handle, which the charge keeps."""
+def native_charges(charges: list[Charge]) -> Any:
+    """An array of the library's structs, packed as a whole: field by field it would take twice as long.
+
+    It keeps the keys and the rules that it points to; limits are kept by the charges.
+    """
+    names = [_name(charge) for charge in charges]
+    keys = c_char_p(b"".join(names))
+    at: int = cast(keys, c_void_p).value or 0
+    rules: dict[tuple[object, ...], abi.Rule] = {}
+    fields: list[int] = []
+    for name, (_, limit, window, cost, burst) in zip(names, charges, strict=True):
+        rule_at = limit_at = 0
+        if isinstance(limit, Limit):
+            limit_at = named(limit, window, burst).value or 0
+        else:
+            terms = parts(limit, window, burst)
+            rule = rules.get(terms)
+            if rule is None:
+                rule = rules[terms] = abi.Rule(*terms)
+            rule_at = addressof(rule)
+        fields += at, len(name), rule_at, limit_at, unsigned("cost", cost, 64)
+        at += len(name)
+    packed = (abi.Charge * len(charges)).from_buffer_copy(struct.pack(f"={len(fields)}Q", *fields))
+    packed.kept = keys, rules  # type: ignore[attr-defined]
+    return packed
+
+
+def _name(charge: object) -> bytes:
     if not isinstance(charge, Charge):
         raise wrong_type("charge", charge, "a Charge")
-    name = key_bytes(charge.key)
-    native = abi.Charge(key=name, key_len=len(name), cost=unsigned("cost", charge.cost, 64))
-    if isinstance(charge.limit, Limit):
-        native.limit = named(charge.limit, charge.window, charge.burst).value
-    else:
-        native.rule = pointer(native_rule(charge.limit, charge.window, charge.burst))
-    return native
-
-
-def native_charges(charges: list[Charge]) -> Any:
-    """An array of them."""
-    return (abi.Charge * len(charges))(*map(native_charge, charges))
+    return key_bytes(charge.key)
 
 
 def named(limit: Limit, window: object, burst: object) -> abi.LimitHandle:

@@ -2,12 +2,14 @@
 
 First come, first served: the library orders the reservations. Who waits stands in a set, which bounds their
 number. Adding to a set and asking for its length are whole operations of the interpreter, so nothing here
-needs a lock, which a signal handler that waits too could never get.
+needs a lock, which a signal handler that waits too could never get. The set refers to a caller weakly: one
+that a signal handler ended between two instructions leaves no place taken.
 """
 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final
@@ -26,14 +28,14 @@ _LONGEST: Final = 86_400.0
 class Turn:
     """A block in which one caller waits; one that an exception leaves gives the tokens back."""
 
-    __slots__ = ("_at", "_most", "_now", "_reserve", "_ticket", "_timeout", "_waiting", "reservation")
+    __slots__ = ("__weakref__", "_at", "_most", "_now", "_reserve", "_timeout", "_waiting", "reservation")
 
     def __init__(
         self,
         reserve: Callable[[int], Reservation],
         timeout: int,
         now: Callable[[], int] | None,
-        waiting: set[object],
+        waiting: set[weakref.ref[Turn]],
         most: int,
     ) -> None:
         self._reserve = reserve
@@ -41,13 +43,12 @@ class Turn:
         self._now = now
         self._waiting = waiting
         self._most = most
-        self._ticket = object()
         self._at = 0
         self.reservation: Reservation
 
     def __enter__(self) -> Turn:
         waiting = self._waiting
-        waiting.add(self._ticket)
+        waiting.add(weakref.ref(self, waiting.discard))
         try:
             full = len(waiting) > self._most
             try:
@@ -59,7 +60,7 @@ class Turn:
             # Read after the reservation, so that the sleep ends no earlier than its time.
             self._at = self._read() + round(self.reservation.wait * NS_PER_S)
         except BaseException:
-            waiting.discard(self._ticket)
+            waiting.discard(weakref.ref(self))
             raise
         return self
 
@@ -69,7 +70,7 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._waiting.discard(self._ticket)
+        self._waiting.discard(weakref.ref(self))
         if error is not None:
             # Others may have used the key since; then the tokens stay taken.
             with contextlib.suppress(Error):

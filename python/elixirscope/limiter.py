@@ -18,7 +18,7 @@ from . import _ffi
 from . import _limiter_abi as abi
 from ._decorated import is_coroutine_function
 from ._limiter_groups import GroupLimiter
-from ._limiter_limits import Charge, Limit, named, native_charge
+from ._limiter_limits import Charge, Limit, named, native_charges
 from ._limiter_native import decision_of, key_bytes, native_rule, refusal
 from ._limiter_receipts import Reservation
 from ._limiter_types import Decision
@@ -94,11 +94,13 @@ class RateLimiter(GroupLimiter):
     ) -> Decision:
         """Takes ``cost`` tokens from the bucket of ``key`` if it holds them; a refusal takes nothing."""
         if window is None and isinstance(limit, Limit):
-            return self._check_limit(key, limit, cost, burst)
-        try:
-            rule = self._rules[limit, window, burst]
-        except (KeyError, TypeError):
-            rule = self._new_rule(limit, window, burst)
+            call, call_at, rule = _check_limit, _check_limit_at, named(limit, window, burst)
+        else:
+            call, call_at = _check, _check_at
+            try:
+                rule = self._rules[limit, window, burst]
+            except (KeyError, TypeError):
+                rule = self._new_rule(limit, window, burst)
         # `str` is spelled out because it is the common case; a call of `key_bytes` costs as much as the hash.
         try:
             name = key.encode() if key.__class__ is str else key_bytes(key)  # type: ignore[union-attr]
@@ -110,10 +112,10 @@ class RateLimiter(GroupLimiter):
         idle = self._idle
         answer = idle.pop() if idle else _Answer()
         if self._clock is None:
-            status = _check(self._handle, name, length, rule, tokens, answer.ref)
+            status = call(self._handle, name, length, rule, tokens, answer.ref)
         else:
             now = c_uint64(unsigned("clock", self._clock(), 64))
-            status = _check_at(self._handle, name, length, rule, tokens, answer.ref, now)
+            status = call_at(self._handle, name, length, rule, tokens, answer.ref, now)
         if status < 0:
             raise self._failure(status)
         remaining, most, retry_after, reset_after = _fields(answer.decision)
@@ -280,27 +282,15 @@ class RateLimiter(GroupLimiter):
 
         return decorate
 
-    def _check_limit(self, key: str | bytes, limit: Limit, cost: int, burst: int | None) -> Decision:
-        by, name, native = named(limit, None, burst), key_bytes(key), abi.Decision()
-        arguments = (self._handle, name, c_size_t(len(name)), by, c_uint64(unsigned("cost", cost, 64)))
-        if self._clock is None:
-            status = _check_limit(*arguments, byref(native))
-        else:
-            now = c_uint64(unsigned("clock", self._clock(), 64))
-            status = _check_limit_at(*arguments, byref(native), now)
-        if status < 0:
-            raise self._failure(status)
-        return decision_of(native)
-
     def _turn(self, charge: Charge, timeout: float | None) -> Turn:
         longest = timeout_ns("timeout", timeout)
         reserve = functools.partial(self._reserve, charge)
         return Turn(reserve, longest, self._clock, self._waiting, self._max_waiting)
 
     def _reserve(self, charge: Charge, max_wait: int) -> Reservation:
-        handle, native = self._live(), native_charge(charge)
+        handle, native = self._live(), native_charges([charge])
         receipt, wait, decision = abi.Receipt(), c_uint64(), abi.Decision()
-        arguments = (handle, byref(native), max_wait, byref(receipt), byref(wait), byref(decision))
+        arguments = (handle, native, max_wait, byref(receipt), byref(wait), byref(decision))
         if self._clock is None:
             status = _ffi.api.escope_limiter_reserve(*arguments)
         else:
