@@ -187,6 +187,7 @@ class RateLimiter(GroupLimiter):
 
         A wait of more than ``max_wait`` seconds raises `RateLimited` and takes nothing; with 0, the default,
         it is a `require` that leaves a receipt. None takes any wait. The caller sleeps; `acquire` does both.
+        A refusal's ``retry_after`` is the time until a `check` would pass.
         """
         return self._reserve(Charge(key, limit, window, cost, burst), timeout_ns("max_wait", max_wait))
 

@@ -112,17 +112,6 @@ def test_a_signal_handler_that_raises_ends_a_wait_and_gives_the_tokens_back() ->
     assert limiter.peek("a", 1, 60).retry_after == 60.0
 
 
-def test_other_threads_run_while_one_waits() -> None:
-    limiter = RateLimiter()
-    limiter.check("a", 1, 3600)
-    stop = limiter.define("stop", 1000, 1)
-    waiter = threading.Thread(target=limiter.acquire, args=("a", 1, 3600), daemon=True)
-    waiter.start()
-    until(lambda: limiter.snapshot().waiting == 1)
-    assert limiter.check("stop", stop)
-    assert waiter.is_alive()
-
-
 def test_a_coroutine_waits_and_a_cancelled_one_gives_back() -> None:
     clock = ManualClock()
     limiter = RateLimiter(clock=clock)
