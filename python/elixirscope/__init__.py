@@ -3,15 +3,20 @@
 `Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library
 and holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
 
-Any thread may call anything at any time. Nothing waits but a check-out that is told to. After a fork the
-child has its own breakers and limiters and must make its own pools. The package starts no thread, logs
-nothing and touches no signal.
+Any thread may call anything at any time. Nothing waits but a check-out and an `acquire` of a limiter. After
+a fork the child has its own breakers and limiters and must make its own pools. The package starts no thread,
+logs nothing and touches no signal.
 """
 
 from ._breaker_call import Permit
 from ._breaker_options import BreakerOptions
 from ._breaker_types import BreakerSnapshot, Cause, Event, Level, Mode, Outcome, Phase
 from ._ffi import VERSION as __version__  # noqa: N811
+from ._limiter_groups import GroupDecision
+from ._limiter_headers import rate_limit_headers
+from ._limiter_limits import Charge, Limit
+from ._limiter_receipts import Reservation
+from ._limiter_types import Decision, FullPolicy, LimiterSnapshot, Rule, Strategy
 from .breaker import Breaker
 from .clock import Clock, ManualClock
 from .errors import (
@@ -48,7 +53,7 @@ from .errors import (
     Unsupported,
     WrongType,
 )
-from .limiter import Decision, LimiterSnapshot, RateLimiter
+from .limiter import RateLimiter
 from .pool import Checkout, Pool, PoolSnapshot
 
 __all__ = [
@@ -59,6 +64,7 @@ __all__ = [
     "BreakerSnapshot",
     "Cause",
     "ChangeTooSoon",
+    "Charge",
     "Checkout",
     "CircuitOpen",
     "Clock",
@@ -70,10 +76,13 @@ __all__ = [
     "ForcedOpen",
     "Forfeited",
     "Forked",
+    "FullPolicy",
+    "GroupDecision",
     "HalfOpenFull",
     "HandleClosed",
     "InvalidArgument",
     "Level",
+    "Limit",
     "LimiterSnapshot",
     "ManualClock",
     "Mode",
@@ -94,13 +103,17 @@ __all__ = [
     "RateLimited",
     "RateLimiter",
     "Refused",
+    "Reservation",
+    "Rule",
     "ServiceDegraded",
     "Shed",
     "StaleLease",
     "Status",
+    "Strategy",
     "TableFull",
     "TooLate",
     "Unsupported",
     "WrongType",
     "__version__",
+    "rate_limit_headers",
 ]

@@ -6,7 +6,6 @@ The rules are the native library's. What is decided here is which results and ex
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Coroutine
 from ctypes import byref, c_uint64
@@ -30,6 +29,7 @@ from ._breaker_call import (
     take_out,
 )
 from ._breaker_types import Outcome
+from ._decorated import is_coroutine_function
 from ._units import seconds
 from .clock import Clock
 from .errors import EXCEPTIONS, Error, Refused, Status, exception_types, wrong_type
@@ -210,16 +210,11 @@ class Breaker(AdministeredBreaker):
         >>> double(4)
         8
         """
-        if not callable(function):
-            raise wrong_type("function", function, "a function or a coroutine function")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            allowed = "a function or a coroutine function; a generator runs after the call has returned"
-            raise wrong_type("function", function, allowed)
-        if inspect.iscoroutinefunction(function):
+        if is_coroutine_function(function):
 
             @functools.wraps(function)
             async def guarded_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return await self.call(function, *args, **kwargs)
+                return await cast(Any, self.call(function, *args, **kwargs))
 
             return cast("Callable[P, R]", guarded_coroutine)
 

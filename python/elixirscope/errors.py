@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ._limiter_types import Decision
 
 
 class Status(enum.IntEnum):
@@ -103,9 +106,13 @@ class FaultInjected(CircuitOpen):
 
 
 class RateLimited(Refused):
-    """The rate limit is used up for now."""
+    """The rate limit is used up for now.
+
+    ``decision`` is what the limiter said of the key, of a group's the one that refused.
+    """
 
     status = Status.RATE_LIMITED
+    decision: Decision | None = None
 
 
 class Never(RateLimited):

@@ -6,45 +6,29 @@ key is the same in every language.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import struct
-from ctypes import byref, c_size_t, c_uint64, sizeof
-from typing import Any, Final, NamedTuple
+import time
+from collections.abc import Callable
+from ctypes import byref, c_size_t, c_uint64
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from . import _ffi
 from . import _limiter_abi as abi
-from ._unique import Unique
-from ._units import NS_PER_S, nanoseconds, seconds, unsigned
-from .clock import Clock, checked
-from .errors import EXCEPTIONS, HandleClosed, InvalidArgument, Refused, Status, invalid, wrong_type
+from ._decorated import is_coroutine_function
+from ._limiter_groups import GroupLimiter
+from ._limiter_limits import Charge, Limit, named, native_charges
+from ._limiter_native import decision_of, key_bytes, native_rule, refusal
+from ._limiter_receipts import Reservation
+from ._limiter_types import Decision
+from ._limiter_wait import Turn
+from ._units import NS_PER_S, seconds, timeout_ns, unsigned
+from .clock import Clock
+from .errors import Status
 
-
-class Decision(NamedTuple):
-    """Verdict on one call; true when it is allowed.
-
-    ``remaining`` tokens are left of ``limit``, and after ``reset_after`` seconds the bucket is full again. A
-    refused call can pass after ``retry_after`` seconds; infinite means never, its cost is above the bucket.
-    """
-
-    allowed: bool
-    status: Status
-    remaining: int
-    limit: int
-    retry_after: float
-    reset_after: float
-
-    def __bool__(self) -> bool:
-        return self.allowed
-
-
-class LimiterSnapshot(NamedTuple):
-    """What a limiter has counted so far, and its table: places for keys, and bytes in all."""
-
-    allowed: int
-    limited: int
-    never: int
-    table_full: int
-    capacity: int
-    bytes: int
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Answer:
@@ -59,17 +43,19 @@ class _Answer:
 
 _check = _ffi.hot("escope_limiter_check")
 _check_at = _ffi.hot("escope_limiter_check_at")
-_peek = _ffi.api.escope_limiter_peek
-_peek_at = _ffi.api.escope_limiter_peek_at
+_check_limit = _ffi.hot("escope_limiter_check_limit")
+_check_limit_at = _ffi.hot("escope_limiter_check_limit_at")
 _fields: Final = struct.Struct("=4Q").unpack_from
 _ONE: Final = c_uint64(1)
 _USUAL_LENGTHS: Final = 256
 _LENGTHS: Final = tuple(c_size_t(length) for length in range(_USUAL_LENGTHS))
 # Rules are few. A caller that computes a new one for each call must not fill the memory with them.
 _MOST_RULES: Final = 1024
+_OK: Final = Status.OK
+_decide: Final = tuple.__new__
 
 
-class RateLimiter(Unique):
+class RateLimiter(GroupLimiter):
     """For each key a bucket of ``limit`` tokens that refills evenly in ``window`` seconds.
 
     >>> from elixirscope import ManualClock, RateLimiter
@@ -82,68 +68,54 @@ class RateLimiter(Unique):
     1
 
     The rule comes with the call; a call with another rule on the same key keeps the key's debt. ``burst`` is
-    the size of the bucket, ``limit`` unless it is given.
+    the size of the bucket, ``limit`` unless it is given. Where a rule goes, a `Limit` with a name goes too.
 
     Memory is fixed: ``max_keys`` keys that owe tokens have a place at the same time; a key whose bucket is
-    full again takes none. ``secret``, 16 bytes, seeds the hash of the keys; without it each limiter draws its
-    own.
+    full again takes none. ``full_policy`` says what a new key gets that finds no place. ``secret``, 16 bytes,
+    seeds the hash of the keys; without it each limiter draws its own.
 
-    Any thread and any task may use one limiter at a time, and nothing waits. After a fork parent and child
-    have a limiter each.
+    Any thread and any task may use one limiter at a time. Nothing waits but `acquire` and `acquire_async`, up
+    to ``max_waiting`` callers at a time. After a fork parent and child have a limiter each.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_handle", "_idle", "_rules")
+    __slots__ = ("__weakref__", "_idle")
 
-    def __init__(
-        self, max_keys: int = 65_536, *, secret: bytes | None = None, clock: Clock | None = None
-    ) -> None:
-        options = abi.LimiterOptions(
-            struct_size=sizeof(abi.LimiterOptions), max_keys=unsigned("max_keys", max_keys, 64)
-        )
-        if secret is not None:
-            if not isinstance(secret, bytes):
-                raise wrong_type("secret", secret, "16 bytes")
-            options.secret = secret
-            options.secret_len = len(secret)
-        self._clock = checked(clock)
+    def _begin(self, max_waiting: int, clock: Clock | None) -> None:
+        super()._begin(max_waiting, clock)
         self._idle: list[_Answer] = []
-        self._rules: dict[tuple[object, object, object], Any] = {}
-        handle = abi.LimiterHandle()
-        _ffi.check(_ffi.api.escope_limiter_new(byref(options), byref(handle)))
-        self._handle: abi.LimiterHandle | None = handle
-
-    def __repr__(self) -> str:
-        if self._handle is None:
-            return f"<{type(self).__name__}, not to be used after close()>"
-        now = self.snapshot()
-        limited = now.limited + now.never + now.table_full
-        return (
-            f"<{type(self).__name__} of up to {now.capacity} keys, {now.allowed} allowed, {limited} limited>"
-        )
 
     def check(
-        self, key: str | bytes, limit: int, window: float, cost: int = 1, burst: int | None = None
+        self,
+        key: str | bytes,
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
     ) -> Decision:
         """Takes ``cost`` tokens from the bucket of ``key`` if it holds them; a refusal takes nothing."""
+        if window is None and isinstance(limit, Limit):
+            call, call_at, rule = _check_limit, _check_limit_at, named(limit, window, burst)
+        else:
+            call, call_at = _check, _check_at
+            try:
+                rule = self._rules[limit, window, burst]
+            except (KeyError, TypeError):
+                rule = self._new_rule(limit, window, burst)
+        # `str` is spelled out because it is the common case; a call of `key_bytes` costs as much as the hash.
         try:
-            rule = self._rules[limit, window, burst]
-        except (KeyError, TypeError):
-            rule = self._new_rule(limit, window, burst)
-        # `str` is spelled out because it is the common case; a call of `_bytes` costs as much as the hash.
-        try:
-            name = key.encode() if key.__class__ is str else _bytes(key)  # type: ignore[union-attr]
+            name = key.encode() if key.__class__ is str else key_bytes(key)  # type: ignore[union-attr]
         except UnicodeEncodeError:
-            name = _bytes(key)
+            name = key_bytes(key)
         size = len(name)
         length = _LENGTHS[size] if size < _USUAL_LENGTHS else c_size_t(size)
         tokens = _ONE if cost == 1 else c_uint64(unsigned("cost", cost, 64))
         idle = self._idle
         answer = idle.pop() if idle else _Answer()
         if self._clock is None:
-            status = _check(self._handle, name, length, rule, tokens, answer.ref)
+            status = call(self._handle, name, length, rule, tokens, answer.ref)
         else:
             now = c_uint64(unsigned("clock", self._clock(), 64))
-            status = _check_at(self._handle, name, length, rule, tokens, answer.ref, now)
+            status = call_at(self._handle, name, length, rule, tokens, answer.ref, now)
         if status < 0:
             raise self._failure(status)
         remaining, most, retry_after, reset_after = _fields(answer.decision)
@@ -153,7 +125,12 @@ class RateLimiter(Unique):
         return Decision(False, Status(status), remaining, most, seconds(retry_after), seconds(reset_after))
 
     def require(
-        self, key: str | bytes, limit: int, window: float, cost: int = 1, burst: int | None = None
+        self,
+        key: str | bytes,
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
     ) -> Decision:
         """Like `check`, and raises `RateLimited` when the call is refused.
 
@@ -168,93 +145,177 @@ class RateLimiter(Unique):
         """
         decision = self.check(key, limit, window, cost, burst)
         if decision.status is not _OK:
-            kind = EXCEPTIONS[decision.status]
-            assert issubclass(kind, Refused)
-            message = f"{_ffi.text(decision.status)} Key {key!r}, retry after {decision.retry_after:g} s."
-            raise kind(message, decision.retry_after)
+            raise refusal(decision, f"Key {key!r}", decision.retry_after)
         return decision
 
-    def peek(self, key: str | bytes, limit: int, window: float, burst: int | None = None) -> Decision:
+    def peek(
+        self, key: str | bytes, limit: int | Limit, window: float | None = None, burst: int | None = None
+    ) -> Decision:
         """What a `check` of cost 1 would say now; takes nothing."""
-        rule = self._new_rule(limit, window, burst)
-        name = _bytes(key)
-        answer = _Answer()
+        name, native = key_bytes(key), abi.Decision()
+        if isinstance(limit, Limit):
+            by: Any = named(limit, window, burst)
+            function, at = _PEEK_LIMIT, _PEEK_LIMIT_AT
+        else:
+            by = byref(native_rule(limit, window, burst))
+            function, at = _PEEK, _PEEK_AT
         if self._clock is None:
-            status = _peek(self._live(), name, len(name), rule, answer.ref)
+            status = function(self._live(), name, len(name), by, byref(native))
         else:
             now = unsigned("clock", self._clock(), 64)
-            status = _peek_at(self._live(), name, len(name), rule, answer.ref, now)
+            status = at(self._live(), name, len(name), by, byref(native), now)
         if status < 0:
             raise self._failure(status)
-        remaining, most, retry_after, reset_after = _fields(answer.decision)
-        return Decision(
-            status == 0, Status(status), remaining, most, seconds(retry_after), seconds(reset_after)
-        )
+        return decision_of(native)
 
     def reset(self, key: str | bytes) -> None:
-        """Fills the bucket of ``key``."""
-        name = _bytes(key)
+        """Fills the bucket of ``key``, and forgets its reservations."""
+        name = key_bytes(key)
         _ffi.check(_ffi.api.escope_limiter_reset(self._live(), name, len(name)))
 
-    def snapshot(self) -> LimiterSnapshot:
-        """Counts and size; taking it changes nothing."""
-        stats = abi.LimiterStats(struct_size=sizeof(abi.LimiterStats))
-        _ffi.check(_ffi.api.escope_limiter_snapshot(self._live(), byref(stats)))
-        return LimiterSnapshot(
-            allowed=stats.allowed,
-            limited=stats.limited,
-            never=stats.never,
-            table_full=stats.table_full,
-            capacity=stats.capacity,
-            bytes=stats.bytes,
-        )
+    def reserve(
+        self,
+        key: str | bytes,
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
+        *,
+        max_wait: float | None = 0,
+    ) -> Reservation:
+        """Takes ``cost`` tokens for use after `Reservation.wait` seconds, first come, first served.
 
-    def close(self) -> None:
-        """Gives the native table back; a later use raises `HandleClosed`."""
-        self._handle = None
+        A wait of more than ``max_wait`` seconds raises `RateLimited` and takes nothing; with 0, the default,
+        it is a `require` that leaves a receipt. None takes any wait. The caller sleeps; `acquire` does both.
+        A refusal's ``retry_after`` is the time until a `check` would pass.
+        """
+        return self._reserve(Charge(key, limit, window, cost, burst), timeout_ns("max_wait", max_wait))
 
-    def _live(self) -> abi.LimiterHandle:
-        if self._handle is None:
-            raise HandleClosed("this rate limiter was closed")
-        return self._handle
+    def acquire(
+        self,
+        key: str | bytes,
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Reservation:
+        """Takes ``cost`` tokens and sleeps until they may be used, without the interpreter lock.
 
-    def _failure(self, status: int) -> Exception:
-        if self._handle is None:
-            return HandleClosed("this rate limiter was closed")
-        failure = _ffi.error(status)
-        # The library names the parts of its own rule; here they came from `limit` and `window`.
-        message = str(failure)
-        for native, given in _GIVEN:
-            if message.startswith(native):
-                return InvalidArgument(given + message[len(native) :])
-        return failure
+        First come, first served. A wait of more than ``timeout`` seconds raises `RateLimited` at once; None
+        takes any wait. `QueueFull` says that ``max_waiting`` callers wait already. An exception that a signal
+        handler raises, as Ctrl-C does, ends the wait and gives the tokens back, unless others queue behind.
 
-    def _new_rule(self, limit: int, window: float, burst: int | None) -> Any:
-        rule = byref(
-            abi.Rule(
-                tokens=unsigned("limit", limit, 64),
-                period_ns=nanoseconds("window", window),
-                burst=unsigned("limit", limit, 64) if burst is None else unsigned("burst", burst, 64),
-            )
-        )
+        >>> from elixirscope import RateLimiter
+        >>> limiter = RateLimiter()
+        >>> [limiter.acquire("a", limit=1000, window=1, burst=1).wait > 0 for call in range(2)]
+        [False, True]
+        """
+        with self._turn(Charge(key, limit, window, cost, burst), timeout) as turn:
+            while left := turn.left():
+                time.sleep(left)
+        return turn.reservation
+
+    async def acquire_async(
+        self,
+        key: str | bytes,
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Reservation:
+        """Like `acquire`, and lets other tasks run; cancelling the task ends the wait."""
+        with self._turn(Charge(key, limit, window, cost, burst), timeout) as turn:
+            while left := turn.left():
+                await asyncio.sleep(left)
+        return turn.reservation
+
+    def limited(
+        self,
+        key: str | bytes | Callable[..., str | bytes],
+        limit: int | Limit,
+        window: float | None = None,
+        cost: int = 1,
+        burst: int | None = None,
+        *,
+        timeout: float | None = 0,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorates a function or a coroutine function, each call of which takes ``cost`` tokens first.
+
+        ``key`` is the key, or a function that gives it, called with the arguments of the call. With a
+        ``timeout`` of 0, the default, a call without tokens raises `RateLimited`; else it waits as `acquire`.
+
+        >>> from elixirscope import ManualClock, RateLimited, RateLimiter
+        >>> limiter = RateLimiter(clock=ManualClock())
+        >>> @limiter.limited(lambda name: f"user:{name}", limit=1, window=60)
+        ... def greet(name):
+        ...     return f"hello {name}"
+        >>> greet("ann"), greet("bob")
+        ('hello ann', 'hello bob')
+        >>> try:
+        ...     greet("ann")
+        ... except RateLimited as refusal:
+        ...     print(refusal.retry_after)
+        60.0
+        """
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            if is_coroutine_function(function):
+
+                @functools.wraps(function)
+                async def limited_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                    name = key(*args, **kwargs) if callable(key) else key
+                    await self.acquire_async(name, limit, window, cost, burst, timeout=timeout)
+                    return await cast(Any, function(*args, **kwargs))
+
+                return cast("Callable[P, R]", limited_coroutine)
+
+            @functools.wraps(function)
+            def limited_function(*args: P.args, **kwargs: P.kwargs) -> R:
+                name = key(*args, **kwargs) if callable(key) else key
+                self.acquire(name, limit, window, cost, burst, timeout=timeout)
+                return function(*args, **kwargs)
+
+            return limited_function
+
+        return decorate
+
+    def _turn(self, charge: Charge, timeout: float | None) -> Turn:
+        longest = timeout_ns("timeout", timeout)
+        reserve = functools.partial(self._reserve, charge)
+        return Turn(reserve, longest, self._clock, self._waiting, self._max_waiting)
+
+    def _reserve(self, charge: Charge, max_wait: int) -> Reservation:
+        handle, native = self._live(), native_charges([charge])
+        receipt, wait, decision = abi.Receipt(), c_uint64(), abi.Decision()
+        arguments = (handle, native, max_wait, byref(receipt), byref(wait), byref(decision))
+        if self._clock is None:
+            status = _ffi.api.escope_limiter_reserve(*arguments)
+        else:
+            now = unsigned("clock", self._clock(), 64)
+            status = _ffi.api.escope_limiter_reserve_at(*arguments, now)
+        if status < 0:
+            raise self._failure(status)
+        verdict = decision_of(decision)
+        if not verdict:
+            raise refusal(verdict, f"Key {charge.key!r}", verdict.retry_after)
+        limit = charge.limit._handle if isinstance(charge.limit, Limit) else None
+        return Reservation(handle, limit, self._clock, receipt, verdict, wait.value)
+
+    def _new_rule(self, limit: object, window: object, burst: object) -> Any:
+        if isinstance(limit, Limit):
+            named(limit, window, burst)
+        rule = byref(native_rule(limit, window, burst))
         if len(self._rules) >= _MOST_RULES:
             self._rules.clear()
         self._rules[limit, window, burst] = rule
         return rule
 
 
-_GIVEN: Final = (("`tokens` is", "`limit` is"), ("`period_ns` is", "`window` in nanoseconds is"))
-_OK: Final = Status.OK
-_decide: Final = tuple.__new__
-
-
-def _bytes(key: object) -> bytes:
-    allowed = "text that UTF-8 can hold, or bytes"
-    if isinstance(key, bytes):
-        return key
-    if not isinstance(key, str):
-        raise wrong_type("key", key, allowed)
-    try:
-        return key.encode()
-    except UnicodeEncodeError:
-        raise invalid("key", key, allowed) from None
+_PEEK: Final = _ffi.api.escope_limiter_peek
+_PEEK_AT: Final = _ffi.api.escope_limiter_peek_at
+_PEEK_LIMIT: Final = _ffi.api.escope_limiter_peek_limit
+_PEEK_LIMIT_AT: Final = _ffi.api.escope_limiter_peek_limit_at

@@ -234,6 +234,14 @@ def test_closed_objects_say_so() -> None:
         lambda: limiter.peek("a", 1, 1),
         lambda: limiter.reset("a"),
         limiter.snapshot,
+        limiter.live_keys,
+        lambda: limiter.reserve("a", 1, 1),
+        lambda: limiter.acquire("a", 1, 1),
+        lambda: limiter.check_many([]),
+        lambda: limiter.check_batch([]),
+        lambda: limiter.define("user", 1, 1),
+        lambda: limiter.limit("user"),
+        lambda: limiter.save("limiter"),
     ]
     for use in uses:
         with pytest.raises(HandleClosed, match="closed"):

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import elixirscope
-from elixirscope import Breaker, CreateFailed, ManualClock, Outcome, Phase, Pool
+from elixirscope import Breaker, CreateFailed, ManualClock, Outcome, Phase, Pool, RateLimiter
 
 PACKAGE = str(Path(elixirscope.__file__).parent)
 NEVER_STRUCK = ("RETURN", "PUSH_EXC_INFO", "POP_EXCEPT", "RERAISE")
@@ -322,3 +322,27 @@ def test_a_probe_that_an_interrupt_lost_comes_back_with_its_lease() -> None:
         guard(breaker)
         assert breaker.phase is Phase.CLOSED, striker.place
     assert lost > 0
+
+
+@pytest.mark.parametrize("timeout", [0, None])
+def test_an_interrupt_at_any_instruction_leaves_no_place_in_a_queue_taken(timeout: float | None) -> None:
+    number = 0
+    while True:
+        number += 1
+        # Each look at the time is a tenth of a second later.
+        limiter = RateLimiter(max_keys=1, max_waiting=1, clock=itertools.count(0, 100_000_000).__next__)
+        if timeout is None:
+            limiter.check("a", 1, 1)
+        striker, previous = Striker(number), sys.gettrace()
+        sys.settrace(striker)
+        try:
+            with contextlib.suppress(Strike):
+                limiter.acquire("a", 1, 1, timeout=timeout)
+        finally:
+            sys.settrace(previous)
+        assert limiter.snapshot().waiting == 0, striker.place
+        # The key owes at most what was taken before and by the call that was struck.
+        assert limiter.peek("a", 1, 1).retry_after <= 2.0, striker.place
+        if striker.place is None:
+            break
+    assert number > 20

@@ -7,6 +7,7 @@ so recorded nanoseconds are divided like theirs before they are compared.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from ctypes import memmove, sizeof
 from enum import IntEnum
 from fractions import Fraction
@@ -19,17 +20,23 @@ from elixirscope import (
     AlreadyDone,
     Breaker,
     BreakerOptions,
+    ChangeTooSoon,
+    Charge,
     Checkout,
     CircuitOpen,
     Decision,
     Error,
     Event,
+    FullPolicy,
     ManualClock,
     Mode,
     Outcome,
     Permit,
     Pool,
+    RateLimited,
     RateLimiter,
+    Reservation,
+    Strategy,
 )
 from elixirscope import _breaker_abi as abi
 from elixirscope._breaker_options import FIELDS, OPTIONS
@@ -174,27 +181,93 @@ class BreakerReplay:
 
 
 class LimiterReplay:
-    """One limiter and one rule."""
+    """One limiter with one rule, and limits with names."""
 
     def __init__(self, vector: dict[str, Any]) -> None:
-        rule = vector["rule"]
-        # A fraction, for some periods are longer than a float can say to the nanosecond.
-        window: Any = Fraction(rule["period_ns"], NS_PER_S)
-        self.rule = {"limit": rule["tokens"], "window": window, "burst": rule["burst"]}
+        self.rule = self.terms(vector["rule"])
         self.clock = ManualClock()
-        self.limiter = RateLimiter(vector["max_keys"], clock=self.clock)
+        policy = FullPolicy[vector.get("full_policy", "deny_new").upper()]
+        self.limiter = RateLimiter(vector["max_keys"], full_policy=policy, clock=self.clock)
+        for name, rule in vector.get("limits", {}).items():
+            longest: Any = Fraction(rule["max_wait_ns"], NS_PER_S)
+            self.limiter.define(name, **self.terms(rule), max_wait=longest)
+        self.receipts: list[Reservation] = []
 
-    def run(self, op: dict[str, Any]) -> dict[str, Any] | None:
+    @staticmethod
+    def terms(rule: dict[str, Any]) -> dict[str, Any]:
+        # A fraction, for some periods are longer than a float can say to the nanosecond.
+        window = Fraction(rule["period_ns"], NS_PER_S)
+        return {"limit": rule["tokens"], "window": window, "burst": rule["burst"]}
+
+    def by(self, op: dict[str, Any]) -> dict[str, Any]:
+        """What an operation or a charge measures by."""
+        if "limit" in op:
+            return {"limit": self.limiter.limit(op["limit"])}
+        return self.terms(op["rule"]) if "rule" in op else self.rule
+
+    def run(self, op: dict[str, Any]) -> Any:
         self.clock.now_ns = op["now_ns"]
-        match op["op"]:
-            case "check":
-                return self.answer(self.limiter.check(op["key"], cost=op["cost"], **self.rule))
-            case "peek":
-                return self.answer(self.limiter.peek(op["key"], **self.rule))
-            case "reset":
-                self.limiter.reset(op["key"])
-                return None
-        raise ValueError(op)
+        return getattr(self, op["op"])(op)
+
+    def check(self, op: dict[str, Any]) -> dict[str, Any]:
+        return self.answer(self.limiter.check(op["key"], cost=op["cost"], **self.by(op)))
+
+    def peek(self, op: dict[str, Any]) -> dict[str, Any]:
+        return self.answer(self.limiter.peek(op["key"], **self.by(op)))
+
+    def reset(self, op: dict[str, Any]) -> None:
+        self.limiter.reset(op["key"])
+
+    def reserve(self, op: dict[str, Any]) -> dict[str, Any]:
+        longest: Any = Fraction(op["max_wait_ns"], NS_PER_S)
+        try:
+            receipt = self.limiter.reserve(op["key"], cost=op["cost"], max_wait=longest, **self.by(op))
+        except RateLimited as refusal:
+            return self.answer(cast(Decision, refusal.decision)) | {"wait_ns": 0.0, "receipt": None}
+        number = None
+        if receipt.cost:
+            assert receipt.cost == op["cost"]
+            number = len(self.receipts)
+            self.receipts.append(receipt)
+        return self.answer(receipt.decision) | {"wait_ns": receipt.wait, "receipt": number}
+
+    def cancel(self, op: dict[str, Any]) -> str:
+        return self.used(self.receipts[op["receipt"]].cancel)
+
+    def refund(self, op: dict[str, Any]) -> str:
+        return self.used(self.receipts[op["receipt"]].refund, op["amount"])
+
+    def settle(self, op: dict[str, Any]) -> str:
+        return self.used(self.receipts[op["receipt"]].settle, op["actual"])
+
+    @staticmethod
+    def used(function: Callable[..., bool | None], *arguments: int) -> str:
+        try:
+            return "saturated" if function(*arguments) else "applied"
+        except AlreadyDone:
+            return "bad_receipt"
+        except Error as problem:
+            return word(problem.status)
+
+    def check_many(self, op: dict[str, Any]) -> dict[str, Any]:
+        charges = [Charge(c["key"], cost=c["cost"], **self.by(c)) for c in op["charges"]]
+        group = self.limiter.check_many(charges)
+        if group.refused is not None:
+            assert group.decisions[group.refused].status is group.status
+            assert group.level == op["charges"][group.refused].get("limit")
+        return {
+            "verdict": "allowed" if group else word(group.status),
+            "retry_after_ns": group.retry_after,
+            "blocked": [i for i, decision in enumerate(group.decisions) if not decision],
+        }
+
+    def change(self, op: dict[str, Any]) -> dict[str, Any]:
+        strategy = Strategy[op["strategy"].upper()]
+        try:
+            self.limiter.limit(op["limit"]).change(**self.terms(op["rule"]), strategy=strategy)
+        except ChangeTooSoon as refusal:
+            return {"verdict": word(refusal.status), "retry_after_ns": refusal.retry_after}
+        return {"verdict": "ok"}
 
     @staticmethod
     def answer(decision: Decision) -> dict[str, Any]:
@@ -269,9 +342,9 @@ def first_difference(replay: Any, ops: list[dict[str, Any]]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("primitive", sorted(REPLAYS))
-def test_vectors(primitive: str, capsys: pytest.CaptureFixture[str]) -> None:
-    document = json.loads((VECTORS / f"{primitive}.json").read_text())
+def failures(name: str, primitive: str) -> tuple[int, list[str]]:
+    """How many vectors a file has, and what differs."""
+    document = json.loads((VECTORS / f"{name}.json").read_text())
     assert document["primitive"] == primitive
     vectors: list[dict[str, Any]] = document["vectors"]
     failed = []
@@ -279,7 +352,19 @@ def test_vectors(primitive: str, capsys: pytest.CaptureFixture[str]) -> None:
         difference = first_difference(REPLAYS[primitive](vector), vector["ops"])
         if difference:
             failed.append(f"{vector['name']}, {difference}")
+    return len(vectors), failed
+
+
+@pytest.mark.parametrize("primitive", sorted(REPLAYS))
+def test_vectors(primitive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count, failed = failures(primitive, primitive)
     with capsys.disabled():
-        print(f"\nvectors {primitive} python: {len(vectors)} replayed, {len(failed)} failed")
-    assert vectors
+        print(f"\nvectors {primitive} python: {count} replayed, {len(failed)} failed")
+    assert count
+    assert not failed, "\n".join(failed[:5])
+
+
+def test_vectors_of_receipts_groups_and_limits() -> None:
+    count, failed = failures("core/limiter_receipts", "limiter")
+    assert count
     assert not failed, "\n".join(failed[:5])
