@@ -140,11 +140,18 @@ impl State {
             self.round_due(),
             self.shut_due(),
         ];
-        times.into_iter().flatten().min()
+        earliest(times)
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let waiter = self.waiters.next_deadline().map(|(_, at_ns)| at_ns);
-        waiter.into_iter().chain(self.own_deadline()).min()
+        earliest([waiter, self.own_deadline()])
     }
+}
+
+/// By way of an instant that never comes, so that no comparison reads what an absent time leaves unwritten: compiled
+/// code may do so where the result does not matter, and checkers of memory report it.
+fn earliest<const N: usize>(times: [Option<u64>; N]) -> Option<u64> {
+    let at_ns = times.iter().map(|time| time.unwrap_or(u64::MAX)).fold(u64::MAX, u64::min);
+    (at_ns != u64::MAX).then_some(at_ns)
 }

@@ -173,10 +173,17 @@ defmodule ElixirScope.Foundation.Infrastructure do
   # By the limit of this name, whose configured rule is `rule`.
   @doc false
   @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, name, {_limit, _window_ms} = rule, opts) do
+  def limited(key, name, {limit, window_ms} = rule, opts) do
     case TokenBucketLimiter.check_configured(key, name, rule, opts) do
       {:error, :rate_limited, retry_after_ms} ->
-        context = %{retry_after_ms: retry_after_ms, key: key, rule: name}
+        context = %{
+          retry_after_ms: retry_after_ms,
+          key: key,
+          rule: name,
+          limit: limit,
+          window_ms: window_ms
+        }
+
         Error.error_result(:rate_limited, nil, context: context)
 
       other ->
