@@ -106,10 +106,13 @@ fn measure(turn: &(impl Fn(usize) -> Instant + Sync)) -> [f64; 3] {
     [time / waits.len() as f64, waits[waits.len() * 99 / 100], waits[waits.len() - 1]]
 }
 
+/// Who waits, and the lease that somebody told it of.
+type Place = Option<(Thread, Option<Lease>)>;
+
 /// The least that threads need to wait for the core: a place each, with what it is told.
 struct Desk {
     pool: Pool,
-    places: Vec<Mutex<Option<(Thread, Option<Lease>)>>>,
+    places: Vec<Mutex<Place>>,
 }
 
 impl Desk {
@@ -119,7 +122,7 @@ impl Desk {
         Self { pool, places: (0..THREADS).map(|_| Mutex::new(None)).collect() }
     }
 
-    fn place(&self, worker: usize) -> std::sync::MutexGuard<'_, Option<(Thread, Option<Lease>)>> {
+    fn place(&self, worker: usize) -> std::sync::MutexGuard<'_, Place> {
         self.places[worker].lock().expect("no side panics")
     }
 

@@ -4,7 +4,7 @@
 //! * [`check`] is the hot path; [`reserve`] debits with a [`receipt`], by which tokens come back; [`group`] is about many
 //!   keys at once; [`wait`] puts the thread to sleep until its turn;
 //! * [`limit`] are rules with a name, which may change; [`header_fields`] tells a client of HTTP what was decided;
-//! * [`stats`] counts, and [`file`] keeps what is owed.
+//! * [`stats`] counts, and [`mod@file`] keeps what is owed.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
