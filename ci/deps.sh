@@ -78,12 +78,26 @@ check_rust() {
     fi
 }
 
+# As one would type it.
+shown() {
+    local word words=()
+    for word in "$@"; do
+        if [[ $word == *[\ \&\>]* ]]; then words+=("'$word'"); else words+=("$word"); fi
+    done
+    echo "${words[*]}"
+}
+
 install() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120)
+    # Debian's package of the server would make a cluster and start it, which nobody asked for.
+    local conf=/etc/postgresql-common/createcluster.d
+    if [[ " $* " == *" postgresql-"* ]]; then
+        apt+=(-o "DPkg::Pre-Invoke::=mkdir -p $conf && echo create_main_cluster=false >$conf/no_main_cluster.conf")
+    fi
     local line=("${apt[@]}" install -y --no-install-recommends "$@") lists=yes
     compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || lists=no
-    [ $lists = yes ] || echo "deps: ${apt[*]} update"
-    echo "deps: ${line[*]}"
+    [ $lists = yes ] || echo "deps: $(shown "${apt[@]}") update"
+    echo "deps: $(shown "${line[@]}")"
     local as=()
     if ! command -v apt-get >/dev/null; then
         echo "deps: this is no Debian; install what these packages hold by its own means, then try again" >&2
