@@ -27,8 +27,19 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   def section(name) when is_map_key(@sections, name) do
     configured = Application.get_env(:elixir_scope, :infrastructure, %{})
 
+    case :persistent_term.get({__MODULE__, name}, :none) do
+      {^configured, section} -> {:ok, section}
+      _of_another_configuration -> check_section(name, configured)
+    end
+  end
+
+  # Each protected call asks for a section, so what was found right is kept together with what it was read from.
+  defp check_section(name, configured) do
     with {:ok, all} <- options(configured, Map.keys(@sections), "infrastructure section"),
-         do: options(Map.get(all, name, %{}), @sections[name], "#{name} option")
+         {:ok, section} <- options(Map.get(all, name, %{}), @sections[name], "#{name} option") do
+      :persistent_term.put({__MODULE__, name}, {configured, section})
+      {:ok, section}
+    end
   end
 
   @doc """
