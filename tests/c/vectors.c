@@ -109,12 +109,10 @@ static int replay_pool(const struct json *vector) {
 static const struct {
     const char *name;
     int (*replay)(const struct json *vector);
-    /* A second file, whose vectors not every language replays yet; NULL for none. */
-    const char *more;
 } primitives[] = {
-    {"breaker", replay_breaker, NULL},
-    {"limiter", replay_limiter, "core/limiter_receipts"},
-    {"pool", replay_pool, NULL},
+    {"breaker", replay_breaker},
+    {"limiter", replay_limiter},
+    {"pool", replay_pool},
 };
 
 enum { PRIMITIVES = sizeof primitives / sizeof primitives[0] };
@@ -147,9 +145,6 @@ int main(int count, char **arguments) {
         }
         if (wanted) {
             bad |= replay_file(arguments[1], primitives[primitive].name, primitives[primitive].replay);
-            if (primitives[primitive].more != NULL) {
-                bad |= replay_file(arguments[1], primitives[primitive].more, primitives[primitive].replay);
-            }
         }
     }
     return bad;

@@ -4,9 +4,9 @@ defmodule ElixirScope.Foundation.Vectors do
   """
 
   @doc "The vectors of a primitive."
-  @spec read(:breaker | :limiter | :pool, String.t() | nil) :: [map()]
-  def read(primitive, file \\ nil) do
-    path = Path.expand("../../../tests/vectors/#{file || primitive}.json", __DIR__)
+  @spec read(:breaker | :limiter | :pool) :: [map()]
+  def read(primitive) do
+    path = Path.expand("../../../tests/vectors/#{primitive}.json", __DIR__)
     %{"vectors" => vectors} = path |> File.read!() |> :jiffy.decode([:return_maps, :use_nil])
     vectors
   end

@@ -12,14 +12,6 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterVectorsTest do
     Vectors.report(:limiter, vectors)
   end
 
-  # As Rust counts them: apart from those that every language replays.
-  @tag :vectors
-  test "every vector of receipts, groups, limits with names and full tables" do
-    vectors = Vectors.read(:limiter, "core/limiter_receipts")
-    assert length(vectors) > 100
-    Enum.each(vectors, &replay/1)
-  end
-
   defp replay(%{"name" => name, "max_keys" => max_keys, "ops" => ops} = vector) do
     reference = make_ref()
     namespace = {:test, reference}
