@@ -13,6 +13,7 @@
 //! * [`counters`]: striped event counters that live in a handle, outside of any cell.
 //! * [`status`], [`error`]: the one table of refusals, and what is wrong with an argument.
 //! * [`seqlock`]: words that are read as a whole while somebody replaces them.
+//! * `random`: numbers that a seed repeats, for jitter and injected faults.
 //! * [`mod@file`]: a limiter's snapshot in a file; no core type knows of files.
 //! * [`sync`]: the only module that names where an atomic type comes from, so that loom and shuttle
 //!   can model the shipped code.
@@ -26,6 +27,7 @@ pub mod error;
 pub mod file;
 pub mod limiter;
 pub mod pool;
+mod random;
 pub mod seqlock;
 pub mod status;
 pub mod sync;

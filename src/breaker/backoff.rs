@@ -2,6 +2,7 @@
 
 use super::config::WHOLE_BP;
 use super::settings::Settings;
+use crate::random::draw;
 
 /// Nanoseconds that the `opens`th opening since the breaker was last closed lasts, when it begins `generation`.
 pub(super) fn open_for_ns(settings: &Settings, opens: u32, generation: u32) -> u64 {
@@ -28,15 +29,6 @@ fn base_ns(settings: &Settings, opens: u32) -> u64 {
 fn draw_up_to(most: u64, seed: u64, generation: u32) -> u64 {
     let scaled = u128::from(draw(seed, generation.into())) * (u128::from(most) + 1);
     (scaled >> 64) as u64
-}
-
-/// The `index`th of the random numbers of a seed. SplitMix64 (Steele, Lea, Flood, *Fast splittable pseudorandom
-/// number generators*, 2014).
-pub(super) fn draw(seed: u64, index: u64) -> u64 {
-    let mut bits = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ bits >> 31
 }
 
 #[cfg(all(test, not(escope_model)))]

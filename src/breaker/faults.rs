@@ -75,7 +75,7 @@ impl Injector {
             return Fault::NONE;
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let bits = super::backoff::draw(self.seed.load(Ordering::Relaxed), call);
+        let bits = crate::random::draw(self.seed.load(Ordering::Relaxed), call);
         let (fails, waits) = (in_basis_points(bits >> 32), in_basis_points(bits & 0xFFFF_FFFF));
         if fails < shares >> 32 {
             Fault { fails: true, delay_ns: 0 }
