@@ -158,14 +158,9 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc false
   @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
   def limited(key, {limit, window_ms}, opts) do
-    case TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts) do
-      {:error, :rate_limited, retry_after_ms} ->
-        context = %{retry_after_ms: retry_after_ms, key: key, limit: limit, window_ms: window_ms}
-        Error.error_result(:rate_limited, nil, context: context)
-
-      other ->
-        other
-    end
+    key
+    |> TokenBucketLimiter.check_rate_limit(limit, window_ms, opts)
+    |> as_error(%{key: key, limit: limit, window_ms: window_ms})
   end
 
   def limited(_key, rule, _opts), do: not_a_rule(rule)
@@ -174,24 +169,19 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc false
   @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
   def limited(key, name, {limit, window_ms} = rule, opts) do
-    case TokenBucketLimiter.check_configured(key, name, rule, opts) do
-      {:error, :rate_limited, retry_after_ms} ->
-        context = %{
-          retry_after_ms: retry_after_ms,
-          key: key,
-          rule: name,
-          limit: limit,
-          window_ms: window_ms
-        }
-
-        Error.error_result(:rate_limited, nil, context: context)
-
-      other ->
-        other
-    end
+    key
+    |> TokenBucketLimiter.check_configured(name, rule, opts)
+    |> as_error(%{key: key, rule: name, limit: limit, window_ms: window_ms})
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
+
+  defp as_error({:error, :rate_limited, retry_after_ms}, context) do
+    context = Map.put(context, :retry_after_ms, retry_after_ms)
+    Error.error_result(:rate_limited, nil, context: context)
+  end
+
+  defp as_error(answer, _context), do: answer
 
   # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
   @doc false
