@@ -58,8 +58,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLeakTest do
     end
   end
 
+  # The least of some looks: what a process had is given back a moment after its end.
   defp memory do
-    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-    :erlang.memory(:total)
+    looks =
+      for _ <- 1..10 do
+        for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+        Process.sleep(20)
+        :erlang.memory(:total)
+      end
+
+    Enum.min(looks)
   end
 end
