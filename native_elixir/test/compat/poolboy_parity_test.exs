@@ -30,6 +30,14 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     end
   end
 
+  # It waits for nothing but its turn in either library.
+  defp await_waiting(pid) do
+    case Process.info(pid, :status) do
+      {:status, :waiting} -> :ok
+      {:status, _on_its_way} -> Process.sleep(1) && await_waiting(pid)
+    end
+  end
+
   defp caught(fun) do
     {:returned, fun.()}
   catch
@@ -160,7 +168,7 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     pool = start(mod)
     worker = mod.checkout(pool)
     waiter = Task.async(fn -> mod.transaction(pool, & &1) end)
-    Process.sleep(20)
+    await_waiting(waiter.pid)
     while_waiting = mod.status(pool)
     mod.checkin(pool, worker)
     {while_waiting, Task.await(waiter) == worker, status(mod, pool, {:ready, 1, 0, 0})}
@@ -189,7 +197,7 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     owner = holder(mod, pool)
     worker = held(owner)
     waiter = holder(mod, pool)
-    Process.sleep(20)
+    await_waiting(waiter)
     Process.exit(worker, :kill)
     replacement = held(waiter)
     {is_pid(replacement), replacement == worker, mod.status(pool)}
@@ -235,7 +243,7 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     pool = start(mod)
     worker = mod.checkout(pool)
     waiter = Task.async(fn -> caught(fn -> mod.checkout(pool) end) end)
-    Process.sleep(20)
+    await_waiting(waiter.pid)
     monitor = Process.monitor(worker)
     stopped = mod.stop(pool)
     gone = receive do: ({:DOWN, ^monitor, _, _, _} -> true), after: (2_000 -> false)
@@ -328,11 +336,7 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     tag = make_ref()
 
     for n <- 1..4 do
-      spawn(fn ->
-        mod.transaction(pool, fn _ -> send(test, {tag, n}) end)
-      end)
-
-      Process.sleep(10)
+      await_waiting(spawn(fn -> mod.transaction(pool, fn _ -> send(test, {tag, n}) end) end))
     end
 
     mod.checkin(pool, worker)
