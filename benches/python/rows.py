@@ -163,7 +163,7 @@ def rows() -> Iterator[dict[str, object] | None]:
         yield row("py-limiter", "limits", 0.5, threads, ours, peer)
         yield row("py-limiter-floor", "bare ctypes call", None, threads, ours, floor.limiter)
         ours, peer = pool_sides()
-        yield row("py-pool", "SQLAlchemy QueuePool", 0.4, threads, ours, peer)
+        yield row("py-pool", "SQLAlchemy QueuePool", 0.3, threads, ours, peer)
         yield row("py-pool-floor", "bare ctypes call", None, threads, ours, floor.pool)
 
 
