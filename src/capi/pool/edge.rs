@@ -115,27 +115,41 @@ impl Edge {
     }
 
     /// Takes a connection; see `escope_pool_checkout`.
+    #[inline]
     pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
         let mut actions = Actions::new();
+        if let Some(lease) = self.ask_idle(&mut actions) {
+            self.settle(&mut actions);
+            return Ok(self.lent(lease));
+        }
+        self.checkout_none_idle(timeout_ns, &mut actions)
+    }
+
+    #[cold]
+    fn checkout_none_idle(
+        &self,
+        timeout_ns: u64,
+        actions: &mut Actions,
+    ) -> Result<(Lease, *mut c_void), NoConnection> {
         loop {
-            match self.ask(timeout_ns, &mut actions) {
+            match self.ask(timeout_ns, actions) {
                 Asked::Lent(lease) => {
-                    self.settle(&mut actions);
+                    self.settle(actions);
                     return Ok(self.lent(lease));
                 }
                 Asked::Queued(place) => {
-                    let ended = self.wait(&place, u64::MAX, &mut actions);
+                    let ended = self.wait(&place, u64::MAX, actions);
                     return ended.expect("nobody calls it back before its wait has ended");
                 }
                 Asked::Refused(refusal) => {
-                    self.settle(&mut actions);
+                    self.settle(actions);
                     // A creation that a check-in left behind may hold the last slot while nobody waits to make it.
                     let exhausted = refusal == Refusal::Exhausted;
                     let Some(chore) = exhausted.then(|| self.desk.take_chore()).flatten() else {
                         return Err(NoConnection::Refused(refusal));
                     };
-                    self.create(chore, u64::MAX, &mut actions);
-                    self.settle(&mut actions);
+                    self.create(chore, u64::MAX, actions);
+                    self.settle(actions);
                 }
             }
         }
@@ -145,7 +159,8 @@ impl Edge {
     /// left for whoever waits first.
     pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
         let mut actions = Actions::new();
-        let asked = self.ask(timeout_ns, &mut actions);
+        let idle = self.ask_idle(&mut actions).map(Asked::Lent);
+        let asked = idle.unwrap_or_else(|| self.ask(timeout_ns, &mut actions));
         self.settle(&mut actions);
         asked
     }
@@ -167,6 +182,15 @@ impl Edge {
         if let CancelOutcome::Granted(lease) = outcome {
             let returned = self.checkin(lease, Condition::Good);
             returned.expect("a lease that nobody was told of is returned once");
+        }
+    }
+
+    /// Takes an idle connection without a seat at the desk, which only those who wait need.
+    #[inline]
+    fn ask_idle(&self, actions: &mut Actions) -> Option<Lease> {
+        match self.core.checkout_idle(Owner::NONE, monotonic_ns, actions)? {
+            Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => Some(lease),
+            _ => None,
         }
     }
 
