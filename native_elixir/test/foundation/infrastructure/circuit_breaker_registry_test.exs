@@ -32,6 +32,26 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
   defp fail(namespace, service),
     do: CircuitBreaker.execute(namespace, service, fn -> {:error, :down} end)
 
+  describe "removal" do
+    test "leaves nothing behind, whoever registers meanwhile", %{namespace: namespace} do
+      tasks =
+        for number <- 1..8 do
+          Task.async(fn ->
+            for _ <- 1..50 do
+              if rem(number, 2) == 0,
+                do: :ok = CircuitBreakerRegistry.register(namespace, :raced),
+                else: :ok = CircuitBreakerRegistry.remove(namespace, :raced)
+            end
+          end)
+        end
+
+      Task.await_many(tasks, :infinity)
+      assert :ok = CircuitBreakerRegistry.remove(namespace, :raced)
+      :ok = CircuitBreakerTelemetry.sync(namespace)
+      assert CircuitBreakerTelemetry.ids(namespace, :raced) == []
+    end
+  end
+
   describe "namespaces" do
     test "are :production and {:test, reference}, everywhere" do
       for refused <- [:prod, nil, "production", {:test, 1}, {:prod, make_ref()}],

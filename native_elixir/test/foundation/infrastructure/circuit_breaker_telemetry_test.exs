@@ -408,6 +408,23 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert [%{sequence: 2, cause: :reset}] = changes(namespace)
   end
 
+  test "a publisher that is killed again and again takes nobody along", %{namespace: namespace} do
+    {:ok, _value} = CircuitBreaker.execute(namespace, :crash, fn -> 1 end)
+    supervisor = Process.whereis(ElixirScope.Foundation.Infrastructure.Supervisor)
+
+    for _ <- 1..20 do
+      old = publisher(namespace)
+      monitor = Process.monitor(old)
+      Process.exit(old, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^old, :killed}
+      :ok = CircuitBreakerTelemetry.subscribe(namespace)
+    end
+
+    assert Process.whereis(ElixirScope.Foundation.Infrastructure.Supervisor) == supervisor
+    CircuitBreaker.force_open(namespace, :crash)
+    assert [%{cause: :mode_changed}] = changes(namespace)
+  end
+
   test "a breaker that is registered again starts at one, and its predecessor is silent", %{
     namespace: namespace
   } do

@@ -78,9 +78,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   @spec update_all(kind(), (entry() -> entry())) :: :ok | {:error, Error.t()}
   def update_all(kind, change), do: call({:update_all, kind, change})
 
-  @doc "Forgets a name."
-  @spec remove(kind(), namespace(), name()) :: :ok | {:error, Error.t()}
-  def remove(kind, namespace, name), do: call({:remove, {kind, namespace, name}})
+  @doc "Forgets a name. What `last` returns is of the moment before, with nothing made or forgotten in between."
+  @spec remove(kind(), namespace(), name(), (() -> last)) :: {:ok, last} | {:error, Error.t()}
+        when last: term()
+  def remove(kind, namespace, name, last \\ fn -> :ok end),
+    do: call({:remove, {kind, namespace, name}, last})
 
   @doc "Names and entries of a namespace."
   @spec list(kind(), namespace()) :: [{name(), entry()}]
@@ -165,9 +167,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     {:reply, :ok, state}
   end
 
-  def handle_call({:remove, key}, _from, state) do
+  def handle_call({:remove, key, last}, _from, state) do
+    last = last.()
     delete(key)
-    {:reply, :ok, state}
+    {:reply, {:ok, last}, state}
   end
 
   def handle_call({:forget, namespace}, _from, state) do
