@@ -74,7 +74,7 @@ unsafe impl Sync for Callbacks {}
 
 impl Callbacks {
     /// A new connection, or why there is none.
-    pub fn create(&self, deadline_ns: u64) -> Result<*mut c_void, CreateError> {
+    pub(super) fn create(&self, deadline_ns: u64) -> Result<*mut c_void, CreateError> {
         let mut connection = std::ptr::null_mut();
         // SAFETY: the program promised a function of this type for any thread; `connection` outlives the call.
         match unsafe { (self.create)(self.userdata, deadline_ns, &mut connection) } {
@@ -85,23 +85,23 @@ impl Callbacks {
     }
 
     /// Ends a connection that nobody holds and nobody will.
-    pub fn destroy(&self, connection: *mut c_void) {
+    pub(super) fn destroy(&self, connection: *mut c_void) {
         // SAFETY: the program promised a function of this type for any thread.
         unsafe { (self.destroy)(self.userdata, connection) }
     }
 
     /// Whether a connection could be reset; true without a callback for it.
-    pub fn reset(&self, connection: *mut c_void, deadline_ns: u64) -> bool {
+    pub(super) fn reset(&self, connection: *mut c_void, deadline_ns: u64) -> bool {
         self.passes(self.reset, connection, deadline_ns)
     }
 
     /// Whether a connection is fit for use; true without a callback for it.
-    pub fn check(&self, connection: *mut c_void, deadline_ns: u64) -> bool {
+    pub(super) fn check(&self, connection: *mut c_void, deadline_ns: u64) -> bool {
         self.passes(self.check, connection, deadline_ns)
     }
 
     /// Tells of a leak.
-    pub fn leaked(&self, leak: &escope_leak) {
+    pub(super) fn leaked(&self, leak: &escope_leak) {
         if let Some(leaked) = self.leaked {
             // SAFETY: the program promised a function of this type for any thread; `leak` outlives the call.
             unsafe { leaked(self.userdata, leak) };
