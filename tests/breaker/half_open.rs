@@ -67,7 +67,13 @@ fn r09_the_last_needed_success_closes() {
 #[test]
 fn r09_a_slow_probe_fails_only_where_slow_calls_open() {
     let slow_at = |policy, at| {
-        let config = BreakerConfig { policy, slow_call_ns: 5, successes_to_close: 1, ..config() };
+        let config = BreakerConfig {
+            policy,
+            slow_call_ns: 5,
+            half_open_permits: 1,
+            successes_to_close: 1,
+            ..config()
+        };
         let breaker = opened_as(config);
         let probe = admitted(&breaker, 70);
         record(&breaker, probe, Outcome::Success, at);
