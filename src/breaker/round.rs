@@ -144,7 +144,7 @@ impl Cell<'_> {
                 Round::Moved
             }
             // A result that was counted during the scan is neither in this tally nor uncounted any more.
-            _ if self.head.control() != *control && !cfg!(escope_sabotage = "breaker_no_third_look") => {
+            _ if self.head.control() != *control && cfg!(not(escope_sabotage = "breaker_no_third_look")) => {
                 Round::Moved
             }
             _ => {

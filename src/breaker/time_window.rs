@@ -46,7 +46,9 @@ impl Cell<'_> {
             let bucket = match ahead(word, epoch) {
                 0 if is_this_window => word,
                 // Somebody's clock went on meanwhile.
-                1..=FAR if is_this_window && !cfg!(escope_sabotage = "breaker_no_later_clock") => continue,
+                1..=FAR if is_this_window && cfg!(not(escope_sabotage = "breaker_no_later_clock")) => {
+                    continue;
+                }
                 _ => key(view) | EPOCH.put(epoch),
             };
             let counted = with(bucket, sample);

@@ -62,3 +62,19 @@ fn r05_faults_out_of_range_are_refused() {
     }
     assert!(!admitted(&breaker, 0).is_probe());
 }
+
+#[test]
+fn a_share_of_nothing_chooses_no_call() {
+    let longest = (1 << 62) - 1;
+    let drawn = |failure_bp, delay_bp| {
+        let breaker = injecting(Faults { failure_bp, delay_bp, delay_ns: longest, seed: 1 });
+        let drawn = (0..100_000).map(|_| breaker.acquire(|| 0));
+        drawn.fold((0, 0), |(failed, delayed), call| {
+            (failed + u32::from(call.verdict.is_err()), delayed + u32::from(call.delay_ns > 0))
+        })
+    };
+    let (failed, delayed) = drawn(1, 0);
+    assert!(failed > 0 && delayed == 0, "{failed} {delayed}");
+    let (failed, delayed) = drawn(0, 1);
+    assert!(failed == 0 && delayed > 0, "{failed} {delayed}");
+}
