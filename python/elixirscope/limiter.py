@@ -94,7 +94,7 @@ class RateLimiter(GroupLimiter):
     ) -> Decision:
         """Takes ``cost`` tokens from the bucket of ``key`` if it holds them; a refusal takes nothing."""
         if window is None and isinstance(limit, Limit):
-            call, call_at, rule = _check_limit, _check_limit_at, named(limit, window, burst)
+            call, call_at, rule = _check_limit, _check_limit_at, named(limit, window, burst, self._owner)
         else:
             call, call_at = _check, _check_at
             try:
@@ -154,7 +154,7 @@ class RateLimiter(GroupLimiter):
         """What a `check` of cost 1 would say now; takes nothing."""
         name, native = key_bytes(key), abi.Decision()
         if isinstance(limit, Limit):
-            by: Any = named(limit, window, burst)
+            by: Any = named(limit, window, burst, self._owner)
             function, at = _PEEK_LIMIT, _PEEK_LIMIT_AT
         else:
             by = byref(native_rule(limit, window, burst))
@@ -289,7 +289,7 @@ class RateLimiter(GroupLimiter):
         return Turn(reserve, longest, self._clock, self._waiting, self._max_waiting)
 
     def _reserve(self, charge: Charge, max_wait: int) -> Reservation:
-        handle, native = self._live(), native_charges([charge])
+        handle, native = self._live(), native_charges([charge], self._owner)
         receipt, wait, decision = abi.Receipt(), c_uint64(), abi.Decision()
         arguments = (handle, native, max_wait, byref(receipt), byref(wait), byref(decision))
         if self._clock is None:
@@ -307,7 +307,7 @@ class RateLimiter(GroupLimiter):
 
     def _new_rule(self, limit: object, window: object, burst: object) -> Any:
         if isinstance(limit, Limit):
-            named(limit, window, burst)
+            named(limit, window, burst, self._owner)
         rule = byref(native_rule(limit, window, burst))
         if len(self._rules) >= _MOST_RULES:
             self._rules.clear()
