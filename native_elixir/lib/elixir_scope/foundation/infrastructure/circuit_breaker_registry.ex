@@ -55,10 +55,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
   @doc "Forgets a breaker. Permits of it that are still out change nothing."
   @spec remove(namespace(), service()) :: :ok | {:error, Error.t()}
   def remove(namespace, service) do
-    # Before the name is free: a breaker that somebody registers meanwhile is not one of these.
-    ids = CircuitBreakerTelemetry.ids(namespace, service)
+    # With the name: a breaker that somebody registers right before or after is all of these or none.
+    ids = fn -> CircuitBreakerTelemetry.ids(namespace, service) end
 
-    with :ok <- Names.remove(:breaker, namespace, service),
+    with {:ok, ids} <- Names.remove(:breaker, namespace, service, ids),
          do: CircuitBreakerTelemetry.retire(namespace, ids)
   end
 

@@ -80,7 +80,15 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
 
   @doc "Forgets a name."
   @spec remove(kind(), namespace(), name()) :: :ok | {:error, Error.t()}
-  def remove(kind, namespace, name), do: call({:remove, {kind, namespace, name}})
+  def remove(kind, namespace, name) do
+    with {:ok, :ok} <- remove(kind, namespace, name, fn -> :ok end), do: :ok
+  end
+
+  @doc "The same, and what `last` says of it at that moment: no object of that name is made meanwhile."
+  @spec remove(kind(), namespace(), name(), (() -> result)) ::
+          {:ok, result} | {:error, Error.t()}
+        when result: term()
+  def remove(kind, namespace, name, last), do: call({:remove, {kind, namespace, name}, last})
 
   @doc "Names and entries of a namespace."
   @spec list(kind(), namespace()) :: [{name(), entry()}]
@@ -165,9 +173,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
     {:reply, :ok, state}
   end
 
-  def handle_call({:remove, key}, _from, state) do
+  def handle_call({:remove, key, last}, _from, state) do
     delete(key)
-    {:reply, :ok, state}
+    {:reply, {:ok, last.()}, state}
   end
 
   def handle_call({:forget, namespace}, _from, state) do
