@@ -36,6 +36,7 @@ REQUIRED = {
     "rust-pool": (1, 2),
     "c-breaker": (1, 2),
     "c-limiter": (1, 2),
+    "c-pool": (1, 2),
     "beam-breaker": (1, 2, 8),
     "beam-breaker-handle": (1, 2, 8),
     "beam-breaker-timeout": (1, 2, 8),

@@ -37,6 +37,13 @@ fn vector(Trace { name, config, steps }: Trace) -> Value {
                     json!({ "verdict": word, "retry_after_ns": retry_after_ns, "events": list(changes) });
                 json!({ "op": "acquire", "permit": verdict.ok(), "expect": expect })
             }
+            Step::Ask => {
+                let (verdict, changes) = model.ask(now);
+                let (word, retry_after_ns) = admission(&verdict);
+                let expect =
+                    json!({ "verdict": word, "retry_after_ns": retry_after_ns, "events": list(changes) });
+                json!({ "op": "ask", "expect": expect })
+            }
             Step::Record(permit, outcome) => {
                 let (verdict, changes) = model.record(permit, outcome, now);
                 let expect = json!({ "verdict": recorded(verdict), "events": list(changes) });
@@ -94,6 +101,11 @@ fn replay(vector: &Value) {
                 }
                 json!({ "verdict": word, "retry_after_ns": retry_after_ns, "events": events(acquired.events.iter()) })
             }
+            "ask" => {
+                let asked = breaker.ask(now);
+                let (word, retry_after_ns) = admission(&asked.verdict);
+                json!({ "verdict": word, "retry_after_ns": retry_after_ns, "events": events(asked.events.iter()) })
+            }
             "record" => {
                 let permit = Permit::from_raw(permits[&number(&op["permit"])]);
                 let done = breaker.record(permit, meaning(&OUTCOMES, &op["outcome"]), now);
@@ -148,6 +160,7 @@ fn the_vectors_leave_out_nothing() {
     let count = |word: &str| file.matches(word).count();
     let words = [
         "acquire",
+        "ask",
         "record",
         "report",
         "settle",

@@ -4,11 +4,41 @@
 
 static escope_breaker *breaker;
 static escope_limiter *limiter;
+static escope_pool *pool;
+
+static const uint64_t SECOND = UINT64_C(1000000000);
+
+/* The connection is a number, as in the pool's row of Rust. */
+static int32_t make_number(void *number, uint64_t deadline_ns, void **connection) {
+    (void)deadline_ns;
+    *connection = number;
+    return 0;
+}
+
+static void drop_number(void *number, void *connection) {
+    (void)number;
+    (void)connection;
+}
 
 /* Makes what the rows use; 0 if that went well. */
 int32_t escope_rows_begin(void) {
+    static uint64_t number = 1;
+    escope_pool_options options;
     escope_status status = escope_breaker_new(NULL, &breaker);
-    return status == ESCOPE_STATUS_OK ? escope_limiter_new(NULL, &limiter) : status;
+    if (status == ESCOPE_STATUS_OK) {
+        status = escope_limiter_new(NULL, &limiter);
+    }
+    if (status == ESCOPE_STATUS_OK) {
+        status = escope_pool_options_init(&options, sizeof options);
+    }
+    if (status != ESCOPE_STATUS_OK) {
+        return status;
+    }
+    options.size = 10;
+    options.create = make_number;
+    options.destroy = drop_number;
+    options.userdata = &number;
+    return escope_pool_new(&options, &pool);
 }
 
 /* Asks and records so many times; how many calls were admitted and counted. */
@@ -36,4 +66,18 @@ uint64_t escope_rows_limiter(uint64_t repeats) {
         }
     }
     return admitted;
+}
+
+/* Checks a connection out and back in so many times; how often that went well. */
+uint64_t escope_rows_pool(uint64_t repeats) {
+    uint64_t granted = 0;
+    for (uint64_t turn = 0; turn < repeats; turn++) {
+        escope_lease lease;
+        void *connection;
+        if (escope_pool_checkout(pool, SECOND, &lease, &connection) == ESCOPE_STATUS_OK && *(uint64_t *)connection == 1 &&
+            escope_pool_checkin(pool, &lease, ESCOPE_CONDITION_GOOD) == ESCOPE_STATUS_OK) {
+            granted++;
+        }
+    }
+    return granted;
 }

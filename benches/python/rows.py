@@ -160,10 +160,10 @@ def rows() -> Iterator[dict[str, object] | None]:
         yield row("py-breaker", "pybreaker", 0.8, threads, ours, peer)
         yield row("py-breaker-floor", "bare ctypes call", 3.0, threads, ours, floor.breaker)
         ours, peer = limiter_sides()
-        yield row("py-limiter", "limits", 0.5, threads, ours, peer)
-        yield row("py-limiter-floor", "bare ctypes call", None, threads, ours, floor.limiter)
+        yield row("py-limiter", "limits", 0.4, threads, ours, peer)
+        yield row("py-limiter-floor", "bare ctypes call", 1.6, threads, ours, floor.limiter)
         ours, peer = pool_sides()
-        yield row("py-pool", "SQLAlchemy QueuePool", 0.4, threads, ours, peer)
+        yield row("py-pool", "SQLAlchemy QueuePool", 0.3, threads, ours, peer)
         yield row("py-pool-floor", "bare ctypes call", None, threads, ours, floor.pool)
 
 

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::breaker::pairs;
+use crate::pool::Lent;
 use crate::side_by_side::{Row, Side};
 use elixirscope::breaker::{Breaker, BreakerConfig};
 use elixirscope::clock::{Clock, Monotonic};
@@ -23,15 +24,22 @@ pub fn rows(threads: usize) -> Vec<Value> {
     let count = |name: &[u8]| unsafe { library.get::<extern "C" fn(u64) -> u64>(name) };
     let calls = count(b"escope_rows_breaker\0").expect("the library has this function");
     let checks = count(b"escope_rows_limiter\0").expect("the library has this function");
+    let checkouts = count(b"escope_rows_pool\0").expect("the library has this function");
     let breaker = Breaker::new(&BreakerConfig::default()).expect("the defaults are valid");
     let limiter = Limiter::new(&LimiterConfig::default()).expect("the defaults are valid");
+    let pool = Lent::new();
 
     let c = |repeats| calls(repeats);
     let rust = |repeats| pairs(&breaker, repeats);
     let c_checks = |repeats| checks(repeats);
     let rust_checks = |repeats| self::checks(&limiter, repeats);
-    let sides: [(&str, f64, Side, Side); 2] =
-        [("c-breaker", 3.0, &c, &rust), ("c-limiter", 1.5, &c_checks, &rust_checks)];
+    let c_checkouts = |repeats| checkouts(repeats);
+    let rust_checkouts = |repeats| pool.pairs(repeats);
+    let sides: [(&str, f64, Side, Side); 3] = [
+        ("c-breaker", 3.0, &c, &rust),
+        ("c-limiter", 1.5, &c_checks, &rust_checks),
+        ("c-pool", 1.5, &c_checkouts, &rust_checkouts),
+    ];
     let row = |(id, bound, c, rust): (&str, f64, Side, Side)| {
         Row { id, peer: "the same in Rust", bound: Some(bound), threads }.measure(c, rust)
     };

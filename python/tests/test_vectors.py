@@ -124,6 +124,13 @@ class BreakerReplay:
         self.permits[op["permit"]] = permit, bytes(permit._call.permit)
         return {"verdict": "ok", "retry_after_ns": 0.0}
 
+    def ask(self, _op: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self.breaker.ask()
+        except CircuitOpen as refusal:
+            return {"verdict": word(refusal.status), "retry_after_ns": refusal.retry_after}
+        return {"verdict": "ok", "retry_after_ns": 0.0}
+
     def record(self, op: dict[str, Any]) -> dict[str, Any]:
         permit, as_granted = self.permits[op["permit"]]
         memmove(permit._call.permit_ref, as_granted, sizeof(abi.Permit))

@@ -198,7 +198,8 @@ impl<'a> Cell<'a> {
     ) -> bool {
         let done = self.head.swap(view.control, to);
         if done {
-            events.push(Event::of_generation(view.control, to, cause, at_ns));
+            let before = (view.control, self.told_level(view.control));
+            events.push(Event::of_generation(before, to, cause, at_ns));
             self.note(to.generation(), cause, at_ns);
         }
         done

@@ -315,3 +315,16 @@ pub(super) fn is_newer(generation: u32, other: u32) -> bool {
     let ahead = u64::from(generation.wrapping_sub(other)) & GENERATION.max();
     ahead != 0 && ahead <= GENERATION.max() / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_generation_is_less_than_half_the_circle_ahead() {
+        let last = GENERATION.max() as u32;
+        let half = last / 2;
+        assert!(is_newer(1, 0) && is_newer(half, 0) && is_newer(0, last) && is_newer(half + 6, 6));
+        assert!(!is_newer(7, 7) && !is_newer(0, 1) && !is_newer(half + 1, 0) && !is_newer(last, 0));
+    }
+}

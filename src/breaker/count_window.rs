@@ -265,6 +265,7 @@ fn next_number(number: u64) -> u64 {
 
 #[cfg(all(test, not(escope_model)))]
 mod tests {
+    use super::{RESULTS, next_number};
     use crate::breaker::{Breaker, BreakerConfig, Outcome, Policy, Window};
 
     fn breaker() -> Breaker {
@@ -311,5 +312,14 @@ mod tests {
         };
         breaker.reconfigure(&BreakerConfig { policy, ..BreakerConfig::default() }, || 0).unwrap();
         assert!(writes(&breaker) && writes(&breaker) && !writes(&breaker));
+    }
+
+    #[test]
+    fn numbers_go_on_from_the_middle_where_they_end() {
+        let (middle, last) = (RESULTS.max() / 2 + 1, RESULTS.max());
+        assert_eq!([next_number(0), next_number(last - 1), next_number(last)], [1, last, middle]);
+        // So that a number stays at its place in each ring, and no window seems to be half full again.
+        let largest = 1 << 16;
+        assert!(middle.is_multiple_of(largest) && middle > largest);
     }
 }

@@ -108,7 +108,7 @@ pub struct Event {
     pub from: Phase,
     /// Phase after.
     pub to: Phase,
-    /// Level before.
+    /// Level before, as far as it had been told.
     pub from_level: Level,
     /// Level after; every generation begins without degradation.
     pub to_level: Level,
@@ -121,13 +121,18 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn of_generation(before: Control, after: Control, cause: Cause, at_ns: u64) -> Self {
+    pub(super) fn of_generation(
+        (before, level): (Control, Level),
+        after: Control,
+        cause: Cause,
+        at_ns: u64,
+    ) -> Self {
         Self {
             sequence: before.generation(),
             generation: after.generation(),
             from: before.phase(),
             to: after.phase(),
-            from_level: Level::None,
+            from_level: level,
             to_level: Level::None,
             mode: after.mode(),
             cause,

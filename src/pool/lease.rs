@@ -50,6 +50,9 @@ pub enum Wait {
 }
 
 /// Answer to a check-out.
+// A tag of a whole word, so that a result is written and read in the same pieces: the processor cannot forward
+// bytes that were stored in others.
+#[repr(u64)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkout {
     /// The caller holds the slot.

@@ -72,6 +72,7 @@ mod state;
 mod waiters;
 
 use std::collections::TryReserveError;
+use std::ops::DerefMut;
 use std::sync::Arc;
 
 pub use actions::{Action, Actions, CheckKind, DestroyReason, WakeOutcome};
@@ -166,6 +167,23 @@ impl Pool {
             return self.checkout(owner, wait, waiter_token, now, actions);
         }
         self.locked(now, actions, |state, now| state.checkout(owner, wait, Growth::Size, waiter_token, now))
+    }
+
+    /// As [`Pool::checkout`] where a slot is idle; else nothing has happened and nothing is counted.
+    ///
+    /// For an edge whose waiters need a place of their own before they are queued, so that only they pay for it.
+    #[inline(always)]
+    pub fn checkout_idle(
+        &self,
+        owner: Owner,
+        now: impl FnOnce() -> u64,
+        actions: &mut Actions,
+    ) -> Option<Checkout> {
+        let mut now = Now::new(now);
+        let mut state = self.state.lock();
+        let granted = state.checkout_idle(owner, &mut now);
+        self.unlock(state, &mut now, actions);
+        granted
     }
 
     /// Gives a slot back.
@@ -335,12 +353,22 @@ impl Pool {
         let mut now = Now::new(now);
         let mut state = self.state.lock();
         let result = event(&mut state, &mut now);
+        self.unlock(state, &mut now, actions);
+        result
+    }
+
+    #[inline]
+    fn unlock<F: FnOnce() -> u64>(
+        &self,
+        mut state: impl DerefMut<Target = State>,
+        now: &mut Now<F>,
+        actions: &mut Actions,
+    ) {
         state.flush(actions);
         drop(state);
         if !cfg!(escope_sabotage = "pool_no_recheck") && !self.gone.is_empty() {
-            self.settle(&mut now, actions);
+            self.settle(now, actions);
         }
-        result
     }
 
     /// Deals with the dead, or leaves them to the holder of the lock, who looks again after its unlock.

@@ -138,15 +138,37 @@ impl State {
             self.close_aged(now.get());
         }
         // By invariant W nobody waits while a slot is idle, so this overtakes no one.
-        if let Some((slot, epoch)) = self.slots.lease_idle(owner) {
-            self.counts.granted += 1;
-            let lease = self.lease(slot, epoch);
-            if self.grants_further {
-                return self.grant_further(lease, now.get());
-            }
-            return Checkout::Granted(lease);
+        match self.slots.lease_idle(owner) {
+            Some((slot, epoch)) => self.grant_idle(slot, epoch, now),
+            None => self.checkout_none_idle(owner, wait, growth, waiter_token, now.get()),
         }
-        self.checkout_none_idle(owner, wait, growth, waiter_token, now.get())
+    }
+
+    #[inline(always)]
+    pub(super) fn checkout_idle<F: FnOnce() -> u64>(
+        &mut self,
+        owner: Owner,
+        now: &mut Now<F>,
+    ) -> Option<Checkout> {
+        if self.shut.is_some() {
+            return None;
+        }
+        if self.ages() {
+            self.close_aged(now.get());
+        }
+        let (slot, epoch) = self.slots.lease_idle(owner)?;
+        self.counts.requests += 1;
+        Some(self.grant_idle(slot, epoch, now))
+    }
+
+    #[inline(always)]
+    fn grant_idle<F: FnOnce() -> u64>(&mut self, slot: u32, epoch: u64, now: &mut Now<F>) -> Checkout {
+        self.counts.granted += 1;
+        let lease = self.lease(slot, epoch);
+        if self.grants_further {
+            return self.grant_further(lease, now.get());
+        }
+        Checkout::Granted(lease)
     }
 
     /// What a grant from idle means to the statistics, to `min_idle` and to the test before use.

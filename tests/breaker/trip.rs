@@ -43,6 +43,15 @@ fn r01_m_failures_within_the_period_are_tolerated_and_one_more_opens() {
 
 /// More failures than the ring holds, each time just too old to open.
 #[test]
+fn r01_within_the_default_period_the_fifth_failure_opens_as_it_does_in_a_row() {
+    let breaker = breaker(in_period(Policy::DEFAULT_TOLERATED_FAILURES, Policy::DEFAULT_PERIOD_NS));
+    (0..4).for_each(|now| fail(&breaker, now));
+    assert_eq!(phase(&breaker), Phase::Closed);
+    fail(&breaker, Policy::DEFAULT_PERIOD_NS - 1);
+    assert_eq!(phase(&breaker), Phase::Open);
+}
+
+#[test]
 fn r01_the_ring_of_failures_turns_over() {
     let breaker = breaker(in_period(2, 100));
     for now in (0..10_000).step_by(50) {

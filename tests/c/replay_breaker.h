@@ -107,6 +107,8 @@ static inline void call_step(struct step *step, escope_breaker *breaker, escope_
     escope_status status;
     if (strcmp(op, "acquire") == 0) {
         status = escope_breaker_acquire_at(breaker, &permit, &retry_after_ns, &events, now_ns);
+    } else if (strcmp(op, "ask") == 0) {
+        status = escope_breaker_ask_at(breaker, &retry_after_ns, &events, now_ns);
     } else {
         int32_t outcome = number_of(json_text(step->op, "outcome"), outcomes, 5);
         if (strcmp(op, "report") == 0) {
@@ -121,11 +123,11 @@ static inline void call_step(struct step *step, escope_breaker *breaker, escope_
     if (status >= 0) {
         expect_events(step, &events);
     }
-    if (status >= 0 && strcmp(op, "acquire") == 0) {
+    if (status >= 0 && (strcmp(op, "acquire") == 0 || strcmp(op, "ask") == 0)) {
         expect_number(step, step->expect, "retry_after_ns", retry_after_ns);
-        if (status == ESCOPE_STATUS_OK && !step->failed) {
-            permits[json_number(step->op, "permit")] = permit;
-        }
+    }
+    if (strcmp(op, "acquire") == 0 && status == ESCOPE_STATUS_OK && !step->failed) {
+        permits[json_number(step->op, "permit")] = permit;
     }
 }
 
@@ -133,7 +135,8 @@ static inline void breaker_step(struct step *step, escope_breaker *breaker, esco
     const char *op = json_text(step->op, "op");
     uint64_t now_ns = json_number(step->op, "now_ns");
     escope_events events;
-    if (strcmp(op, "acquire") == 0 || strcmp(op, "record") == 0 || strcmp(op, "report") == 0) {
+    if (strcmp(op, "acquire") == 0 || strcmp(op, "ask") == 0 || strcmp(op, "record") == 0 ||
+        strcmp(op, "report") == 0) {
         call_step(step, breaker, permits);
         return;
     }

@@ -118,6 +118,13 @@ impl Bench {
         answer
     }
 
+    pub fn checkout_idle(&mut self, owner: u64) -> Option<Checkout> {
+        let mut actions = Actions::new();
+        let answer = self.pool.checkout_idle(Owner(owner), || self.now, &mut actions);
+        self.take(actions);
+        answer
+    }
+
     /// A lease, made for it if need be.
     pub fn lease(&mut self, owner: u64) -> Lease {
         match self.checkout(owner, Wait::ForCreation, u64::MAX) {

@@ -174,3 +174,32 @@ fn p20_a_connection_that_died_before_its_waiter_was_told_is_told_first() {
     assert!(bench.pool.lost(held.slot, || 0, &mut Actions::new()));
     assert_eq!(bench.checkin(lease, Condition::Good), Err(StaleLease));
 }
+
+#[test]
+fn p02_an_idle_slot_is_lent_without_a_place_to_wait() {
+    let mut bench = Bench::new(1, 0).filled(1);
+    let before = bench.seen().counts;
+    let Some(Checkout::Granted(lease)) = bench.checkout_idle(1) else { panic!("one is idle") };
+    assert_eq!(
+        bench.seen().counts,
+        Counts { requests: before.requests + 1, granted: before.granted + 1, ..before }
+    );
+    bench.give_back(lease);
+}
+
+#[test]
+fn p02_without_an_idle_slot_nothing_has_happened() {
+    let mut bench = Bench::new(1, 1);
+    let before = bench.seen();
+    assert_eq!(bench.checkout_idle(1), None, "none is made");
+    assert_eq!(bench.seen(), before);
+    let held = bench.lease(1);
+    let before = bench.seen();
+    assert_eq!(bench.checkout_idle(1), None, "none may overflow on its account");
+    assert_eq!(bench.seen(), before);
+    bench.give_back(held);
+    bench.pool.close(|| 0, &mut Actions::new());
+    let before = bench.seen();
+    assert_eq!(bench.checkout_idle(1), None, "the pool is closed");
+    assert_eq!(bench.seen(), before);
+}

@@ -586,6 +586,7 @@ impl Model {
         let (from, sequence) = (self.phase, self.generation);
         (self.phase, self.generation) = (to, self.generation + 1);
         (self.successes, self.failures, self.ignored) = (0, 0, 0);
+        let from_level = self.told;
         (self.in_a_row, self.samples, self.ramp, self.told) = (0, vec![], None, Level::None);
         self.slots = vec![];
         match to {
@@ -602,7 +603,7 @@ impl Model {
             generation: self.generation,
             from,
             to,
-            from_level: Level::None,
+            from_level,
             to_level: Level::None,
             mode: self.mode,
             cause,

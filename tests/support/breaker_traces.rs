@@ -6,6 +6,7 @@ use elixirscope::breaker::{BreakerConfig, GRADUAL_ADMIT_BP, Mode, Outcome, Phase
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
     Acquire,
+    Ask,
     Record(usize, Outcome),
     Report(Outcome),
     Settle,
@@ -237,6 +238,7 @@ pub fn random(number: u64) -> Trace {
         let step = match random.below(40) {
             0 => Step::Reset,
             1 => Step::Settle,
+            30..33 => Step::Ask,
             2 => {
                 let modes = [Mode::Auto, Mode::ForcedOpen, Mode::ForcedClosed, Mode::MetricsOnly];
                 Step::SetMode(if shadow.mode == Mode::Auto { random.one_of(&modes) } else { Mode::Auto })
@@ -274,6 +276,7 @@ impl Model {
     fn apply(&mut self, now: u64, step: Step) -> Result<usize, ()> {
         match step {
             Step::Acquire => return self.acquire(now).0.map_err(|_| ()),
+            Step::Ask => _ = self.ask(now),
             Step::Record(permit, outcome) => _ = self.record(permit, outcome, now),
             Step::Report(outcome) => _ = self.report(outcome, now),
             Step::Settle => _ = self.settled(now),

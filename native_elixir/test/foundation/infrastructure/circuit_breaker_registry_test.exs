@@ -32,6 +32,40 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistryTest do
   defp fail(namespace, service),
     do: CircuitBreaker.execute(namespace, service, fn -> {:error, :down} end)
 
+  describe "removal" do
+    test "retires a breaker that was registered after it was asked for", %{namespace: namespace} do
+      :ok = CircuitBreakerRegistry.register(namespace, :raced)
+      test = self()
+
+      busy =
+        Task.async(fn ->
+          Names.update(:breaker, namespace, :raced, fn handle ->
+            send(test, {:busy, self()})
+            receive do: (:go_on -> {:ok, handle})
+          end)
+        end)
+
+      assert_receive {:busy, names}
+      register = Task.async(fn -> CircuitBreakerRegistry.register(namespace, :raced) end)
+      wait_for_requests(names, 1)
+      remove = Task.async(fn -> CircuitBreakerRegistry.remove(namespace, :raced) end)
+      wait_for_requests(names, 2)
+      send(names, :go_on)
+
+      assert {:ok, _handle} = Task.await(busy)
+      assert [:ok, :ok] = Task.await_many([register, remove])
+      :ok = CircuitBreakerTelemetry.sync(namespace)
+      assert CircuitBreakerTelemetry.ids(namespace, :raced) == []
+    end
+
+    defp wait_for_requests(pid, count) do
+      case Process.info(pid, :message_queue_len) do
+        {:message_queue_len, ^count} -> :ok
+        _fewer -> wait_for_requests(pid, count)
+      end
+    end
+  end
+
   describe "namespaces" do
     test "are :production and {:test, reference}, everywhere" do
       for refused <- [:prod, nil, "production", {:test, 1}, {:prod, make_ref()}],

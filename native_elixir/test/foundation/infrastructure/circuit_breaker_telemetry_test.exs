@@ -9,9 +9,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     CircuitBreaker,
     CircuitBreakerRegistry,
     CircuitBreakerTelemetry,
-    ManualClock,
-    Names,
-    PublisherSupervisor
+    ManualClock
   }
 
   alias ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Order
@@ -410,6 +408,23 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     assert [%{sequence: 2, cause: :reset}] = changes(namespace)
   end
 
+  test "a publisher that is killed again and again takes nobody along", %{namespace: namespace} do
+    {:ok, _value} = CircuitBreaker.execute(namespace, :crash, fn -> 1 end)
+    supervisor = Process.whereis(ElixirScope.Foundation.Infrastructure.Supervisor)
+
+    for _ <- 1..20 do
+      old = publisher(namespace)
+      monitor = Process.monitor(old)
+      Process.exit(old, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^old, :killed}
+      :ok = CircuitBreakerTelemetry.subscribe(namespace)
+    end
+
+    assert Process.whereis(ElixirScope.Foundation.Infrastructure.Supervisor) == supervisor
+    CircuitBreaker.force_open(namespace, :crash)
+    assert [%{cause: :mode_changed}] = changes(namespace)
+  end
+
   test "a breaker that is registered again starts at one, and its predecessor is silent", %{
     namespace: namespace
   } do
@@ -444,65 +459,6 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetryTest do
     :ok = CircuitBreaker.record(permit, :failure)
     assert changes(namespace) == []
     assert :ets.info(CircuitBreakerTelemetry, :size) == rows
-  end
-
-  test "a breaker that is removed right after another caller registered it leaves nothing", %{
-    namespace: namespace
-  } do
-    test = self()
-
-    block = fn ->
-      send(test, :blocked)
-      receive do: (:go -> {:error, :made_nothing})
-    end
-
-    blocked = Task.async(fn -> Names.ensure(:clock, namespace, :block, block) end)
-    assert_receive :blocked
-    registered = Task.async(fn -> CircuitBreakerRegistry.register(namespace, :raced) end)
-    await_queue(1)
-    removed = Task.async(fn -> CircuitBreakerRegistry.remove(namespace, :raced) end)
-    await_queue(2)
-    send(Names, :go)
-    assert Task.await_many([blocked, registered, removed]) == [{:error, :made_nothing}, :ok, :ok]
-    :ok = CircuitBreakerTelemetry.sync(namespace)
-    assert CircuitBreakerTelemetry.ids(namespace, :raced) == []
-  end
-
-  defp await_queue(length) do
-    {:message_queue_len, waiting} = Process.info(Process.whereis(Names), :message_queue_len)
-    if waiting < length, do: await_queue(length)
-  end
-
-  test "a publisher that fails again and again takes nothing along", %{namespace: namespace} do
-    bystander = {:test, make_ref()}
-    :ok = CircuitBreakerTelemetry.subscribe(bystander)
-    beside = publisher(bystander)
-    supervisor = Process.whereis(PublisherSupervisor)
-
-    {:ok, own} = ProcessRegistry.lookup(namespace, {CircuitBreakerTelemetry, :supervisor})
-    monitor = Process.monitor(own)
-    kill_publisher_of(own)
-    assert_receive {:DOWN, ^monitor, :process, ^own, :shutdown}, 60_000
-
-    assert Process.whereis(PublisherSupervisor) == supervisor
-    assert publisher(bystander) == beside
-    assert {:ok, 1} = CircuitBreaker.execute(namespace, :works_on, fn -> 1 end)
-    :ok = CircuitBreakerTelemetry.subscribe(namespace)
-    :ok = CircuitBreaker.force_open(namespace, :works_on)
-    assert [%{to: :open}] = changes(namespace)
-  end
-
-  defp kill_publisher_of(supervisor) do
-    case Supervisor.which_children(supervisor) do
-      [{_id, publisher, _type, _modules}] when is_pid(publisher) ->
-        monitor = Process.monitor(publisher)
-        Process.exit(publisher, :kill)
-        receive do: ({:DOWN, ^monitor, :process, ^publisher, _reason} -> :ok)
-    end
-
-    kill_publisher_of(supervisor)
-  catch
-    :exit, _gave_up -> :ok
   end
 
   test "a stray message does no harm", %{namespace: namespace} do

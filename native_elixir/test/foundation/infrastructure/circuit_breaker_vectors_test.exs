@@ -117,6 +117,17 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerVectorsTest do
     end
   end
 
+  defp run(%{"op" => "ask"}, namespace, permits) do
+    case CircuitBreaker.admit(namespace, :vector) do
+      :ok ->
+        {%{"verdict" => "ok", "retry_after_ns" => 0}, permits}
+
+      {:error, error} ->
+        {%{"verdict" => word(error), "retry_after_ns" => wait(error.context.retry_after_ns)},
+         permits}
+    end
+  end
+
   defp run(%{"op" => "record"} = op, _namespace, permits),
     do: {permits[op["permit"]] |> CircuitBreaker.record(outcome(op)) |> verdict(), permits}
 

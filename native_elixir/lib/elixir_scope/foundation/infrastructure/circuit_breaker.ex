@@ -259,6 +259,28 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   defdelegate acquire(namespace, service), to: __MODULE__, as: :ask
 
   @doc """
+  Asks whether a call may be made, without a permit: `report/3` may say how it went. C and Python call this `ask`.
+
+  Such a call is never a probe, so a breaker that wants probes refuses it until they have closed it. It counts as
+  admitted and cancelled.
+
+      iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+      iex> CircuitBreaker.admit({:test, make_ref()}, :search)
+      :ok
+  """
+  @spec admit(namespace(), service()) :: :ok | {:error, Error.t()}
+  def admit(namespace, service) do
+    with {:ok, handle} <- handle(namespace, service), do: admit(handle)
+  end
+
+  @doc "As `admit/2`, by handle."
+  @spec admit(Handle.t()) :: :ok | {:error, Error.t()}
+  def admit(%Handle{} = handle) do
+    with {reason, retry_after_ns} <- Native.breaker_ask(handle.breaker),
+         do: rejected(handle, reason, retry_after_ns)
+  end
+
+  @doc """
   Says how the call of a permit went. `:ignored` says nothing about the service: it is not counted, and a
   probe's place becomes free again; `:cancelled` is the same for a call that was given up. Refused with `:stale`,
   `:expired`, `:already_done` or `:permit_not_found`, without effect.

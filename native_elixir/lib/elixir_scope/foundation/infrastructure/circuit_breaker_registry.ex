@@ -55,7 +55,6 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerRegistry do
   @doc "Forgets a breaker. Permits of it that are still out change nothing."
   @spec remove(namespace(), service()) :: :ok | {:error, Error.t()}
   def remove(namespace, service) do
-    # With the name: a breaker that somebody registers right before or after is all of these or none.
     ids = fn -> CircuitBreakerTelemetry.ids(namespace, service) end
 
     with {:ok, ids} <- Names.remove(:breaker, namespace, service, ids),

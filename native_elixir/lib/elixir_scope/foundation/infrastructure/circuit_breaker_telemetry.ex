@@ -71,8 +71,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
 
   @doc """
   Sends `{:circuit_breaker_event, change}` to `pid` at each change of a breaker of this namespace, in order. Ends with `pid`,
-  and with the publisher, should that crash. One that crashes a fourth time within five seconds is not started again
-  before the next subscription or new breaker of its namespace; breakers work on without it.
+  and with the publisher, should that crash.
   """
   @spec subscribe(Names.namespace(), pid()) :: :ok | {:error, ElixirScope.Foundation.Error.t()}
   def subscribe(namespace, pid \\ self()) when is_pid(pid) do
@@ -163,6 +162,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   def retire(namespace, ids) do
     case publisher(namespace) do
       {:ok, publisher} -> GenServer.cast(publisher, {:retire, ids})
+      # Between two publishers: the next one has nothing of these held back.
       :error -> Enum.each(ids, &:ets.delete(__MODULE__, &1))
     end
   end
@@ -171,43 +171,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @spec ensure(Names.namespace()) :: {:ok, pid()} | {:error, ElixirScope.Foundation.Error.t()}
   def ensure(namespace) do
     with :error <- publisher(namespace) do
-      case DynamicSupervisor.start_child(@supervisor, supervisor_spec(namespace)) do
-        {:ok, supervisor} -> supervised(supervisor, namespace)
-        {:error, {:already_started, supervisor}} -> supervised(supervisor, namespace)
+      case DynamicSupervisor.start_child(@supervisor, {Publisher, {namespace, name(namespace)}}) do
+        {:ok, pid} -> {:ok, pid}
+        {:error, {:already_started, pid}} -> {:ok, pid}
       end
     end
   catch
     :exit, {:noproc, _call} -> {:error, Names.not_running(:noproc)}
   end
 
-  # A publisher that fails again and again ends its own supervisor, which nobody counts or starts again: it shall cost
-  # neither the other publishers nor what stands beside them. The next `ensure/1` starts both.
-  defp supervisor_spec(namespace) do
-    children = [{Publisher, {namespace, name(namespace, {__MODULE__})}}]
-    options = [strategy: :one_for_one, name: name(namespace, {__MODULE__, :supervisor})]
-
-    %{
-      id: Publisher,
-      start: {Supervisor, :start_link, [children, options]},
-      type: :supervisor,
-      restart: :temporary
-    }
-  end
-
-  defp supervised(supervisor, namespace) do
-    case Supervisor.which_children(supervisor) do
-      [{_id, publisher, :worker, _modules}] when is_pid(publisher) -> {:ok, publisher}
-      _restarting -> ensure(namespace)
-    end
-  catch
-    # It gave up meanwhile.
-    :exit, {_reason, {GenServer, :call, _arguments}} -> ensure(namespace)
-  end
-
   @doc false
   @spec stop(Names.namespace()) :: :ok
   def stop(namespace) do
-    with {:ok, pid} <- ProcessRegistry.lookup(namespace, {__MODULE__, :supervisor}),
+    with {:ok, pid} <- publisher(namespace),
          do: DynamicSupervisor.terminate_child(@supervisor, pid)
 
     :ets.match_delete(__MODULE__, {:_, namespace, :_, :_, :_})
@@ -222,5 +198,5 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   end
 
   defp publisher(namespace), do: ProcessRegistry.lookup(namespace, {__MODULE__})
-  defp name(namespace, key), do: ProcessRegistry.via_tuple(namespace, key)
+  defp name(namespace), do: ProcessRegistry.via_tuple(namespace, {__MODULE__})
 end

@@ -78,17 +78,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   @spec update_all(kind(), (entry() -> entry())) :: :ok | {:error, Error.t()}
   def update_all(kind, change), do: call({:update_all, kind, change})
 
-  @doc "Forgets a name."
-  @spec remove(kind(), namespace(), name()) :: :ok | {:error, Error.t()}
-  def remove(kind, namespace, name) do
-    with {:ok, :ok} <- remove(kind, namespace, name, fn -> :ok end), do: :ok
-  end
-
-  @doc "The same, and what `last` says of it at that moment: no object of that name is made meanwhile."
-  @spec remove(kind(), namespace(), name(), (() -> result)) ::
-          {:ok, result} | {:error, Error.t()}
-        when result: term()
-  def remove(kind, namespace, name, last), do: call({:remove, {kind, namespace, name}, last})
+  @doc "Forgets a name. What `last` returns is of the moment before, with nothing made or forgotten in between."
+  @spec remove(kind(), namespace(), name(), (() -> last)) :: {:ok, last} | {:error, Error.t()}
+        when last: term()
+  def remove(kind, namespace, name, last \\ fn -> :ok end),
+    do: call({:remove, {kind, namespace, name}, last})
 
   @doc "Names and entries of a namespace."
   @spec list(kind(), namespace()) :: [{name(), entry()}]
@@ -174,8 +168,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Names do
   end
 
   def handle_call({:remove, key, last}, _from, state) do
+    last = last.()
     delete(key)
-    {:reply, {:ok, last.()}, state}
+    {:reply, {:ok, last}, state}
   end
 
   def handle_call({:forget, namespace}, _from, state) do

@@ -25,7 +25,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
     children = [
       Names,
       Reaper,
-      {DynamicSupervisor, name: PublisherSupervisor, strategy: :one_for_one},
+      # One publisher a namespace, and each loses at most what it holds back: one that is killed over and over is no
+      # reason to end the others, and with them breakers' and pools' processes.
+      {DynamicSupervisor, name: PublisherSupervisor, max_restarts: 1_000, max_seconds: 1},
       ConnectionPool.Supervisor
     ]
 

@@ -578,7 +578,9 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
 
   @doc "Forgets a limiter. Its next use makes it anew."
   @spec remove(Names.namespace(), atom()) :: :ok | {:error, Error.t()}
-  def remove(namespace, name), do: Names.remove(:limiter, namespace, name)
+  def remove(namespace, name) do
+    with {:ok, _last} <- Names.remove(:limiter, namespace, name), do: :ok
+  end
 
   @doc """
   What a limiter did: `allowed`, `limited`, `never`, `table_full`; `evicted` and `overflowed` keys; receipts that gave
