@@ -146,16 +146,24 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
          {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts),
          {:ok, limit} <- Handle.limit(handle, name, configured) do
-      verdict =
-        case Rules.fit(key, &Native.limiter_decide(handle.native, &1, limit, cost)) do
-          {:allowed, _remaining, _limit, _retry, _reset} -> :ok
-          {refusal, _remaining, _limit, retry, _reset} -> {refusal, Decision.ms(retry)}
-          error -> error
-        end
+      case Native.limiter_decide(handle.native, key, limit, cost) do
+        {:allowed, _remaining, _limit, _retry, _reset}
+        when :erlang.map_get(:allowed_events, handle) == nil ->
+          :ok
 
-      tell(handle, verdict, key, name, cost)
+        {:error, :key_opaque} ->
+          written = Native.limiter_decide(handle.native, Rules.written(key), limit, cost)
+          tell(handle, verdict(written), key, name, cost)
+
+        decided ->
+          tell(handle, verdict(decided), key, name, cost)
+      end
     end
   end
+
+  defp verdict({:allowed, _remaining, _limit, _retry, _reset}), do: :ok
+  defp verdict({refusal, _remaining, _limit, retry, _reset}), do: {refusal, Decision.ms(retry)}
+  defp verdict(error), do: error
 
   @doc """
   Checks each of `keys` by itself, in order and at one moment, in a third of the time that so many calls take. A refusal
