@@ -51,6 +51,7 @@ step lint ci/lint.sh
 step rust ci/rust.sh
 step capi ci/capi.sh
 step elixir ci/elixir.sh
+step browser ci/browser.sh
 step dialyzer ci/dialyzer.sh
 step python ci/python.sh
 step demo ci/demo_check.sh

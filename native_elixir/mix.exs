@@ -25,8 +25,8 @@ defmodule ElixirScope.Foundation.MixProject do
   def application do
     [
       mod: {ElixirScope.Foundation.Application, []},
-      # SASL has the alarms of `Compat.Fuse`.
-      extra_applications: [:crypto, :logger, :sasl]
+      # SASL has the alarms of `Compat.Fuse`, inets the web server of the status page.
+      extra_applications: [:crypto, :inets, :logger, :sasl]
     ]
   end
 
