@@ -11,4 +11,4 @@ if ! chromium=$(command -v chromium); then
 fi
 mkdir -p target/browser
 cd native_elixir
-MIX_ENV=test mix run ../ci/browser.exs "$chromium" "$(realpath ../target/browser)"
+MIX_ENV="test" mix run ../ci/browser.exs "$chromium" "$(realpath ../target/browser)"
