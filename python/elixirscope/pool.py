@@ -91,7 +91,8 @@ class Pool(Unique, Generic[T]):
     A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
     before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
     it is destroyed. One that strikes as ``create`` is about to be called is reported to
-    ``sys.unraisablehook``, and that creation has failed.
+    ``sys.unraisablehook``, and that creation has failed; one that strikes as ``reset`` or ``check`` is about
+    to be called is reported as well, and the connection may count as fit.
     """
 
     __slots__ = (
