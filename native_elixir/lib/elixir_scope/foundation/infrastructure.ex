@@ -89,7 +89,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   # With options that were checked, and a configuration that was read already.
   @doc false
-  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), term()) :: term()
+  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), Config.t()) :: term()
   def protected_operation(namespace, service, opts, operation, configured) do
     with :ok <- check_rate_limit(namespace, service, opts, configured),
          do: execute_configured(namespace, service, operation, configured)
@@ -169,9 +169,9 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc false
   @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
   def limited(key, {limit, window_ms}, opts) do
-    key
-    |> TokenBucketLimiter.check_rate_limit(limit, window_ms, opts)
-    |> as_error(%{key: key, limit: limit, window_ms: window_ms})
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts),
+         do: refused(key, {limit, window_ms}, retry_after_ms, %{})
   end
 
   def limited(_key, rule, _opts), do: not_a_rule(rule)
@@ -179,24 +179,29 @@ defmodule ElixirScope.Foundation.Infrastructure do
   # By the limit of this name, whose configured rule is `rule`.
   @doc false
   @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, name, {limit, window_ms} = rule, opts) do
-    key
-    |> TokenBucketLimiter.check_configured(name, rule, opts)
-    |> as_error(%{key: key, rule: name, limit: limit, window_ms: window_ms})
+  def limited(key, name, {_limit, _window_ms} = rule, opts) do
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_configured(key, name, rule, opts),
+         do: refused(key, rule, retry_after_ms, %{rule: name})
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
 
-  defp as_error({:error, :rate_limited, retry_after_ms}, context) do
-    context = Map.put(context, :retry_after_ms, retry_after_ms)
+  defp refused(key, {limit, window_ms}, retry_after_ms, context) do
+    context =
+      Map.merge(context, %{
+        key: key,
+        limit: limit,
+        window_ms: window_ms,
+        retry_after_ms: retry_after_ms
+      })
+
     Error.error_result(:rate_limited, nil, context: context)
   end
 
-  defp as_error(answer, _context), do: answer
-
   # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
   @doc false
-  @spec check_rate_limit(namespace(), atom(), keyword(), term()) :: :ok | {:error, Error.t()}
+  @spec check_rate_limit(namespace(), atom(), keyword(), Config.t()) :: :ok | {:error, Error.t()}
   def check_rate_limit(namespace, service, opts, configured) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
