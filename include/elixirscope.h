@@ -2168,22 +2168,17 @@ escope_status escope_limiter_load_at(const char *path,
                                      uint64_t now_ns,
                                      uint64_t wall_ns);
 
-/* -- Connection pool ------------------------------------------------------------------------------------- */
+/* -- Connection pool: callbacks -------------------------------------------------------------------------- */
 
-/** The connection that was returned last goes out first. */
-#define ESCOPE_ORDER_LIFO 0
-
-/** The connection that was returned first goes out first. */
-#define ESCOPE_ORDER_FIFO 1
-
-/** The connection is fit for the next holder. */
-#define ESCOPE_CONDITION_GOOD 0
-
-/** The connection is to be destroyed. */
-#define ESCOPE_CONDITION_BROKEN 1
-
-/** A connection pool. Opaque; shared by any number of threads of one process. */
-typedef struct escope_pool escope_pool;
+/** A lease that lasts too long. */
+typedef struct escope_leak {
+    /** The connection on loan. It may be returned, and destroyed, while this is read: it is only good for its name. */
+    void *connection;
+    /** When it was lent, by the clock of escope_clock_now_ns. */
+    uint64_t since_ns;
+    /** Who checked it out: the number that gettid(2) gave in that thread. */
+    uint64_t holder;
+} escope_leak;
 
 /**
  * Makes a connection. It may block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns
@@ -2199,7 +2194,62 @@ typedef int32_t (*escope_pool_create_fn)(void *userdata, uint64_t deadline_ns, v
  */
 typedef void (*escope_pool_destroy_fn)(void *userdata, void *connection);
 
-/** How a pool behaves. Set it up with escope_pool_options_init, then set at least `create` and `destroy`. */
+/**
+ * Tests or resets a connection that nobody holds: 0 if it is fit for use, any other number if it is to be destroyed. It may
+ * block; it should give up at `deadline_ns`, by the clock of escope_clock_now_ns (UINT64_MAX: none). Any thread may call
+ * it, several at the same time. It may call the pool, but not check out from it. It must not throw, longjmp, or return in
+ * a process that it forked.
+ */
+typedef int32_t (*escope_pool_check_fn)(void *userdata, void *connection, uint64_t deadline_ns);
+
+/**
+ * Hears of a lease that lasts longer than `leak_after_ns`, once. `leak` is the library's and ends with the call. Any thread
+ * may call it, several at the same time; it must not block for long. It may call the pool, but not check out from it. It
+ * must not throw, longjmp, or return in a process that it forked.
+ */
+typedef void (*escope_pool_leaked_fn)(void *userdata, const struct escope_leak *leak);
+
+/* -- Connection pool: options ---------------------------------------------------------------------------- */
+
+/** The connection that was returned last goes out first. */
+#define ESCOPE_ORDER_LIFO 0
+
+/** The connection that was returned first goes out first. */
+#define ESCOPE_ORDER_FIFO 1
+
+/** Connections go out in turn, by the number of their slot. */
+#define ESCOPE_ORDER_ROUND_ROBIN 2
+
+/** The connection that was lent least often goes out first. */
+#define ESCOPE_ORDER_LEAST_USED 3
+
+/** Nothing is tested without anybody asking. */
+#define ESCOPE_HEALTH_OFF 0
+
+/** Connections are tested when they come back. */
+#define ESCOPE_HEALTH_PASSIVE 1
+
+/** All idle connections are tested once an interval. */
+#define ESCOPE_HEALTH_ACTIVE 2
+
+/**
+ * Connections are tested when they come back; and of the idle ones, once an interval, the half that was longest neither
+ * used nor tested.
+ */
+#define ESCOPE_HEALTH_MIXED 3
+
+/** A failed creation ends the wait of the thread at the head of the queue, with CREATE_FAILED. */
+#define ESCOPE_CREATE_FAILURE_FAIL_FAST 0
+
+/** A failed creation is tried again; the wait goes on until its time is up. */
+#define ESCOPE_CREATE_FAILURE_RETRY 1
+
+/**
+ * How a pool behaves. Set it up with escope_pool_options_init, then set at least `create` and `destroy`.
+ *
+ * Times are nanoseconds. What time asks for is done by threads that wait, and by escope_pool_maintain: a program whose
+ * threads seldom wait calls that when its `next_deadline_ns` has come.
+ */
 typedef struct escope_pool_options {
     /** Size of this struct as the program was compiled. */
     size_t struct_size;
@@ -2207,10 +2257,49 @@ typedef struct escope_pool_options {
     escope_pool_create_fn create;
     /** Destroys a connection; required. */
     escope_pool_destroy_fn destroy;
-    /** First argument of both; may be NULL. It must outlive the pool and the connections on loan. */
+    /** Brings a connection that comes back into its first state; NULL, the default, for none. */
+    escope_pool_check_fn reset;
+    /** Tests a connection; required by `health`, `keepalive_ns` and `pre_ping_after_ns`. NULL, the default, for none. */
+    escope_pool_check_fn check;
+    /** Hears of leases that last too long; required by `leak_after_ns`. NULL, the default, for none. */
+    escope_pool_leaked_fn leaked;
+    /** First argument of all of them; may be NULL. It must outlive the pool and the connections on loan. */
     void *userdata;
     /** How long a connection above `size` stays idle before it is destroyed; 0 destroys it on return. Default 0. */
     uint64_t overflow_ttl_ns;
+    /**
+     * How long a connection stays idle before it is destroyed, as long as more than `min_idle` are; 0, the default, for
+     * ever.
+     */
+    uint64_t idle_timeout_ns;
+    /** How old a connection gets: it is not lent at this age, and destroyed when nobody holds it; 0, the default, for ever. */
+    uint64_t max_lifetime_ns;
+    /** By how much, at random, a connection's life is shorter than that, up to `max_lifetime_ns`. Default 0. */
+    uint64_t max_lifetime_jitter_ns;
+    /** How long an idle connection is neither used nor tested before it is tested; 0, the default, for ever. */
+    uint64_t keepalive_ns;
+    /** Time between tests of idle connections; 1 or more with HEALTH_ACTIVE and HEALTH_MIXED. Default 0. */
+    uint64_t health_interval_ns;
+    /** Time limit of the test of an idle connection; 0, the default, for none. A test that overruns it has failed. */
+    uint64_t check_limit_ns;
+    /** Time limit of reset and test on return together; 0, the default, for none. */
+    uint64_t return_limit_ns;
+    /**
+     * A connection that was neither used nor tested for longer than this is tested before it is lent; 0 tests every one
+     * that was idle, UINT64_MAX, the default, none.
+     */
+    uint64_t pre_ping_after_ns;
+    /** Time limit of that test; 0, the default, for none. */
+    uint64_t pre_ping_limit_ns;
+    /** How long a lease lasts before `leaked` hears of it, once; the lease goes on. 0, the default, for never. */
+    uint64_t leak_after_ns;
+    /** How long the head of the queue may have waited while all is well; see `queue_interval_ns`. Default 0. */
+    uint64_t queue_target_ns;
+    /**
+     * When the head of the queue has been above `queue_target_ns` for this long, waits are ended with SHED; 0, the default,
+     * for never. After CoDel (RFC 8289).
+     */
+    uint64_t queue_interval_ns;
     /** Pause after a failed creation, doubling with each further one; 1 or more. Default 100 ms. */
     uint64_t create_backoff_ns;
     /** Longest such pause. Default 10 s. */
@@ -2219,84 +2308,23 @@ typedef struct escope_pool_options {
     uint32_t size;
     /** Connections above `size` that a burst may add; both together 1 to 65,536. Default 10. */
     uint32_t max_overflow;
+    /** Most connections that escope_pool_resize may ask for, to 65,536; 0, the default, for `size` and `max_overflow`. */
+    uint32_t max_slots;
+    /** Connections that are idle or being made ahead of demand, up to `size`; escope_pool_maintain makes them. Default 0. */
+    uint32_t min_idle;
+    /** Connections that are made at a time; 1 or more. Default 65,536. */
+    uint32_t max_concurrent_creates;
     /** Threads that may wait at a time, those that make a connection among them; 1 to 1,000,000. Default 10,000. */
     uint32_t max_waiters;
-    /** ESCOPE_ORDER_LIFO (the default) or ESCOPE_ORDER_FIFO. */
+    /** ESCOPE_ORDER_*. Default LIFO. */
     int32_t order;
+    /** ESCOPE_HEALTH_*. Default OFF. */
+    int32_t health;
+    /** ESCOPE_CREATE_FAILURE_*. Default FAIL_FAST. */
+    int32_t create_failure;
+    /** Switch: 1 keeps the times of use for the statistics, which costs a look at the clock with every call. Default 0. */
+    uint32_t measure;
 } escope_pool_options;
-
-/**
- * The right to use one connection until it is checked in. A plain value; it may be copied, and a copy is the
- * same lease: of several check-ins the first one counts.
- */
-typedef struct escope_lease {
-    /** Private. */
-    uint64_t private_pool;
-    /** Private. */
-    uint64_t private_epoch;
-    /** Private. */
-    uint32_t private_slot;
-    /** Private. */
-    uint32_t private_reserved;
-} escope_lease;
-
-/**
- * A pool at one instant, and what it has done so far. The numbers reconcile:
- * `requests` is the sum of `granted`, `timed_out`, `cancelled`, `exhausted`, `queue_full`, `closed`,
- * `create_failed` and `waiting`; `granted` is the sum of `returned`, `broken` and `leased`.
- */
-typedef struct escope_pool_stats {
-    /** Size of this struct as the program was compiled; set it before the call. */
-    size_t struct_size;
-    /** Check-outs asked for. */
-    uint64_t requests;
-    /** Connections lent. */
-    uint64_t granted;
-    /** Check-outs that ran out of time. */
-    uint64_t timed_out;
-    /** Check-outs that were given up. */
-    uint64_t cancelled;
-    /** Check-outs that did not wait and found nothing. */
-    uint64_t exhausted;
-    /** Check-outs that found too many waiting. */
-    uint64_t queue_full;
-    /** Check-outs that found the pool closed or were waiting when it was. */
-    uint64_t closed;
-    /** Check-outs that a failed creation ended. */
-    uint64_t create_failed;
-    /** Connections returned good. */
-    uint64_t returned;
-    /** Connections returned broken. */
-    uint64_t broken;
-    /** Connections made. */
-    uint64_t created;
-    /** Creations that failed. */
-    uint64_t create_errors;
-    /** Connections destroyed or being destroyed. */
-    uint64_t destroyed;
-    /** When escope_pool_maintain has something to do; UINT64_MAX for never. */
-    uint64_t next_deadline_ns;
-    /** Connections that are kept. */
-    uint32_t size;
-    /** Most connections: `size` and `max_overflow`. */
-    uint32_t capacity;
-    /** Free connections. */
-    uint32_t idle;
-    /** Connections on loan. */
-    uint32_t leased;
-    /** Connections being made. */
-    uint32_t creating;
-    /** Connections being destroyed. */
-    uint32_t closing;
-    /** Threads waiting. */
-    uint32_t waiting;
-    /** Connections above `size`. */
-    uint32_t overflow;
-    /** Creations that failed in a row. */
-    uint32_t failing;
-    /** 1 if the pool is closed, else 0. */
-    uint32_t is_closed;
-} escope_pool_stats;
 
 /**
  * Fills pool options with the defaults, without callbacks.
@@ -2312,6 +2340,11 @@ typedef struct escope_pool_stats {
  */
 escope_status escope_pool_options_init(struct escope_pool_options *options, size_t size);
 
+/* -- Connection pool ------------------------------------------------------------------------------------- */
+
+/** A connection pool. Opaque; shared by any number of threads of one process. */
+typedef struct escope_pool escope_pool;
+
 /**
  * Makes a pool without connections; they are made when somebody asks for one.
  *
@@ -2325,7 +2358,7 @@ escope_status escope_pool_options_init(struct escope_pool_options *options, size
  * Thread safety: any thread, concurrently. Never blocks; allocates.
  * Since: 0.1.0
  */
-escope_status escope_pool_new(const struct escope_pool_options *options,
+escope_status escope_pool_new(const escope_pool_options *options,
                               struct escope_pool **out);
 
 /**
@@ -2358,6 +2391,29 @@ struct escope_pool *escope_pool_ref(struct escope_pool *pool);
  */
 void escope_pool_free(struct escope_pool *pool);
 
+/* -- Connection pool: check-out and check-in ------------------------------------------------------------- */
+
+/** The connection is fit for the next holder. */
+#define ESCOPE_CONDITION_GOOD 0
+
+/** The connection is to be destroyed. */
+#define ESCOPE_CONDITION_BROKEN 1
+
+/**
+ * The right to use one connection until it is checked in. A plain value; it may be copied, and a copy is the
+ * same lease: of several check-ins the first one counts.
+ */
+typedef struct escope_lease {
+    /** Private. */
+    uint64_t private_pool;
+    /** Private. */
+    uint64_t private_epoch;
+    /** Private. */
+    uint32_t private_slot;
+    /** Private. */
+    uint32_t private_reserved;
+} escope_lease;
+
 /**
  * Lends a connection: a free one, else a new one, else the next that comes back.
  *
@@ -2366,6 +2422,9 @@ void escope_pool_free(struct escope_pool *pool);
  * that thread's wait and is followed by a pause, during which only returned connections are lent. `create` is not
  * interrupted: the call can overrun its time by what `create` takes beyond its deadline.
  *
+ * A connection that was neither used nor tested for longer than `pre_ping_after_ns` is tested first; one that fails is
+ * destroyed, and the call goes on with the next.
+ *
  * Ownership: the connection is the caller's until escope_pool_checkin; it stays the pool's to destroy.
  *
  * @param pool       the pool.
@@ -2373,13 +2432,13 @@ void escope_pool_free(struct escope_pool *pool);
  *                   for one on loan; UINT64_MAX: for ever.
  * @param lease      receives the lease.
  * @param connection receives what `create` made.
- * @return OK; POOL_TIMEOUT; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
+ * @return OK; POOL_TIMEOUT; SHED: all waits had become too long; POOL_EXHAUSTED: the time-out is 0, no connection is free and none may be made now;
  *         QUEUE_FULL; POOL_CLOSED; CREATE_FAILED: the message has what `create` returned; FORKED; INVALID_ARGUMENT.
  *
  * Thread safety: any thread, concurrently; not in a signal handler. May block. A signal does not end the wait.
  * Since: 0.1.0
  */
-escope_status escope_pool_checkout(struct escope_pool *pool,
+escope_status escope_pool_checkout(escope_pool *pool,
                                    uint64_t timeout_ns,
                                    struct escope_lease *lease,
                                    void **connection);
@@ -2387,8 +2446,8 @@ escope_status escope_pool_checkout(struct escope_pool *pool,
 /**
  * Returns a connection.
  *
- * It goes to the thread that has waited longest; else it is kept, or destroyed if it is broken, above the
- * pool's size or the pool is closed. What a broken one leaves room for is made by a waiting thread, not by this
+ * It is reset and tested, if the pool is set so. Then it goes to the thread that has waited longest; else it is kept, or
+ * destroyed if it is broken, too old, above the pool's size or the pool is closed. What a broken one leaves room for is made by a waiting thread, not by this
  * one.
  *
  * Ownership: ends the lease; the connection must not be used any more. `lease` stays the caller's memory.
@@ -2398,77 +2457,15 @@ escope_status escope_pool_checkout(struct escope_pool *pool,
  * @param condition ESCOPE_CONDITION_GOOD or ESCOPE_CONDITION_BROKEN.
  * @return OK; STALE_LEASE: returned before, or another pool's, and nothing happened; FORKED; INVALID_ARGUMENT.
  *
- * Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `destroy`.
+ * Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `reset`, `check` and
+ * `destroy`.
  * Since: 0.1.0
  */
-escope_status escope_pool_checkin(struct escope_pool *pool,
+escope_status escope_pool_checkin(escope_pool *pool,
                                   const struct escope_lease *lease,
                                   int32_t condition);
 
-/**
- * Closes a pool for good: waiting threads get POOL_CLOSED, free connections are destroyed, those on loan when
- * they come back. Closing again does nothing.
- *
- * Ownership: takes nothing; the pool is still to be freed.
- *
- * @param pool the pool.
- * @return OK; FORKED; INVALID_ARGUMENT.
- *
- * Thread safety: any thread, concurrently. May block: runs `destroy`.
- * Since: 0.1.0
- */
-escope_status escope_pool_close(struct escope_pool *pool);
-
-/**
- * Does what time asks for: destroys connections above the pool's size that were idle for `overflow_ttl_ns`, and
- * makes connections that waiting threads are owed.
- *
- * No program has to call it: calls and waiting threads do the same when they come by. A program that wants idle
- * connections gone at once calls it at `next_deadline_ns`, from a timer or a thread of its own.
- *
- * Ownership: takes nothing.
- *
- * @param pool             the pool.
- * @param next_deadline_ns receives when to call it next, UINT64_MAX for not before the pool changes; may be NULL.
- * @return OK; FORKED; INVALID_ARGUMENT.
- *
- * Thread safety: any thread, concurrently. May block: runs `create` and `destroy`.
- * Since: 0.1.0
- */
-escope_status escope_pool_maintain(struct escope_pool *pool,
-                                   uint64_t *next_deadline_ns);
-
-/**
- * Sets a statistics struct to zero and to its size.
- *
- * Ownership: `stats` stays the caller's.
- *
- * @param stats the struct to set.
- * @param size  `sizeof *stats`.
- * @return OK; INVALID_ARGUMENT.
- *
- * Thread safety: any thread, concurrently. Never blocks.
- * Since: 0.1.0
- */
-escope_status escope_pool_stats_init(struct escope_pool_stats *stats, size_t size);
-
-/**
- * Reads a pool's state and counters, all of one instant.
- *
- * Ownership: `stats` stays the caller's.
- *
- * @param pool  the pool.
- * @param stats receives the numbers; escope_pool_stats_init sets it up.
- * @return OK; FORKED; INVALID_ARGUMENT.
- *
- * Thread safety: any thread, concurrently. May block: runs `destroy` where a close in another thread left more
- * than it could carry at once.
- * Since: 0.1.0
- */
-escope_status escope_pool_snapshot(const struct escope_pool *pool,
-                                   struct escope_pool_stats *stats);
-
-/* -- Waiting for a connection in slices ------------------------------------------------------------------ */
+/* -- Connection pool: waiting in slices or in an event loop ---------------------------------------------- */
 
 /** A place in the queue of a pool. Opaque; belongs to one caller. */
 typedef struct escope_waiter escope_waiter;
@@ -2476,7 +2473,7 @@ typedef struct escope_waiter escope_waiter;
 /**
  * Lends a free connection, or gives a place in the queue at once.
  *
- * It neither waits nor calls `create`. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
+ * It neither waits nor calls `create`; a connection that is to be tested before it is lent is tested. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
  * the calls of this function and of escope_pool_checkout; go on with escope_waiter_wait. With any other status
  * `waiter` is not written.
  *
@@ -2490,8 +2487,8 @@ typedef struct escope_waiter escope_waiter;
  * @param waiter     receives the place, if POOL_EXHAUSTED.
  * @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
  *
- * Thread safety: any thread, concurrently; not in a signal handler. May block: runs `destroy` where a close in another
- * thread left more than it could carry at once.
+ * Thread safety: any thread, concurrently; not in a signal handler. May block: runs `check`, and `destroy` where a close
+ * in another thread left more than it could carry at once.
  * Since: 0.1.0
  */
 escope_status escope_pool_checkout_begin(escope_pool *pool,
@@ -2525,6 +2522,27 @@ escope_status escope_waiter_wait(struct escope_waiter *waiter,
                                  void **connection);
 
 /**
+ * Gives a descriptor for an event loop: readable when escope_waiter_wait should be called, with a slice of 0.
+ *
+ * It becomes readable when the wait has ended, when its time is up, and when there is a connection to make. It is so at
+ * first, and again after each call of escope_waiter_wait with a slice that is not over yet. Wait for it with poll(2), epoll(7) or
+ * select(2), level-triggered; neither read, nor write, nor close it.
+ *
+ * Ownership: the descriptor is the library's, and closed by the end of the wait or by escope_waiter_free, whichever comes first:
+ * take it out of the event loop before either.
+ *
+ * @param waiter     the place.
+ * @param descriptor receives the descriptor; the same in every call.
+ * @return OK; FORKED; INVALID_ARGUMENT: NULL, or the wait has ended before, or another thread waits at the place;
+ *         UNSUPPORTED: the system gave none, the message says why.
+ *
+ * Thread safety: any thread, one at a time; not in a signal handler. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_waiter_descriptor(struct escope_waiter *waiter,
+                                       int *descriptor);
+
+/**
  * Gives a place back. A wait that has not ended is given up, and what it was granted meanwhile goes to the next.
  *
  * In a forked child the place is the parent's: the child's copy stays as it is.
@@ -2536,6 +2554,216 @@ escope_status escope_waiter_wait(struct escope_waiter *waiter,
  * Since: 0.1.0
  */
 void escope_waiter_free(struct escope_waiter *waiter);
+
+/* -- Connection pool: in charge -------------------------------------------------------------------------- */
+
+/**
+ * Closes a pool for good: waiting threads get POOL_CLOSED, free connections are destroyed, those on loan when
+ * they come back. Closing again does nothing.
+ *
+ * Ownership: takes nothing; the pool is still to be freed.
+ *
+ * @param pool the pool.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_close(escope_pool *pool);
+
+/**
+ * Closes a pool to new callers and waits until it is empty: threads that wait are served, connections that come
+ * back destroyed.
+ *
+ * If the time is up first, the pool stays as it is, closed to new callers: call it again, or escope_pool_close, which ends
+ * the waits. No connection is ever destroyed while somebody holds it.
+ *
+ * Ownership: takes nothing; the pool is still to be freed.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait; 0: do not wait; UINT64_MAX: for ever.
+ * @return OK: nothing is left; POOL_TIMEOUT; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. May block: waits, and runs `create` for those who
+ * wait and `destroy`. A signal does not end the wait.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_drain(escope_pool *pool,
+                                uint64_t timeout_ns);
+
+/**
+ * Changes the size of a pool while it lives.
+ *
+ * A larger pool makes connections for those who wait. A smaller one destroys free connections above its capacity at once
+ * and others when they come back, and lends none before.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool         the pool.
+ * @param size         connections that are kept.
+ * @param max_overflow connections above them that a burst may add; both together 1 to `max_slots` of its options.
+ * @return OK; FORKED; INVALID_ARGUMENT naming the argument.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_resize(escope_pool *pool,
+                                 uint32_t size,
+                                 uint32_t max_overflow);
+
+/**
+ * Has every connection replaced that there is now, as after a password has changed: each is not lent any more from a random
+ * instant on, and destroyed when nobody holds it.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool      the pool.
+ * @param spread_ns the instants lie within so much time, that not all are replaced at once; 0: now.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_evict(escope_pool *pool,
+                                uint64_t spread_ns);
+
+/**
+ * Does what time asks for: destroys connections that are surplus, idle or old, tests idle ones, tells of leaks, ends waits
+ * that take too long, and makes connections that waiting threads are owed or that `min_idle` asks for.
+ *
+ * Calls and waiting threads do the same when they come by. A program that wants it done in time calls this once after the
+ * pool was made and then at `next_deadline_ns`, from a timer or a thread of its own.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool             the pool.
+ * @param next_deadline_ns receives when to call it next, UINT64_MAX for not before the pool changes; may be NULL.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs all callbacks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_maintain(escope_pool *pool,
+                                   uint64_t *next_deadline_ns);
+
+/* -- Connection pool: statistics ------------------------------------------------------------------------- */
+
+/** The pool takes check-outs. */
+#define ESCOPE_POOL_RUNNING 0
+
+/** The pool takes none, and connections or waiting threads are left. */
+#define ESCOPE_POOL_DRAINING 1
+
+/** The pool takes none, and nothing is left. */
+#define ESCOPE_POOL_CLOSED 2
+
+/**
+ * A pool at one instant, and what it has done so far. The numbers reconcile:
+ * `requests` is the sum of `granted`, `timed_out`, `cancelled`, `exhausted`, `queue_full`, `closed`, `shed`,
+ * `create_failed` and `waiting`; `granted` is the sum of `returned`, `broken` and `leased`.
+ */
+typedef struct escope_pool_stats {
+    /** Size of this struct as the program was compiled; set it before the call. */
+    size_t struct_size;
+    /** Check-outs asked for. */
+    uint64_t requests;
+    /** Connections lent. */
+    uint64_t granted;
+    /** Check-outs that ran out of time. */
+    uint64_t timed_out;
+    /** Check-outs that were given up. */
+    uint64_t cancelled;
+    /** Check-outs that did not wait and found nothing. */
+    uint64_t exhausted;
+    /** Check-outs that found too many waiting. */
+    uint64_t queue_full;
+    /** Check-outs that found the pool closed or were waiting when it was. */
+    uint64_t closed;
+    /** Check-outs that a failed creation ended. */
+    uint64_t create_failed;
+    /** Check-outs whose wait was ended because all waits had become too long. */
+    uint64_t shed;
+    /** Connections returned good. */
+    uint64_t returned;
+    /** Connections returned broken. */
+    uint64_t broken;
+    /** Connections made. */
+    uint64_t created;
+    /** Creations that failed. */
+    uint64_t create_errors;
+    /** Connections destroyed or being destroyed. */
+    uint64_t destroyed;
+    /** Resets and tests that connections passed. */
+    uint64_t checks_passed;
+    /** Resets and tests that connections failed, those that took too long among them. */
+    uint64_t checks_failed;
+    /** Connections that were tested before they were lent. */
+    uint64_t pre_pings;
+    /** Leases that lasted too long. */
+    uint64_t leaks;
+    /** Time that granted waits took, together. */
+    uint64_t queue_ns;
+    /** Time that the longest of them took. */
+    uint64_t longest_queue_ns;
+    /** Time that ended leases took, together; 0 without `measure` or `leak_after_ns`. */
+    uint64_t use_ns;
+    /** When escope_pool_maintain has something to do; UINT64_MAX for never. */
+    uint64_t next_deadline_ns;
+    /** Connections that are kept. */
+    uint32_t size;
+    /** Most connections: `size` and `max_overflow`. */
+    uint32_t capacity;
+    /** Free connections. */
+    uint32_t idle;
+    /** Connections on loan. */
+    uint32_t leased;
+    /** Connections being made. */
+    uint32_t creating;
+    /** Connections being reset or tested. */
+    uint32_t checking;
+    /** Connections being destroyed. */
+    uint32_t closing;
+    /** Threads waiting. */
+    uint32_t waiting;
+    /** Connections above `size`. */
+    uint32_t overflow;
+    /** Creations that failed in a row. */
+    uint32_t failing;
+    /** ESCOPE_POOL_*: where the pool is in its life. */
+    int32_t phase;
+    /** 0. */
+    uint32_t reserved;
+} escope_pool_stats;
+
+/**
+ * Sets a statistics struct to zero and to its size.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param stats the struct to set.
+ * @param size  `sizeof *stats`.
+ * @return OK; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. Never blocks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_stats_init(struct escope_pool_stats *stats, size_t size);
+
+/**
+ * Reads a pool's state and counters, all of one instant.
+ *
+ * Ownership: `stats` stays the caller's.
+ *
+ * @param pool  the pool.
+ * @param stats receives the numbers; escope_pool_stats_init sets it up.
+ * @return OK; FORKED; INVALID_ARGUMENT.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy` where a close in another thread left more
+ * than it could carry at once.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_snapshot(const escope_pool *pool,
+                                   struct escope_pool_stats *stats);
 
 #ifdef __cplusplus
 }

@@ -12,7 +12,7 @@ use elixirscope::capi::version::{ABI_VERSION, VERSION_PARTS, escope_version_numb
 use elixirscope::status::Status;
 
 /// Sections in reading order: title, and the file whose items it holds.
-const SECTIONS: [(&str, &str); 25] = [
+const SECTIONS: [(&str, &str); 30] = [
     ("Status", "status"),
     ("Version and clock", "version"),
     ("Circuit breaker: options", "breaker/options"),
@@ -36,8 +36,13 @@ const SECTIONS: [(&str, &str); 25] = [
     ("Rate limiter: header fields", "limiter/header_fields"),
     ("Rate limiter: statistics", "limiter/stats"),
     ("Rate limiter: in a file", "limiter/file"),
+    ("Connection pool: callbacks", "pool/callbacks"),
+    ("Connection pool: options", "pool/options"),
     ("Connection pool", "pool"),
-    ("Waiting for a connection in slices", "pool/waiter"),
+    ("Connection pool: check-out and check-in", "pool/calls"),
+    ("Connection pool: waiting in slices or in an event loop", "pool/waiter"),
+    ("Connection pool: in charge", "pool/admin"),
+    ("Connection pool: statistics", "pool/stats"),
 ];
 
 fn root() -> PathBuf {

@@ -1,17 +1,22 @@
 defmodule ElixirScopeBench.Rows do
   @moduledoc false
-  # The BEAM rows of the number table: the public calls beside the reference NIF and poolboy.
+  # The BEAM rows of the number table: the public calls beside the reference NIF and poolboy, and the services'
+  # protected calls beside what they protect.
 
   alias ElixirScope.Compat.Fuse
+  alias ElixirScope.Foundation.{Events, Infrastructure}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, FeatureFlags, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Services.{ConfigServer, EventStore}
   alias ElixirScopeBench.{Reference, SideBySide, Worker}
 
   @burst 1_000_000_000
   @hour_ms 3_600_000
   @keys 1_000
+  @path [:ai, :provider]
 
   def main do
+    flags(true)
     {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
     :ok = CircuitBreakerRegistry.register(:production, :bench, call_timeout: :infinity)
     :ok = CircuitBreakerRegistry.register(:production, :limited, call_timeout: 60_000)
@@ -38,6 +43,14 @@ defmodule ElixirScopeBench.Rows do
     end
 
     with row when row != nil <- wait(), do: row |> SideBySide.to_json() |> IO.puts()
+  end
+
+  # The services have their breakers from here: their calls run in the caller's process.
+  defp flags(on) do
+    Application.put_env(:elixir_scope, :infrastructure, %{
+      circuit_breakers: %{enabled: on, default_config: %{call_timeout: :infinity}},
+      rate_limiting: %{enabled: on, default_limits: %{event_storage: {@burst, @hour_ms}}}
+    })
   end
 
   # Four connections for sixteen processes, each held for a millisecond: 0.97 of the throughput is 1.031 of the time.
@@ -71,7 +84,11 @@ defmodule ElixirScopeBench.Rows do
       row.("beam-limiter-binary", 3.5, &limiter_binary(&1, 0)),
       batch(processes),
       SideBySide.row("beam-pool", "poolboy", 0.2, processes, &pool(&1, 0), &poolboy(&1, 0)),
-      oneshot(processes)
+      oneshot(processes),
+      get_protected(processes),
+      flag_off(processes),
+      store_protected(processes),
+      protected_operation(processes)
     ]
   end
 
@@ -102,6 +119,32 @@ defmodule ElixirScopeBench.Rows do
       peer,
       spawn
     )
+  end
+
+  defp get_protected(processes) do
+    {ours, peer} = {&get_protected(&1, 0), &get(&1, 0)}
+    SideBySide.row("beam-get-protected", "get", 1.2, processes, ours, peer)
+  end
+
+  defp flag_off(processes) do
+    flags(false)
+    {ours, peer} = {&get_protected(&1, 0), &get(&1, 0)}
+    row = SideBySide.row("beam-flag-off", "get", 1.1, processes, ours, peer)
+    flags(true)
+    row
+  end
+
+  # The same event again replaces it, so the store does not grow.
+  defp store_protected(processes) do
+    {:ok, event} = Events.new_event(:bench, %{})
+    {ours, peer} = {&store_protected(event, &1, 0), &store(event, &1, 0)}
+    SideBySide.row("beam-store-protected", "store", 1.2, processes, ours, peer)
+  end
+
+  # One flag read, one execute by name and one check, one after the other.
+  defp protected_operation(processes) do
+    {ours, peer} = {&protected_operation(&1, 0), &its_parts(&1, 0)}
+    SideBySide.row("beam-protected-operation", "its parts", 1.3, processes, ours, peer)
   end
 
   defp reference(_, 0, admitted), do: admitted
@@ -227,6 +270,51 @@ defmodule ElixirScopeBench.Rows do
   defp poolboy_oneshot(n, admitted) do
     once(fn -> :poolboy.checkin(:bench, :poolboy.checkout(:bench)) end)
     poolboy_oneshot(n - 1, admitted + 1)
+  end
+
+  defp get(0, admitted), do: admitted
+
+  defp get(n, admitted) do
+    {:ok, :mock} = ConfigServer.get(:production, @path)
+    get(n - 1, admitted + 1)
+  end
+
+  defp get_protected(0, admitted), do: admitted
+
+  defp get_protected(n, admitted) do
+    {:ok, :mock} = ConfigServer.get_protected(:production, @path)
+    get_protected(n - 1, admitted + 1)
+  end
+
+  defp store(_, 0, admitted), do: admitted
+
+  defp store(event, n, admitted) do
+    {:ok, _} = EventStore.store(:production, event)
+    store(event, n - 1, admitted + 1)
+  end
+
+  defp store_protected(_, 0, admitted), do: admitted
+
+  defp store_protected(event, n, admitted) do
+    {:ok, _} = EventStore.store_protected(:production, event)
+    store_protected(event, n - 1, admitted + 1)
+  end
+
+  defp protected_operation(0, admitted), do: admitted
+
+  defp protected_operation(n, admitted) do
+    opts = [rate_limit: {@burst, @hour_ms}, rate_key: {:user, 17}]
+    {:ok, :done} = Infrastructure.protected_operation(:production, :bench, opts, fn -> :done end)
+    protected_operation(n - 1, admitted + 1)
+  end
+
+  defp its_parts(0, admitted), do: admitted
+
+  defp its_parts(n, admitted) do
+    true = FeatureFlags.circuit_breaker_enabled?(:production)
+    :ok = TokenBucketLimiter.check_rate_limit({:user, 17}, @burst, @hour_ms)
+    {:ok, :done} = CircuitBreaker.execute(:production, :bench, fn -> :done end)
+    its_parts(n - 1, admitted + 1)
   end
 
   defp once(fun) do

@@ -46,7 +46,10 @@ pub fn rows(threads: usize) -> Vec<Value> {
     let peer =
         |repeats| (0..repeats).filter(|_| r2d2.get().map(|number| black_box(*number)).is_ok()).count() as u64;
     let (ours, peer): (Side, Side) = (&ours, &peer);
-    Row { id: "rust-pool", peer: "r2d2", bound: Some(0.4), threads }.measure(ours, peer).into_iter().collect()
+    Row { id: "rust-pool", peer: "r2d2", bound: Some(0.33), threads }
+        .measure(ours, peer)
+        .into_iter()
+        .collect()
 }
 
 /// A pool of numbers as an edge would keep it: the pool lends slots, the numbers stand at the slots' indices.

@@ -50,7 +50,7 @@ _checkin = _ffi.hot("escope_pool_checkin")
 
 _GOOD: Final = c_int32(0)
 _BROKEN: Final = c_int32(1)
-_ORDERS: Final = {"lifo": 0, "fifo": 1}
+_ORDERS: Final = {"lifo": 0, "fifo": 1, "round_robin": 2, "least_used": 3}
 _EXHAUSTED: Final = Status.POOL_EXHAUSTED
 # Errors that a creation which failed can be the cause of.
 _FOR_WANT_OF_A_CONNECTION: Final = {Status.CREATE_FAILED, Status.POOL_TIMEOUT, Status.POOL_EXHAUSTED}
@@ -90,6 +90,9 @@ class PoolSnapshot(NamedTuple):
     create_errors: int
     destroyed: int
     next_deadline: float
+
+
+_COUNTS: Final = [name for name in PoolSnapshot._fields if name not in ("is_closed", "next_deadline")]
 
 
 class _Loan:
@@ -168,7 +171,7 @@ class Pool(Unique, Generic[T]):
         size: int = 5,
         max_overflow: int = 10,
         max_waiters: int = 10_000,
-        order: Literal["lifo", "fifo"] = "lifo",
+        order: Literal["lifo", "fifo", "round_robin", "least_used"] = "lifo",
         overflow_ttl: float = 0.0,
         create_backoff: float = 0.1,
         create_backoff_cap: float = 10.0,
@@ -179,7 +182,7 @@ class Pool(Unique, Generic[T]):
         if destroy is not None and not callable(destroy):
             raise wrong_type("destroy", destroy, "a function that takes a connection, or None")
         if not isinstance(order, str) or order not in _ORDERS:
-            raise invalid("order", order, "'lifo' or 'fifo'")
+            raise invalid("order", order, "'lifo', 'fifo', 'round_robin' or 'least_used'")
         if not _ffi.in_main_interpreter():
             raise Unsupported(
                 "a pool belongs to the main interpreter: its callbacks cannot run in another one"
@@ -190,18 +193,16 @@ class Pool(Unique, Generic[T]):
         self._timeouts: dict[object, c_uint64] = {}
         # The native pool may call these until it is closed, at the latest by the finalizer of this object.
         self._native = native = self._callbacks.native()
-        options = abi.PoolOptions(
-            struct_size=sizeof(abi.PoolOptions),
-            create=native[0],
-            destroy=native[1],
-            overflow_ttl_ns=nanoseconds("overflow_ttl", overflow_ttl),
-            create_backoff_ns=nanoseconds("create_backoff", create_backoff),
-            create_backoff_cap_ns=nanoseconds("create_backoff_cap", create_backoff_cap),
-            size=unsigned("size", size, 32),
-            max_overflow=unsigned("max_overflow", max_overflow, 32),
-            max_waiters=unsigned("max_waiters", max_waiters, 32),
-            order=_ORDERS[order],
-        )
+        options = abi.PoolOptions()
+        _ffi.check(_ffi.api.escope_pool_options_init(byref(options), sizeof(options)))
+        options.create, options.destroy = native
+        options.overflow_ttl_ns = nanoseconds("overflow_ttl", overflow_ttl)
+        options.create_backoff_ns = nanoseconds("create_backoff", create_backoff)
+        options.create_backoff_cap_ns = nanoseconds("create_backoff_cap", create_backoff_cap)
+        options.size = unsigned("size", size, 32)
+        options.max_overflow = unsigned("max_overflow", max_overflow, 32)
+        options.max_waiters = unsigned("max_waiters", max_waiters, 32)
+        options.order = _ORDERS[order]
         self._handle = handle = abi.PoolHandle()
         _ffi.check(_ffi.api.escope_pool_new(byref(options), byref(handle)))
         # Here and not with the handle: the garbage collector finalizes a pool before it takes apart what the
@@ -261,9 +262,10 @@ class Pool(Unique, Generic[T]):
         """The pool now."""
         stats = abi.PoolStats(struct_size=sizeof(abi.PoolStats))
         self._check(_ffi.api.escope_pool_snapshot(self._handle, byref(stats)))
-        values = {name: getattr(stats, name) for name in PoolSnapshot._fields if name != "next_deadline"}
-        values["is_closed"] = bool(stats.is_closed)
-        return PoolSnapshot(**values, next_deadline=seconds(stats.next_deadline_ns))
+        values = {name: getattr(stats, name) for name in _COUNTS}
+        return PoolSnapshot(
+            **values, is_closed=bool(stats.phase), next_deadline=seconds(stats.next_deadline_ns)
+        )
 
     def _new_timeout(self, timeout: object) -> c_uint64:
         limit = c_uint64(timeout_ns("timeout", timeout))
@@ -291,19 +293,21 @@ class Pool(Unique, Generic[T]):
     def _check(self, status: int) -> None:
         """Raises what a callback had to keep, or what the status says."""
         self._callbacks.raise_interrupt()
-        if status < 0:
-            error: Error = _ffi.error(status)
-        elif status > 0:
-            error = EXCEPTIONS[Status(status)](_ffi.text(status))
-        else:
-            return
+        if status:
+            # Not by a variable: the exception would refer to this frame, and this frame to the exception. The
+            # caller's frames, with what is on loan there, would then wait for the garbage collector.
+            raise self._error(status)
+
+    def _error(self, status: int) -> Error:
+        """What the status says, with the failed creation behind it as its cause."""
+        error = _ffi.error(status) if status < 0 else EXCEPTIONS[Status(status)](_ffi.text(status))
         if error.status in _FOR_WANT_OF_A_CONNECTION:
             failure = self._callbacks.last_failure
             # The library knows no exceptions, only the number that `create` returned to it for one.
             if failure is not None and error.status is Status.CREATE_FAILED:
                 error = CreateFailed(f"no connection could be made: {type(failure).__name__}: {failure}")
-            raise error from failure
-        raise error
+            error.__cause__ = failure
+        return error
 
     def _condition(self, kind: type[BaseException]) -> c_int32:
         broken = issubclass(kind, self._broken_on) or not issubclass(kind, Exception)

@@ -57,7 +57,7 @@ def test_events_of_levels_are_numbered_apart() -> None:
         generation=2,
         before=Phase.CLOSED,
         after=Phase.OPEN,
-        level_before=Level.NONE,
+        level_before=Level.HEAVY,
         level_after=Level.NONE,
         mode=Mode.AUTO,
         cause=Cause.FAILURE_THRESHOLD,

@@ -44,6 +44,7 @@ HANDLES = {
     "escope_waiter": _pool_abi.WaiterHandle,
 }
 SCALARS: dict[str, Any] = {
+    "int": ctypes.c_int,
     "void": None,
     "char *": ctypes.c_char_p,
     "void *": ctypes.c_void_p,

@@ -249,3 +249,23 @@ impl View {
         if measured { now.get() } else { super::permit::UNMEASURED }
     }
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_noted_late_leaves_the_note_of_a_later_one() {
+        let head = Head::new(&BreakerConfig::default());
+        let cell = Cell::over(&head, &[], &[]);
+        let control = |generation| Control::from_word(GENERATION.put(generation));
+        // The first note, however far the generations have come.
+        let late = GENERATION.max() - 1;
+        cell.note(late as u32, Cause::Reset, 1);
+        assert_eq!(cell.last_change(control(late)), Some((Cause::Reset, 1)));
+        cell.note(2, Cause::ModeChanged, 3);
+        cell.note(1, Cause::OpenElapsed, 2);
+        assert_eq!(cell.last_change(control(2)), Some((Cause::ModeChanged, 3)));
+        assert_eq!(cell.last_change(control(1)), None);
+    }
+}

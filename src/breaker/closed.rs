@@ -6,7 +6,7 @@ use super::control::Mode;
 use super::count_window::Sample;
 use super::event::{Cause, Events};
 use super::level::Level;
-use super::permit::{Outcome, Permit, RecordVerdict, RejectReason, Rejection};
+use super::permit::{DEGRADED_RETRY_NS, Outcome, Permit, RecordVerdict, RejectReason, Rejection};
 use super::rate::Tally;
 use super::settings::{Kind, Settings};
 
@@ -98,7 +98,7 @@ impl Cell<'_> {
                 share_bp = share_bp.min(view.settings.admit_bp(level as u32));
             }
             if !self.is_admitted(share_bp) {
-                return Some(Err(Rejection::new(RejectReason::Degraded, 1)));
+                return Some(Err(Rejection::new(RejectReason::Degraded, DEGRADED_RETRY_NS)));
             }
         }
         let started_ns = view.started_ns(now);

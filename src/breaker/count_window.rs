@@ -68,7 +68,7 @@ impl Cell<'_> {
                 return None;
             }
             let Some(before) = self.current(view, Sums(word)) else { continue };
-            if !cfg!(escope_sabotage = "breaker_no_help") && !self.write_pending(ring, before) {
+            if cfg!(not(escope_sabotage = "breaker_no_help")) && !self.write_pending(ring, before) {
                 continue;
             }
             let (size, held) = (view.settings.size(), before.size());
@@ -265,8 +265,9 @@ fn next_number(number: u64) -> u64 {
 
 #[cfg(all(test, not(escope_model)))]
 mod tests {
-    use super::{RESULTS, next_number};
+    use super::{ENTRY_WEIGHT, OWNER, RESULTS, Sample, Sums, WINDOW_ID, entry, next_number};
     use crate::breaker::{Breaker, BreakerConfig, Outcome, Policy, Window};
+    use crate::sync::AtomicWide;
 
     fn breaker() -> Breaker {
         let policy = Policy::Rate {
@@ -312,6 +313,16 @@ mod tests {
         };
         breaker.reconfigure(&BreakerConfig { policy, ..BreakerConfig::default() }, || 0).unwrap();
         assert!(writes(&breaker) && writes(&breaker) && !writes(&breaker));
+    }
+
+    #[test]
+    fn an_entry_is_read_as_the_result_that_it_is_and_as_no_other() {
+        let sums = Sums(OWNER.put(3) | WINDOW_ID.put(2) | RESULTS.put(5));
+        let ring = [AtomicWide::new(sums.entry_key(4) | ENTRY_WEIGHT.put(7))];
+        assert_eq!(entry(&ring, sums, 4), Some(Sample { weight: 7, slow: false }));
+        assert_eq!(entry(&ring, sums, 3), None);
+        assert_eq!(entry(&ring, Sums(OWNER.put(4) | WINDOW_ID.put(2)), 4), None);
+        assert_eq!(entry(&ring, Sums(OWNER.put(3) | WINDOW_ID.put(1)), 4), None);
     }
 
     #[test]

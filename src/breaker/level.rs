@@ -109,7 +109,7 @@ impl Cell<'_> {
             if self.replace_degradation(word, changed) {
                 let sequence = CHANGES.get(changed) as u32;
                 events.push(Event::of_level(view.control, sequence, told, level, now.get()));
-                has_told = !cfg!(escope_sabotage = "breaker_plain_look");
+                has_told = cfg!(not(escope_sabotage = "breaker_plain_look"));
             }
         }
     }

@@ -50,5 +50,5 @@ pub use event::{Cause, Event, Events};
 pub use faults::Faults;
 pub use handle::{Acquired, Asked, Breaker, Recorded};
 pub use level::Level;
-pub use permit::{Outcome, Permit, RawPermit, RecordVerdict, RejectReason, Rejection};
+pub use permit::{DEGRADED_RETRY_NS, Outcome, Permit, RawPermit, RecordVerdict, RejectReason, Rejection};
 pub use snapshot::{Counts, Snapshot};

@@ -96,7 +96,8 @@ pub enum Outcome {
 pub enum RecordVerdict {
     /// The result counts.
     Applied,
-    /// The permit belongs to an earlier generation; nothing was changed.
+    /// The permit belongs to an earlier generation; nothing was changed. A probe's result may have been counted all the
+    /// same, if its caller slept while the round ended and a later one handed its slot on.
     Stale,
     /// The probe's lease had run out; what follows from that was counted already.
     Expired,
@@ -121,6 +122,10 @@ pub enum RejectReason {
     #[cfg(feature = "fault-injection")]
     FaultInjected,
 }
+
+/// [`Rejection::retry_after_ns`] of a degraded breaker. The very next call may be admitted, so no time says when: it
+/// is the coarsest unit in which a language tells it, a millisecond, and so the same in all.
+pub const DEGRADED_RETRY_NS: u64 = 1_000_000;
 
 /// A rejection and when to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,11 +99,11 @@ impl Probe {
         }
     }
 
-    /// Live under the next epoch until `deadline`.
+    /// Live under the next epoch until `deadline`: of a free or released slot, which holds no result.
     pub(super) fn claim(self, deadline: u64) -> Self {
         // No permit has epoch 0, so a made-up one is told apart.
         let epoch = self.epoch % EPOCH.max() as u32 + 1;
-        Self { epoch, state: State::Live, counted: false, instant: deadline, ..self }
+        Self { epoch, state: State::Live, instant: deadline, ..self }
     }
 
     /// With a result.

@@ -67,3 +67,23 @@ impl Cell<'_> {
         if is_current { OPENS.get(ramp) as u32 } else { 0 }
     }
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+    use crate::breaker::BreakerConfig;
+    use crate::breaker::cell::Head;
+    use crate::breaker::control::GENERATION;
+
+    #[test]
+    fn who_ends_a_round_that_is_over_leaves_the_ramp_alone() {
+        let head = Head::new(&BreakerConfig { ramp_ns: 10, ..BreakerConfig::default() });
+        let cell = Cell::over(&head, &[], &[]);
+        let settings = cell.view().settings;
+        let over = Control::from_word(GENERATION.put(7));
+        cell.closed_by_probes(over, &settings, 5);
+        assert_eq!(head.ramp.load(Ordering::Acquire), 0);
+        cell.closed_by_probes(head.control(), &settings, 5);
+        assert_eq!(SINCE.get(head.ramp.load(Ordering::Acquire)), 5);
+    }
+}

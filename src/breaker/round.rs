@@ -144,7 +144,7 @@ impl Cell<'_> {
                 Round::Moved
             }
             // A result that was counted during the scan is neither in this tally nor uncounted any more.
-            _ if self.head.control() != *control && !cfg!(escope_sabotage = "breaker_no_third_look") => {
+            _ if self.head.control() != *control && cfg!(not(escope_sabotage = "breaker_no_third_look")) => {
                 Round::Moved
             }
             _ => {
@@ -180,14 +180,19 @@ impl Cell<'_> {
     /// Brings a result that was just written to the permit's slot into the tally, and the round to rest.
     fn settle_round(self, permit: &Permit, now: u64, events: &mut Events) -> RecordVerdict {
         let slot = permit.slot as usize;
+        let mut is_counted = false;
         loop {
             let view = self.view();
             let probe = Probe::from_word(self.probes[slot].load(Ordering::Acquire));
             let mine = probe.generation == permit.generation && probe.epoch == permit.epoch;
+            is_counted |= mine && probe.counted;
             if view.control.generation() != permit.generation {
-                // The round has ended. A result is marked as counted before the round that it decides ends.
-                return if mine && probe.counted { RecordVerdict::Applied } else { RecordVerdict::Stale };
+                // The round has ended. A result is marked as counted before the round that it decides ends. Where
+                // a later round has handed the slot on since, only what was seen before can tell.
+                return if is_counted { RecordVerdict::Applied } else { RecordVerdict::Stale };
             }
+            // A slot has one result a round, so the one that the tally counted last is this one.
+            is_counted |= mine && view.control.pending() == Some(slot);
             match self.advance(&view, now, events) {
                 Round::Moved => {}
                 Round::Settled { .. } => return RecordVerdict::Applied,
@@ -258,4 +263,33 @@ impl Cell<'_> {
 
 fn next_open(control: Control) -> u32 {
     control.opens().saturating_add(1)
+}
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+    use crate::breaker::cell::Head;
+    use crate::breaker::{BreakerConfig, RawPermit};
+    use crate::sync::AtomicWide;
+
+    /// Whoever counts a probe's result may also end the round, before the one who recorded it looks again.
+    #[test]
+    fn a_result_that_others_counted_is_applied_until_a_later_round_has_its_slot() {
+        let head = Head::new(&BreakerConfig { open_for_ns: 10, ..BreakerConfig::consecutive_failures(1) });
+        let probes = [AtomicWide::new(0)];
+        let cell = Cell::over(&head, &probes, &[]);
+        let mut events = Events::NONE;
+        let trip = |now| {
+            let mut events = Events::NONE;
+            cell.report(Outcome::Failure, || now, &mut events);
+            cell.acquire(|| now + 10, &mut events).expect("its time is over").into_raw()
+        };
+        let first = trip(0);
+        cell.record(Permit::from_raw(first), Outcome::Success, || 11, &mut events);
+        assert_eq!(cell.settle_round(&Permit::from_raw(first), 12, &mut events), RecordVerdict::Applied);
+        let second: RawPermit = trip(20);
+        cell.record(Permit::from_raw(second), Outcome::Success, || 31, &mut events);
+        assert_eq!(cell.settle_round(&Permit::from_raw(first), 32, &mut events), RecordVerdict::Stale);
+        assert_eq!(cell.settle_round(&Permit::from_raw(second), 32, &mut events), RecordVerdict::Applied);
+    }
 }

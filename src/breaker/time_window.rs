@@ -46,7 +46,9 @@ impl Cell<'_> {
             let bucket = match ahead(word, epoch) {
                 0 if is_this_window => word,
                 // Somebody's clock went on meanwhile.
-                1..=FAR if is_this_window && !cfg!(escope_sabotage = "breaker_no_later_clock") => continue,
+                1..=FAR if is_this_window && cfg!(not(escope_sabotage = "breaker_no_later_clock")) => {
+                    continue;
+                }
                 _ => key(view) | EPOCH.put(epoch),
             };
             let counted = with(bucket, sample);
@@ -116,4 +118,21 @@ fn with(bucket: Wide, sample: Sample) -> Option<Wide> {
     let slow = SLOW.get(bucket) + u64::from(sample.slow);
     let fits = calls <= CALLS.max() && WEIGHTS.get(bucket) + u64::from(MAX_WEIGHT) <= WEIGHTS.max();
     fits.then(|| SLOW.set(WEIGHTS.set(CALLS.set(bucket, calls), weights), slow))
+}
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_counts_until_the_heaviest_result_might_not_fit() {
+        let heaviest = u64::from(MAX_WEIGHT);
+        let light = Sample { weight: 1, slow: true };
+        let counted = with(WEIGHTS.put(WEIGHTS.max() - heaviest), light).expect("15 more fit");
+        assert_eq!(WEIGHTS.get(counted), WEIGHTS.max() - heaviest + 1);
+        assert_eq!((CALLS.get(counted), SLOW.get(counted)), (1, 1));
+        assert_eq!(with(counted, light), None);
+        assert!(with(CALLS.put(CALLS.max() - 1), light).is_some());
+        assert_eq!(with(CALLS.put(CALLS.max()), light), None);
+    }
 }

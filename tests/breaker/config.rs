@@ -110,8 +110,10 @@ fn r05_open_and_half_open_out_of_range() {
 fn r05_a_capacity_below_what_the_policy_needs_is_refused() {
     let capacity = |window_capacity, policy| BreakerConfig { window_capacity, policy, ..config() };
     let period = Policy::FailuresInPeriod { tolerated_failures: 4, period_ns: 1 };
+    assert!(Breaker::new(&capacity(65_536, period)).is_ok());
     assert!(refused(capacity(4, period)).starts_with("`window_capacity` is 4"));
     assert!(Breaker::new(&capacity(5, period)).is_ok());
+    assert!(Breaker::new(&capacity(65_536, period)).is_ok());
 }
 
 #[test]

@@ -123,6 +123,13 @@ fn r22_a_snapshot_knows_the_last_change() {
     assert_eq!(last(80), (Some(Cause::ProbesFailed), 70));
 }
 
+#[test]
+fn r22_events_are_empty_where_nothing_changed() {
+    let breaker = breaker(BreakerConfig::consecutive_failures(1));
+    assert!(breaker.acquire(|| 0).events.is_empty());
+    assert!(!breaker.report(Outcome::Failure, || 0).events.is_empty());
+}
+
 /// Every cause has a word and a number of its own.
 #[test]
 fn r22_causes_have_words_and_numbers() {

@@ -65,6 +65,27 @@ fn r09_the_last_needed_success_closes() {
 }
 
 #[test]
+fn r09_a_slow_probe_fails_only_where_slow_calls_open() {
+    let slow_at = |policy, at| {
+        let config = BreakerConfig {
+            policy,
+            slow_call_ns: 5,
+            half_open_permits: 1,
+            successes_to_close: 1,
+            ..config()
+        };
+        let breaker = opened_as(config);
+        let probe = admitted(&breaker, 70);
+        record(&breaker, probe, Outcome::Success, at);
+        phase(&breaker)
+    };
+    let rated = rate(3, 3, 10_000).policy;
+    let in_a_row = Policy::ConsecutiveFailures { failure_threshold: 3 };
+    assert_eq!([slow_at(in_a_row, 80), slow_at(in_a_row, 75)], [Phase::Closed; 2]);
+    assert_eq!([slow_at(rated, 80), slow_at(rated, 75)], [Phase::Open, Phase::Closed]);
+}
+
+#[test]
 fn r09_opens_as_soon_as_the_round_cannot_close() {
     let config = BreakerConfig { half_open_permits: 5, successes_to_close: 4, ..config() };
     let breaker = opened_as(config);

@@ -44,7 +44,7 @@ fn r18_gradual_degradation_sheds_by_level() {
         assert_eq!(admitted_of(&breaker, 1_000, 0), of_1000);
     }
     let degraded = breaker.acquire(|| 0).verdict.unwrap_err();
-    assert_eq!(degraded, Rejection { reason: RejectReason::Degraded, retry_after_ns: 1 });
+    assert_eq!(degraded, Rejection { reason: RejectReason::Degraded, retry_after_ns: 1_000_000 });
     breaker.report(Outcome::Success, || 0);
     assert_eq!((breaker.snapshot(|| 0).level, admitted_of(&breaker, 100, 0)), (Level::None, 100));
 }

@@ -110,7 +110,7 @@ impl Model {
                 if self.admits(now) {
                     Ok(self.grant(None, now))
                 } else {
-                    reject(RejectReason::Degraded, 1)
+                    reject(RejectReason::Degraded, 1_000_000)
                 }
             }
             Phase::Open if now < self.until => reject(RejectReason::Open, self.until - now),
@@ -137,7 +137,7 @@ impl Model {
                 if self.admits(now) {
                     Ok(())
                 } else {
-                    reject(RejectReason::Degraded, 1)
+                    reject(RejectReason::Degraded, 1_000_000)
                 }
             }
             Phase::Open => reject(RejectReason::Open, self.until.saturating_sub(now).max(1)),

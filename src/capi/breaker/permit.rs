@@ -60,6 +60,9 @@ impl escope_permit {
 
     /// Takes the permit out of the caller's memory; of several racing calls one gets it.
     ///
+    /// The exchange is the one locked instruction that C pays above Rust. A load and a store would tell a second record
+    /// that comes later, but let two that race both count.
+    ///
     /// Inlined, for the result would go through memory in parts and be read back as a whole, which a processor cannot
     /// forward: a third of the time of a record.
     ///

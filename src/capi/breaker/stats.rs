@@ -4,7 +4,7 @@ use super::super::boundary::{Verdict, guarded, input};
 use super::super::options::{self, Growing, Report};
 use super::super::status::escope_status;
 use super::escope_breaker;
-use crate::breaker::{Counts, Snapshot};
+use crate::breaker::Snapshot;
 use crate::status::Status;
 use crate::sync::monotonic_ns;
 
@@ -83,21 +83,7 @@ unsafe impl Growing for escope_breaker_stats {
 
 impl From<Snapshot> for escope_breaker_stats {
     fn from(now: Snapshot) -> Self {
-        let Counts {
-            admitted,
-            succeeded,
-            failed,
-            ignored,
-            cancelled,
-            stale,
-            expired,
-            reported,
-            rejected_open,
-            rejected_half_open,
-            rejected_forced_open,
-            rejected_degraded,
-            injected,
-        } = now.counts;
+        let counts = now.counts;
         Self {
             struct_size: size_of::<Self>(),
             retry_after_ns: now.retry_after_ns,
@@ -105,19 +91,19 @@ impl From<Snapshot> for escope_breaker_stats {
             window_calls: now.window_calls,
             failures: now.failures,
             slow_calls: now.slow_calls,
-            admitted,
-            succeeded,
-            failed,
-            ignored,
-            cancelled,
-            stale,
-            expired,
-            reported,
-            rejected_open,
-            rejected_half_open,
-            rejected_forced_open,
-            rejected_degraded,
-            injected,
+            admitted: counts.admitted,
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            ignored: counts.ignored,
+            cancelled: counts.cancelled,
+            stale: counts.stale,
+            expired: counts.expired,
+            reported: counts.reported,
+            rejected_open: counts.rejected_open,
+            rejected_half_open: counts.rejected_half_open,
+            rejected_forced_open: counts.rejected_forced_open,
+            rejected_degraded: counts.rejected_degraded,
+            injected: counts.injected,
             phase: now.phase as i32,
             mode: now.mode as i32,
             level: now.level as i32,

@@ -14,10 +14,13 @@
 //! two slices, be anywhere in its program.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Deref;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::descriptor::Descriptor;
 use crate::pool::WakeOutcome;
 use crate::sync::monotonic_ns;
 
@@ -39,6 +42,8 @@ pub enum Turn {
     Do(Chore),
     /// The core wants `maintain` called.
     Alarm,
+    /// Something changed in a pool that is drained; told to seats that listen.
+    Stirred,
     /// Its own time is up.
     DeadlinePassed,
     /// The slice is over, the wait is not.
@@ -49,9 +54,22 @@ pub enum Turn {
 struct Place {
     sitting: u32,
     note: Option<WakeOutcome>,
+    /// Its thread sleeps, or its event loop waits for the descriptor.
     asleep: bool,
     nudged: bool,
+    listens: bool,
+    stirred: bool,
     bell: Arc<Condvar>,
+    descriptor: Option<Descriptor>,
+}
+
+impl Place {
+    fn ring(&self) {
+        match &self.descriptor {
+            Some(descriptor) => descriptor.ring(),
+            None => self.bell.notify_one(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -101,8 +119,23 @@ impl Desk {
         });
         let seat = &mut state.places[place as usize];
         seat.sitting = seat.sitting.wrapping_add(1);
-        seat.note = None;
+        (seat.note, seat.nudged, seat.listens, seat.stirred) = (None, false, false, false);
         Seat { desk: self, place, sitting: seat.sitting }
+    }
+
+    /// Takes a seat from which to watch a pool that is drained.
+    pub fn sit_and_listen(&self) -> Seat<&Desk> {
+        let seat = self.sit();
+        self.lock().places[seat.place as usize].listens = true;
+        seat
+    }
+
+    /// Tells those who listen that something changed.
+    pub fn stir(&self) {
+        for place in self.lock().places.iter_mut().filter(|place| place.listens) {
+            place.stirred = true;
+            place.ring();
+        }
     }
 
     /// Leaves the outcome of a wait at the seat with this token; nothing happens if its sitter has left.
@@ -112,6 +145,9 @@ impl Desk {
         let bell = match state.places.get_mut(place as usize) {
             Some(seat) if seat.sitting == sitting => {
                 seat.note = Some(outcome);
+                if let Some(descriptor) = &seat.descriptor {
+                    return descriptor.ring();
+                }
                 Arc::clone(&seat.bell)
             }
             _ => return,
@@ -157,7 +193,7 @@ impl State {
     fn nudge(&mut self) {
         if let Some(seat) = self.places.iter_mut().find(|seat| seat.asleep && !seat.nudged) {
             seat.nudged = true;
-            seat.bell.notify_one();
+            seat.ring();
         }
     }
 
@@ -180,9 +216,13 @@ impl<D: Deref<Target = Desk>> Seat<D> {
     pub fn next(&self, slice_end_ns: u64, deadline_ns: u64) -> Turn {
         let place = self.place as usize;
         let mut state = self.desk.lock();
+        (state.places[place].asleep, state.places[place].nudged) = (false, false);
         let turn = loop {
             if let Some(outcome) = state.places[place].note.take() {
                 break Turn::Ended(outcome);
+            }
+            if std::mem::take(&mut state.places[place].stirred) {
+                break Turn::Stirred;
             }
             let now_ns = monotonic_ns();
             if now_ns >= deadline_ns {
@@ -196,6 +236,11 @@ impl<D: Deref<Target = Desk>> Seat<D> {
                 break Turn::Alarm;
             }
             if now_ns >= slice_end_ns {
+                let alarm_ns = state.alarm_ns;
+                if let Place { descriptor: Some(descriptor), asleep, .. } = &mut state.places[place] {
+                    descriptor.ring_at(deadline_ns.min(alarm_ns));
+                    *asleep = true;
+                }
                 break Turn::SliceOver;
             }
             let until_ns = slice_end_ns.min(deadline_ns).min(state.alarm_ns);
@@ -217,6 +262,19 @@ impl<D: Deref<Target = Desk>> Seat<D> {
     }
 }
 
+impl<D: Deref<Target = Desk>> Seat<D> {
+    /// A descriptor that is readable when [`Seat::next`] has something to tell; it ends with the sitting.
+    pub fn descriptor(&self) -> io::Result<RawFd> {
+        let mut state = self.desk.lock();
+        let place = &mut state.places[self.place as usize];
+        if let Some(descriptor) = &place.descriptor {
+            return Ok(descriptor.number());
+        }
+        let descriptor = place.descriptor.insert(Descriptor::new()?);
+        Ok(descriptor.number())
+    }
+}
+
 impl Seat<&Desk> {
     /// The same seat, with another hold on the same desk.
     pub fn held_by<D: Deref<Target = Desk>>(self, desk: D) -> Seat<D> {
@@ -230,6 +288,8 @@ impl Seat<&Desk> {
 impl<D: Deref<Target = Desk>> Drop for Seat<D> {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
+        let place = &mut state.places[self.place as usize];
+        (place.descriptor, place.asleep, place.listens) = (None, false, false);
         state.free.push(self.place);
         state.pass_on();
     }

@@ -6,50 +6,34 @@
 //!   its wait has ended. It may be another thread than the one the connection goes to, which is the head of the queue,
 //!   and another than the one that got the action, which leaves it at the [`desk`](super::desk).
 //! * **destroy**: the thread that got the action, usually the one that returned the connection.
+//! * **reset and check**: the thread that got the action: one that returned the connection, or that maintains.
 //! * **maintain**: a waiting thread when the core's alarm is due, else whoever calls `escope_pool_maintain`.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use super::callbacks::{Callbacks, CreateError, escope_leak};
+use super::checks::Checks;
 use super::desk::{Chore, Desk, Seat, Turn};
+use crate::error::ConfigError;
 use crate::pool::{
-    Action, Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot,
-    StaleLease, Ticket, Wait, WakeOutcome,
+    Action, Actions, CancelOutcome, CheckKind, Checkout, Condition, GiveUp, HealthChecks, Lease, Owner,
+    Phase, Pool, PoolConfig, Refusal, SlotInfo, SlotUse, Snapshot, StaleLease, Ticket, Wait, WakeOutcome,
 };
 use crate::sync::monotonic_ns;
-
-/// `create` of the program: makes a connection until a deadline and writes it; not 0 is a failure.
-pub type CreateFn =
-    unsafe extern "C" fn(userdata: *mut c_void, deadline_ns: u64, connection: *mut *mut c_void) -> i32;
-/// `destroy` of the program.
-pub type DestroyFn = unsafe extern "C" fn(userdata: *mut c_void, connection: *mut c_void);
-
-/// What the program gave to make and destroy connections.
-#[derive(Debug, Clone, Copy)]
-pub struct Callbacks {
-    /// Makes a connection.
-    pub create: CreateFn,
-    /// Destroys one.
-    pub destroy: DestroyFn,
-    /// First argument of both.
-    pub userdata: *mut c_void,
-}
-
-// SAFETY: the header demands callbacks that any thread may call at the same time, with their userdata.
-unsafe impl Send for Callbacks {}
-// SAFETY: as above.
-unsafe impl Sync for Callbacks {}
 
 /// Why a check-out ended without a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoConnection {
     /// The pool refused.
     Refused(Refusal),
-    /// `create` failed with this code; `None` if it returned 0 without a connection.
-    CreateFailed(Option<i32>),
+    /// `create` failed.
+    CreateFailed(CreateError),
 }
 
 /// A place in the queue: dropping it leaves the desk, but only an ended or given-up wait may be dropped.
@@ -58,6 +42,13 @@ pub struct Place<D: Deref<Target = Desk>> {
     seat: Seat<D>,
     ticket: Ticket,
     deadline_ns: u64,
+}
+
+impl<D: Deref<Target = Desk>> Place<D> {
+    /// See [`Seat::descriptor`].
+    pub fn descriptor(&self) -> io::Result<RawFd> {
+        self.seat.descriptor()
+    }
 }
 
 impl Place<&Desk> {
@@ -72,14 +63,13 @@ impl Place<&Desk> {
 pub enum Asked<'a> {
     /// One was idle.
     Lent(Lease),
+    /// One was idle that is to be tested until then.
+    Untested(Lease, u64),
     /// The caller stands in the queue.
     Queued(Place<&'a Desk>),
     /// The pool refused.
     Refused(Refusal),
 }
-
-/// Code in the core for a `create` that returned 0 and NULL; above every `i32`.
-const NULL_CONNECTION: u64 = 1 << 32;
 
 /// What a thread does by itself once it has told others what they wait for.
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +78,13 @@ enum Later {
         slot: u32,
         epoch: u64,
     },
-    /// A check: a pool without a callback for it takes every connection for healthy.
-    Pass {
+    Check {
         slot: u32,
         epoch: u64,
+        kind: CheckKind,
+        deadline_ns: u64,
     },
+    Tell(escope_leak),
     /// A creation that a closed desk did not take.
     Abandon(Chore),
 }
@@ -102,40 +94,70 @@ enum Later {
 pub struct Edge {
     core: Pool,
     connections: Box<[AtomicPtr<c_void>]>,
+    /// By slot, the thread that holds a lease and knows it, else 0; empty without leak detection.
+    holders: Box<[AtomicU64]>,
     callbacks: Callbacks,
+    checks: Checks,
+    tests_on_return: bool,
+    draining: AtomicBool,
     /// Where its threads wait.
     pub desk: Desk,
 }
 
 impl Edge {
-    /// An edge around a core of `capacity` slots.
-    pub fn new(core: Pool, capacity: u32, callbacks: Callbacks) -> Self {
-        let connections = (0..capacity).map(|_| AtomicPtr::default()).collect();
-        Self { core, connections, callbacks, desk: Desk::new() }
+    /// An edge around a core that was made with `config`.
+    pub fn new(core: Pool, config: &PoolConfig, callbacks: Callbacks) -> Self {
+        let holders = if config.leak_after_ns > 0 { config.slots() } else { 0 };
+        Self {
+            core,
+            connections: (0..config.slots()).map(|_| AtomicPtr::default()).collect(),
+            holders: (0..holders).map(|_| AtomicU64::new(0)).collect(),
+            callbacks,
+            checks: Checks::default(),
+            tests_on_return: matches!(config.health, HealthChecks::Passive | HealthChecks::Mixed),
+            draining: AtomicBool::new(false),
+            desk: Desk::new(),
+        }
     }
 
     /// Takes a connection; see `escope_pool_checkout`.
     #[inline]
     pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
         let mut actions = Actions::new();
-        if let Some(lease) = self.ask_idle(&mut actions) {
-            self.settle(&mut actions);
-            return Ok(self.lent(lease));
+        // Without a seat at the desk, which only those who wait need.
+        match self.core.checkout_idle(Owner::NONE, monotonic_ns, &mut actions) {
+            Some(Checkout::Granted(lease)) => {
+                self.settle(&mut actions);
+                Ok(self.lent(lease))
+            }
+            untested => self.checkout_further(untested, timeout_ns, &mut actions),
         }
-        self.checkout_none_idle(timeout_ns, &mut actions)
     }
 
     #[cold]
-    fn checkout_none_idle(
+    fn checkout_further(
         &self,
+        idle: Option<Checkout>,
         timeout_ns: u64,
         actions: &mut Actions,
     ) -> Result<(Lease, *mut c_void), NoConnection> {
+        let mut wait = wait_for(timeout_ns);
+        let mut idle = idle.and_then(asked_idle);
         loop {
-            match self.ask(timeout_ns, actions) {
+            match idle.take().unwrap_or_else(|| self.ask(wait, actions)) {
                 Asked::Lent(lease) => {
                     self.settle(actions);
                     return Ok(self.lent(lease));
+                }
+                Asked::Untested(lease, until_ns) => {
+                    // The tests count as well.
+                    if let Wait::For(limit) = wait {
+                        wait = Wait::Until(monotonic_ns().saturating_add(limit));
+                    }
+                    self.settle(actions);
+                    if self.is_fit(lease, until_ns) {
+                        return Ok(self.lent(lease));
+                    }
                 }
                 Asked::Queued(place) => {
                     let ended = self.wait(&place, u64::MAX, actions);
@@ -159,10 +181,17 @@ impl Edge {
     /// left for whoever waits first.
     pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
         let mut actions = Actions::new();
-        let idle = self.ask_idle(&mut actions).map(Asked::Lent);
-        let asked = idle.unwrap_or_else(|| self.ask(timeout_ns, &mut actions));
-        self.settle(&mut actions);
-        asked
+        loop {
+            let idle = self.core.checkout_idle(Owner::NONE, monotonic_ns, &mut actions);
+            let asked =
+                idle.and_then(asked_idle).unwrap_or_else(|| self.ask(wait_for(timeout_ns), &mut actions));
+            self.settle(&mut actions);
+            match asked {
+                Asked::Untested(lease, until_ns) if !self.is_fit(lease, until_ns) => {}
+                Asked::Untested(lease, _) => return Asked::Lent(lease),
+                asked => return asked,
+            }
+        }
     }
 
     /// Waits at a place until its wait has ended, but not after `until_ns`; `None` if it goes on.
@@ -185,21 +214,7 @@ impl Edge {
         }
     }
 
-    /// Takes an idle connection without a seat at the desk, which only those who wait need.
-    #[inline]
-    fn ask_idle(&self, actions: &mut Actions) -> Option<Lease> {
-        match self.core.checkout_idle(Owner::NONE, monotonic_ns, actions)? {
-            Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => Some(lease),
-            _ => None,
-        }
-    }
-
-    fn ask(&self, timeout_ns: u64, actions: &mut Actions) -> Asked<'_> {
-        let wait = match timeout_ns {
-            0 => Wait::ForCreation,
-            u64::MAX => Wait::Forever,
-            limit => Wait::For(limit),
-        };
+    fn ask(&self, wait: Wait, actions: &mut Actions) -> Asked<'_> {
         let asked = Cell::new(0);
         let now = || {
             asked.set(monotonic_ns());
@@ -207,12 +222,14 @@ impl Edge {
         };
         let seat = self.desk.sit();
         match self.core.checkout(Owner::NONE, wait, seat.token(), now, actions) {
-            Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => Asked::Lent(lease),
+            Checkout::Granted(lease) => Asked::Lent(lease),
+            Checkout::GrantedUntested { lease, deadline_ns } => Asked::Untested(lease, deadline_ns),
             Checkout::Rejected(refusal) => Asked::Refused(refusal),
             Checkout::Queued(ticket) => {
                 // The core read the clock to queue the caller, so both count from the same instant.
                 let deadline_ns = match wait {
                     Wait::For(limit) => asked.get().saturating_add(limit),
+                    Wait::Until(deadline_ns) => deadline_ns,
                     _ => u64::MAX,
                 };
                 Asked::Queued(Place { seat, ticket, deadline_ns })
@@ -220,11 +237,25 @@ impl Edge {
         }
     }
 
+    /// Tests a connection before it is lent; one that fails is given back broken.
+    fn is_fit(&self, lease: Lease, until_ns: u64) -> bool {
+        let fit = self.callbacks.check(self.connection(lease.slot), until_ns) && monotonic_ns() <= until_ns;
+        if !fit {
+            self.checkin(lease, Condition::Broken).expect("the lease is this call's alone");
+        }
+        fit
+    }
+
     /// Returns a connection.
     pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
         let mut actions = Actions::new();
+        if let Some(holder) = self.holders.get(lease.slot as usize) {
+            // Relaxed: for people.
+            holder.store(0, Ordering::Relaxed);
+        }
         let result = self.core.checkin(lease, condition, monotonic_ns, &mut actions);
         self.settle(&mut actions);
+        self.stir();
         result
     }
 
@@ -252,6 +283,43 @@ impl Edge {
         }
     }
 
+    /// Closes the pool to new callers and waits until nothing is left of it; whether that came in time.
+    pub fn drain(&self, timeout_ns: u64) -> bool {
+        let mut actions = Actions::new();
+        let until_ns = monotonic_ns().saturating_add(timeout_ns);
+        // Release, and before the core's lock: whoever returns a connection to a pool that drains finds this set.
+        self.draining.store(true, Ordering::Release);
+        self.core.drain(u64::MAX, monotonic_ns, &mut actions);
+        let seat = self.desk.sit_and_listen();
+        loop {
+            self.settle(&mut actions);
+            if self.snapshot().phase == Phase::Closed {
+                return true;
+            }
+            match seat.next(until_ns, u64::MAX) {
+                Turn::Do(chore) => self.create(chore, until_ns, &mut actions),
+                Turn::Alarm => self.ask_maintain(&mut actions),
+                Turn::Stirred => {}
+                Turn::SliceOver | Turn::DeadlinePassed | Turn::Ended(_) => return false,
+            }
+        }
+    }
+
+    /// Changes the size of the pool.
+    pub fn resize(&self, size: u32, max_overflow: u32) -> Result<(), ConfigError> {
+        let mut actions = Actions::new();
+        let result = self.core.resize(size, max_overflow, monotonic_ns, &mut actions);
+        self.settle(&mut actions);
+        result
+    }
+
+    /// Has every connection replaced.
+    pub fn evict(&self, spread_ns: u64) {
+        let mut actions = Actions::new();
+        self.core.evict(spread_ns, monotonic_ns, &mut actions);
+        self.settle(&mut actions);
+    }
+
     /// State and counts.
     pub fn snapshot(&self) -> Snapshot {
         let mut actions = Actions::new();
@@ -260,11 +328,33 @@ impl Edge {
         snapshot
     }
 
-    /// The connection of a lease that is alive.
+    /// The connection of a lease that the calling thread has from now on.
+    #[inline]
     pub fn lent(&self, lease: Lease) -> (Lease, *mut c_void) {
+        if let Some(holder) = self.holders.get(lease.slot as usize) {
+            // SAFETY: it takes no argument and cannot fail.
+            let thread = unsafe { libc::gettid() };
+            // Relaxed: for people.
+            holder.store(thread as u64, Ordering::Relaxed);
+        }
+        (lease, self.connection(lease.slot))
+    }
+
+    /// The connection in a slot that is leased or checked.
+    #[inline]
+    fn connection(&self, slot: u32) -> *mut c_void {
         // Relaxed: the creator stored the connection before it reported it, and the pool's lock lies between that
-        // report and this grant.
-        (lease, self.connections[lease.slot as usize].load(Ordering::Relaxed))
+        // report and what the caller knows of the slot.
+        self.connections[slot as usize].load(Ordering::Relaxed)
+    }
+
+    /// Tells a thread that drains the pool to look again.
+    #[inline]
+    fn stir(&self) {
+        // Relaxed: the pool's lock, which the caller has held since, orders it after the store in `drain`.
+        if self.draining.load(Ordering::Relaxed) {
+            self.desk.stir();
+        }
     }
 
     fn wait<D: Deref<Target = Desk>>(
@@ -286,6 +376,7 @@ impl Edge {
                 Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
                 Turn::Do(chore) => self.create(chore, deadline_ns, actions),
                 Turn::Alarm => self.ask_maintain(actions),
+                Turn::Stirred => {}
                 Turn::SliceOver => return None,
                 Turn::DeadlinePassed => {
                     let outcome = self.core.cancel(ticket, GiveUp::TimedOut, monotonic_ns, actions);
@@ -328,10 +419,10 @@ impl Edge {
             match later.pop_front() {
                 None => return,
                 Some(Later::Destroy { slot, epoch }) => self.destroy(slot, epoch, actions),
-                Some(Later::Pass { slot, epoch }) => {
-                    // Stale where the connection was lost meanwhile.
-                    let _ = self.core.checked(slot, epoch, true, monotonic_ns, actions);
+                Some(Later::Check { slot, epoch, kind, deadline_ns }) => {
+                    self.check(slot, epoch, kind, deadline_ns, actions);
                 }
+                Some(Later::Tell(leak)) => self.callbacks.leaked(&leak),
                 Some(Later::Abandon(chore)) => self.abandon(chore, actions),
             }
         }
@@ -350,9 +441,12 @@ impl Edge {
                         }
                     }
                     Action::Destroy { slot, epoch, .. } => later.push_back(Later::Destroy { slot, epoch }),
-                    Action::Check { slot, epoch, .. } => later.push_back(Later::Pass { slot, epoch }),
-                    // The options ask for no leak detection.
-                    Action::Leaked { .. } => {}
+                    Action::Check { slot, epoch, kind, deadline_ns } => {
+                        later.push_back(Later::Check { slot, epoch, kind, deadline_ns });
+                    }
+                    Action::Leaked { lease, since_ns, .. } => {
+                        later.push_back(Later::Tell(self.leak(lease, since_ns)));
+                    }
                 }
             }
             if let Some(at_ns) = actions.alarm_ns() {
@@ -368,43 +462,85 @@ impl Edge {
     }
 
     fn create(&self, chore: Chore, deadline_ns: u64, actions: &mut Actions) {
-        let mut connection = std::ptr::null_mut();
-        let Callbacks { create, userdata, .. } = self.callbacks;
-        // SAFETY: the program promised a function of this type for any thread; `connection` outlives the call.
-        let code = unsafe { create(userdata, deadline_ns, &mut connection) };
-        let result = match code {
-            0 if connection.is_null() => Err(NULL_CONNECTION),
-            0 => Ok(()),
-            code => Err(u64::from(code as u32)),
-        };
-        if result.is_ok() {
-            // Relaxed: see `lent`.
+        let made = self.callbacks.create(deadline_ns).map(|connection| {
+            // Relaxed: see `connection`.
             self.connections[chore.slot as usize].store(connection, Ordering::Relaxed);
-        }
-        self.report(chore, result, actions);
+        });
+        self.report(chore, made, actions);
     }
 
     fn abandon(&self, chore: Chore, actions: &mut Actions) {
-        self.report(chore, Err(NULL_CONNECTION), actions);
+        self.report(chore, Err(CreateError::Null), actions);
     }
 
-    fn report(&self, chore: Chore, result: Result<(), u64>, actions: &mut Actions) {
+    fn report(&self, chore: Chore, result: Result<(), CreateError>, actions: &mut Actions) {
+        let result = result.map_err(u64::from);
         let reported = self.core.created(chore.slot, chore.epoch, result, monotonic_ns, actions);
         reported.expect("a slot that was announced for creation waits for its one report");
+        self.stir();
+    }
+
+    /// Resets and tests a connection, unless the core has given that up before it began.
+    fn check(&self, slot: u32, epoch: u64, kind: CheckKind, deadline_ns: u64, actions: &mut Actions) {
+        let is_due = || {
+            let seen = self.core.slot(slot, monotonic_ns, actions);
+            matches!(seen, Some(SlotInfo { state: SlotUse::Checking, epoch: now, .. }) if now == epoch)
+        };
+        if !self.checks.begin(slot, is_due) {
+            return;
+        }
+        let connection = self.connection(slot);
+        let healthy = match kind {
+            CheckKind::Idle => self.callbacks.check(connection, deadline_ns),
+            CheckKind::Return => {
+                self.callbacks.reset(connection, deadline_ns)
+                    && (!self.tests_on_return || self.callbacks.check(connection, deadline_ns))
+            }
+        };
+        match self.checks.end(slot) {
+            Some(epoch) => self.destroy(slot, epoch, actions),
+            // Stale where the time was up just now.
+            None => _ = self.core.checked(slot, epoch, healthy, monotonic_ns, actions),
+        }
+        self.stir();
+    }
+
+    fn leak(&self, lease: Lease, since_ns: u64) -> escope_leak {
+        // Relaxed: for people.
+        let holder = self.holders.get(lease.slot as usize).map_or(0, |holder| holder.load(Ordering::Relaxed));
+        escope_leak { connection: self.connection(lease.slot), since_ns, holder }
     }
 
     fn destroy(&self, slot: u32, epoch: u64, actions: &mut Actions) {
+        if self.checks.leave_destruction(slot, epoch) {
+            return;
+        }
         // Relaxed: the pool's lock lies between the creation and this.
         let connection = self.connections[slot as usize].swap(std::ptr::null_mut(), Ordering::Relaxed);
-        let Callbacks { destroy, userdata, .. } = self.callbacks;
-        // SAFETY: the program promised a function of this type for any thread; the core announces the
-        // destruction of a connection once, when nobody holds it.
-        unsafe { destroy(userdata, connection) };
+        self.callbacks.destroy(connection);
         let reported = self.core.destroyed(slot, epoch, monotonic_ns, actions);
         reported.expect("a slot that was announced for destruction waits for its one report");
+        self.stir();
+    }
+}
+
+/// What an idle connection means to who asked for it; none of the other answers is of an idle one.
+fn asked_idle<'a>(idle: Checkout) -> Option<Asked<'a>> {
+    match idle {
+        Checkout::Granted(lease) => Some(Asked::Lent(lease)),
+        Checkout::GrantedUntested { lease, deadline_ns } => Some(Asked::Untested(lease, deadline_ns)),
+        Checkout::Queued(_) | Checkout::Rejected(_) => None,
+    }
+}
+
+fn wait_for(timeout_ns: u64) -> Wait {
+    match timeout_ns {
+        0 => Wait::ForCreation,
+        u64::MAX => Wait::Forever,
+        limit => Wait::For(limit),
     }
 }
 
 fn create_failed(code: u64) -> NoConnection {
-    NoConnection::CreateFailed((code != NULL_CONNECTION).then_some(code as u32 as i32))
+    NoConnection::CreateFailed(code.into())
 }

@@ -4,15 +4,16 @@
 //! Giving up and asking again would cost the caller its place in the queue, so the place is an object of
 //! its own: begin, wait in slices of any length, free.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ops::Deref;
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use super::calls::escope_lease;
 use super::desk::Desk;
 use super::edge::{Asked, Edge, NoConnection, Place};
 use super::fork::Generation;
-use super::{at_home, escope_lease, escope_pool, foreign, lend, no_connection};
-use crate::capi::boundary::{Out, guarded, input, invalid};
+use super::{at_home, escope_pool, foreign, lend, no_connection};
+use crate::capi::boundary::{Failure, Out, fail, guarded, input, invalid};
 use crate::capi::handle;
 use crate::capi::status::escope_status;
 use crate::status::Status;
@@ -34,6 +35,23 @@ struct Kept(*mut escope_pool);
 unsafe impl Send for Kept {}
 // SAFETY: as above.
 unsafe impl Sync for Kept {}
+
+impl escope_waiter {
+    fn place(&self) -> Result<MutexGuard<'_, Option<Place<Kept>>>, Failure> {
+        match self.place.try_lock() {
+            Ok(place) => Ok(place),
+            // A panic left the place as it was.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(invalid("waiter", "one that another thread waits at", "one thread at a time"))
+            }
+        }
+    }
+}
+
+fn ended() -> Failure {
+    invalid("waiter", "one whose wait has ended", "one that waits")
+}
 
 impl Kept {
     /// # Safety
@@ -66,7 +84,7 @@ impl Drop for Kept {
 
 /// Lends a free connection, or gives a place in the queue at once.
 ///
-/// It neither waits nor calls `create`. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
+/// It neither waits nor calls `create`; a connection that is to be tested before it is lent is tested. With POOL_EXHAUSTED `*waiter` is a place in the queue, in the order of
 /// the calls of this function and of escope_pool_checkout; go on with escope_waiter_wait. With any other status
 /// `waiter` is not written.
 ///
@@ -80,8 +98,8 @@ impl Drop for Kept {
 /// @param waiter     receives the place, if POOL_EXHAUSTED.
 /// @return OK; POOL_EXHAUSTED: none is free; QUEUE_FULL; POOL_CLOSED; FORKED; INVALID_ARGUMENT.
 ///
-/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `destroy` where a close in another
-/// thread left more than it could carry at once.
+/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `check`, and `destroy` where a close
+/// in another thread left more than it could carry at once.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn escope_pool_checkout_begin(
@@ -105,7 +123,7 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
             return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
         }
         match this.edge.begin(timeout_ns) {
-            Asked::Lent(granted) => {
+            Asked::Lent(granted) | Asked::Untested(granted, _) => {
                 // SAFETY: the handle is alive.
                 unsafe { lend(pool, granted, this.edge.lent(granted).1, &lease, &connection) };
                 Ok(Status::Ok)
@@ -158,17 +176,8 @@ pub unsafe extern "C" fn escope_waiter_wait(
         if !this.home.is_current() {
             return Err(foreign());
         }
-        let mut place = match this.place.try_lock() {
-            Ok(place) => place,
-            // A panic left the place as it was.
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Err(invalid("waiter", "one that another thread waits at", "one thread at a time"));
-            }
-        };
-        let Some(waiting) = place.as_ref() else {
-            return Err(invalid("waiter", "one whose wait has ended", "one that waits"));
-        };
+        let mut place = this.place()?;
+        let Some(waiting) = place.as_ref() else { return Err(ended()) };
         let Some(ended) = this.pool.edge().resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
             return Ok(Status::PoolExhausted);
         };
@@ -179,6 +188,42 @@ pub unsafe extern "C" fn escope_waiter_wait(
         };
         // SAFETY: the waiter keeps the pool alive.
         unsafe { lend(this.pool.0, granted, made, &lease, &connection) };
+        Ok(Status::Ok)
+    })
+}
+
+/// Gives a descriptor for an event loop: readable when escope_waiter_wait should be called, with a slice of 0.
+///
+/// It becomes readable when the wait has ended, when its time is up, and when there is a connection to make. It is so at
+/// first, and again after each call of escope_waiter_wait with a slice that is not over yet. Wait for it with poll(2), epoll(7) or
+/// select(2), level-triggered; neither read, nor write, nor close it.
+///
+/// Ownership: the descriptor is the library's, and closed by the end of the wait or by escope_waiter_free, whichever comes first:
+/// take it out of the event loop before either.
+///
+/// @param waiter     the place.
+/// @param descriptor receives the descriptor; the same in every call.
+/// @return OK; FORKED; INVALID_ARGUMENT: NULL, or the wait has ended before, or another thread waits at the place;
+///         UNSUPPORTED: the system gave none, the message says why.
+///
+/// Thread safety: any thread, one at a time; not in a signal handler. Never blocks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_waiter_descriptor(
+    waiter: *mut escope_waiter,
+    descriptor: *mut c_int,
+) -> escope_status {
+    guarded(|| {
+        // SAFETY: the caller gives a live place and a writable place, or NULL.
+        let (this, out): (&escope_waiter, _) =
+            unsafe { (input(waiter, "waiter")?, Out::required(descriptor, "descriptor")?) };
+        if !this.home.is_current() {
+            return Err(foreign());
+        }
+        let place = this.place()?;
+        let waiting = place.as_ref().ok_or_else(ended)?;
+        let none = |error| fail(Status::Unsupported, format_args!("timerfd_create failed: {error}"));
+        out.set(waiting.descriptor().map_err(none)?);
         Ok(Status::Ok)
     })
 }
@@ -218,6 +263,7 @@ mod tests {
     use std::ptr::{null, null_mut};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::calls::escope_pool_checkin;
     use super::super::*;
     use super::*;
 

@@ -48,8 +48,11 @@ defmodule ElixirScope.Foundation.Infrastructure do
       {:ok, :found}
   """
   @spec execute_with_protection(namespace(), atom(), (() -> term())) :: term()
-  def execute_with_protection(namespace, service, operation) do
-    case Config.enabled(:circuit_breakers) do
+  def execute_with_protection(namespace, service, operation),
+    do: execute_configured(namespace, service, operation, Config.read())
+
+  defp execute_configured(namespace, service, operation, configured) do
+    case Config.enabled(:circuit_breakers, configured) do
       {:ok, true} -> CircuitBreaker.execute(namespace, service, operation)
       {:ok, false} -> CircuitBreaker.execute_unguarded(namespace, service, operation)
       error -> error
@@ -81,8 +84,15 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @spec protected_operation(namespace(), atom(), keyword(), (() -> term())) :: term()
   def protected_operation(namespace, service, opts, operation) do
     with :ok <- check_operation_options(opts),
-         :ok <- check_rate_limit(namespace, service, opts),
-         do: execute_with_protection(namespace, service, operation)
+         do: protected_operation(namespace, service, opts, operation, Config.read())
+  end
+
+  # With options that were checked, and a configuration that was read already.
+  @doc false
+  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), Config.t()) :: term()
+  def protected_operation(namespace, service, opts, operation, configured) do
+    with :ok <- check_rate_limit(namespace, service, opts, configured),
+         do: execute_configured(namespace, service, operation, configured)
   end
 
   @doc "Runs `operation` with a connection of the pool. See `ConnectionPool.with_connection/3`."
@@ -141,26 +151,27 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   @doc false
   @spec check_options(term(), [atom()]) :: :ok | {:error, Error.t()}
-  def check_options(opts, allowed) do
-    cond do
-      not Keyword.keyword?(opts) ->
-        {:error, Error.refused(:opts, opts, "a keyword list")}
+  def check_options(opts, allowed), do: check_options(opts, allowed, opts)
 
-      (unknown = Keyword.keys(opts) -- allowed) != [] ->
-        {:error,
-         Error.refused(:option, hd(unknown), "one of #{Enum.map_join(allowed, ", ", &inspect/1)}")}
+  defp check_options([], _allowed, _all), do: :ok
 
-      true ->
-        :ok
+  defp check_options([{key, _value} | rest], allowed, all) when is_atom(key) do
+    if key in allowed or not Keyword.keyword?(rest) do
+      check_options(rest, allowed, all)
+    else
+      {:error, Error.refused(:option, key, "one of #{Enum.map_join(allowed, ", ", &inspect/1)}")}
     end
   end
+
+  defp check_options(_no_keywords, _allowed, all),
+    do: {:error, Error.refused(:opts, all, "a keyword list")}
 
   @doc false
   @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
   def limited(key, {limit, window_ms}, opts) do
-    key
-    |> TokenBucketLimiter.check_rate_limit(limit, window_ms, opts)
-    |> as_error(%{key: key, limit: limit, window_ms: window_ms})
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts),
+         do: refused(key, {limit, window_ms}, retry_after_ms, %{})
   end
 
   def limited(_key, rule, _opts), do: not_a_rule(rule)
@@ -168,29 +179,34 @@ defmodule ElixirScope.Foundation.Infrastructure do
   # By the limit of this name, whose configured rule is `rule`.
   @doc false
   @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, name, {limit, window_ms} = rule, opts) do
-    key
-    |> TokenBucketLimiter.check_configured(name, rule, opts)
-    |> as_error(%{key: key, rule: name, limit: limit, window_ms: window_ms})
+  def limited(key, name, {_limit, _window_ms} = rule, opts) do
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_configured(key, name, rule, opts),
+         do: refused(key, rule, retry_after_ms, %{rule: name})
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
 
-  defp as_error({:error, :rate_limited, retry_after_ms}, context) do
-    context = Map.put(context, :retry_after_ms, retry_after_ms)
+  defp refused(key, {limit, window_ms}, retry_after_ms, context) do
+    context =
+      Map.merge(context, %{
+        key: key,
+        limit: limit,
+        window_ms: window_ms,
+        retry_after_ms: retry_after_ms
+      })
+
     Error.error_result(:rate_limited, nil, context: context)
   end
 
-  defp as_error(answer, _context), do: answer
-
   # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
   @doc false
-  @spec check_rate_limit(namespace(), atom(), keyword()) :: :ok | {:error, Error.t()}
-  def check_rate_limit(namespace, service, opts) do
+  @spec check_rate_limit(namespace(), atom(), keyword(), Config.t()) :: :ok | {:error, Error.t()}
+  def check_rate_limit(namespace, service, opts, configured) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 
-    with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting),
-         {:ok, rule} <- rule(wanted) do
+    with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting, configured),
+         {:ok, rule} <- rule(wanted, configured) do
       key = rate_key(namespace, service, wanted, opts)
       options = limiter_options(namespace, opts)
 
@@ -203,16 +219,22 @@ defmodule ElixirScope.Foundation.Infrastructure do
     end
   end
 
-  defp rule(name) when is_atom(name) do
-    with {:ok, nil} <- Config.default_limit(name), do: not_a_rule(name)
+  defp rule(name, configured) when is_atom(name) do
+    with {:ok, nil} <- Config.default_limit(name, configured), do: not_a_rule(name)
   end
 
-  defp rule(rule), do: {:ok, rule}
+  defp rule(rule, _configured), do: {:ok, rule}
 
-  defp limiter_options(:production, opts), do: Keyword.take(opts, [:cost])
+  defp limiter_options(:production, opts), do: cost(opts)
+  defp limiter_options(namespace, opts), do: [{:namespace, namespace} | cost(opts)]
 
-  defp limiter_options(namespace, opts),
-    do: [{:namespace, namespace} | Keyword.take(opts, [:cost])]
+  # A check without options is the fastest.
+  defp cost(opts) do
+    case Keyword.get(opts, :cost, 1) do
+      1 -> []
+      cost -> [cost: cost]
+    end
+  end
 
   defp rate_key(namespace, service, wanted, opts) do
     subject = if is_atom(wanted), do: wanted, else: service

@@ -164,7 +164,15 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   """
   @spec get_enhanced(namespace(), path(), keyword()) :: {:ok, term()} | error()
   def get_enhanced(namespace, path, opts \\ []) when is_list(path),
-    do: Service.limited_call(namespace, @service, opts, {:get_config_path, path}, &down/0)
+    do:
+      Service.limited_call(
+        namespace,
+        @service,
+        opts,
+        fn _configured -> [] end,
+        {:get_config_path, path},
+        &down/0
+      )
 
   @doc """
   As `update/3`, limited for each `user_id` of `user_context` (a map or a keyword list) by the rule `config_updates`,
@@ -172,9 +180,11 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   """
   @spec update_config_protected(namespace(), path(), term(), map() | keyword()) :: :ok | error()
   def update_config_protected(namespace, path, value, user_context) when is_list(path) do
+    configured = Infrastructure.Config.read()
+
     with {:ok, user_id} <- user_id(user_context),
-         :ok <-
-           Infrastructure.check_rate_limit(namespace, @service, update_limit(namespace, user_id)),
+         opts = update_limit(namespace, user_id, configured),
+         :ok <- Infrastructure.check_rate_limit(namespace, @service, opts, configured),
          do: update(namespace, path, value)
   end
 
@@ -185,16 +195,16 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   """
   @spec update_config_v2(namespace(), path(), term(), keyword()) :: {:ok, :ok} | error()
   def update_config_v2(namespace, path, value, opts) when is_list(path) do
-    with :ok <- Infrastructure.check_operation_options(opts),
-         opts = Keyword.merge(update_limit(namespace, opts[:user_id]), opts),
-         request = {:update_config, path, value},
-         :ok <- Service.limited_call(namespace, @service, opts, request, &down/0),
+    defaults = &update_limit(namespace, Keyword.get(opts, :user_id), &1)
+    request = {:update_config, path, value}
+
+    with :ok <- Service.limited_call(namespace, @service, opts, defaults, request, &down/0),
          do: {:ok, :ok}
   end
 
-  defp update_limit(namespace, user_id),
+  defp update_limit(namespace, user_id, configured),
     do: [
-      rate_limit: Service.rule(@rule, @usual_rule),
+      rate_limit: Service.rule(@rule, @usual_rule, configured),
       rate_key: {:config_update, user_id || namespace}
     ]
 

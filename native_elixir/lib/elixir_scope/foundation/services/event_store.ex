@@ -20,7 +20,7 @@ defmodule ElixirScope.Foundation.Services.EventStore do
 
   require Logger
 
-  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.ProcessRegistry
   alias ElixirScope.Foundation.Logic.EventLogic
   alias ElixirScope.Foundation.Services.{Service, TelemetryService}
   alias ElixirScope.Foundation.Types.{Error, Event}
@@ -82,15 +82,15 @@ defmodule ElixirScope.Foundation.Services.EventStore do
     do: limited(namespace, opts, length(events), {:store_batch, events})
 
   defp limited(namespace, opts, cost, request) do
-    with :ok <- Infrastructure.check_operation_options(opts) do
-      defaults = [
-        rate_limit: Service.rule(@rule, @usual_rule),
-        rate_key: {@rule, opts[:user_id] || namespace},
+    defaults = fn configured ->
+      [
+        rate_limit: Service.rule(@rule, @usual_rule, configured),
+        rate_key: {@rule, Keyword.get(opts, :user_id) || namespace},
         cost: cost
       ]
-
-      Service.limited_call(namespace, @service, Keyword.merge(defaults, opts), request, &down/0)
     end
+
+    Service.limited_call(namespace, @service, opts, defaults, request, &down/0)
   end
 
   @doc "The event of this id, or `:not_found`."

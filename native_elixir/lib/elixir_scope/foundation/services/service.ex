@@ -57,13 +57,21 @@ defmodule ElixirScope.Foundation.Services.Service do
 
   @doc """
   The same behind the rate limit that `opts` ask for; see
-  `ElixirScope.Foundation.Infrastructure.protected_operation/4`.
+  `ElixirScope.Foundation.Infrastructure.protected_operation/4`. `defaults` gives what the service adds to options
+  that are right, by the configuration that the call has read.
   """
-  @spec limited_call(namespace(), name(), keyword(), term(), down()) :: term()
-  def limited_call(namespace, name, opts, request, down) do
-    namespace
-    |> Infrastructure.protected_operation(name, opts, operation(namespace, name, request, down))
-    |> answer()
+  @spec limited_call(namespace(), name(), keyword(), (Config.t() -> keyword()), term(), down()) ::
+          term()
+  def limited_call(namespace, name, opts, defaults, request, down) do
+    with :ok <- Infrastructure.check_operation_options(opts) do
+      configured = Config.read()
+      opts = Keyword.merge(defaults.(configured), opts)
+      operation = operation(namespace, name, request, down)
+
+      namespace
+      |> Infrastructure.protected_operation(name, opts, operation, configured)
+      |> answer()
+    end
   end
 
   # One judge decides how long a call may take: the breaker, where it runs the operation in a process of its own
@@ -85,9 +93,9 @@ defmodule ElixirScope.Foundation.Services.Service do
   defp answer(refusal), do: refusal
 
   @doc "The rule of this name in `default_limits`, or the one that holds where none is configured."
-  @spec rule(atom(), {pos_integer(), pos_integer()}) :: term()
-  def rule(name, otherwise) do
-    case Config.default_limit(name) do
+  @spec rule(atom(), {pos_integer(), pos_integer()}, Config.t()) :: term()
+  def rule(name, otherwise, configured) do
+    case Config.default_limit(name, configured) do
       {:ok, nil} -> otherwise
       # A configuration that cannot be read is told by the protected call itself.
       _configured_or_wrong -> name

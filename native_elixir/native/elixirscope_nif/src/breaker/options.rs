@@ -1,12 +1,11 @@
 //! Options of a breaker as a flat map, by the names of the core's fields.
 //!
-//! Numbers come as 64 bits, so that one which is too large is refused by its name instead of as a wrong type.
+//! Numbers come as 64 bits, so that one which is too large is refused as the core refuses it, by its name, value and
+//! range, instead of as a wrong type.
 
 use elixirscope::breaker::{BreakerConfig, GRADUAL_ADMIT_BP, Policy, WHOLE_BP, Weights, Window};
 use elixirscope::error::ConfigError;
 use rustler::{NifMap, NifUnitEnum};
-
-use crate::refusal::narrow;
 
 /// Every option. A field that the policy does not have is not looked at.
 #[derive(NifMap)]
@@ -123,77 +122,84 @@ impl Options {
         }
     }
 
-    /// The core's configuration, or which number does not fit its field.
+    /// The core's configuration, or which number is out of its range.
     pub fn config(&self) -> Result<BreakerConfig, ConfigError> {
-        Ok(BreakerConfig {
-            policy: self.policy()?,
-            weights: self.weights()?,
+        let mut fit = Fit::default();
+        let config = self.fitted(&mut fit);
+        fit.checked(config)
+    }
+
+    fn fitted(&self, fit: &mut Fit) -> BreakerConfig {
+        BreakerConfig {
+            policy: self.policy(fit),
+            weights: self.weights(fit),
             slow_call_ns: self.slow_call_ns,
             open_for_ns: self.open_for_ns,
-            backoff_percent: narrow("backoff_percent", self.backoff_percent)?,
+            backoff_percent: fit.count("backoff_percent", self.backoff_percent),
             max_open_ns: self.max_open_ns,
-            jitter_bp: narrow("jitter_bp", self.jitter_bp)?,
+            jitter_bp: fit.count("jitter_bp", self.jitter_bp),
             seed: self.seed,
             skip_half_open: self.skip_half_open,
-            half_open_permits: narrow("half_open_permits", self.half_open_permits)?,
-            successes_to_close: narrow("successes_to_close", self.successes_to_close)?,
+            half_open_permits: fit.count("half_open_permits", self.half_open_permits),
+            successes_to_close: fit.count("successes_to_close", self.successes_to_close),
             probe_lease_ns: self.probe_lease_ns,
             release_expired_probes: self.release_expired_probes,
             half_open_limit_ns: self.half_open_limit_ns,
             close_at_half_open_limit: self.close_at_half_open_limit,
-            max_ignored_probes: narrow("max_ignored_probes", self.max_ignored_probes)?,
+            max_ignored_probes: fit.count("max_ignored_probes", self.max_ignored_probes),
             ramp_ns: self.ramp_ns,
-            ramp_from_bp: narrow("ramp_from_bp", self.ramp_from_bp)?,
+            ramp_from_bp: fit.count("ramp_from_bp", self.ramp_from_bp),
             level_bp: [
-                narrow("level_light_bp", self.level_light_bp)?,
-                narrow("level_medium_bp", self.level_medium_bp)?,
-                narrow("level_heavy_bp", self.level_heavy_bp)?,
+                fit.count("level_light_bp", self.level_light_bp),
+                fit.count("level_medium_bp", self.level_medium_bp),
+                fit.count("level_heavy_bp", self.level_heavy_bp),
             ],
-            admit_bp: self.admit_bp()?,
-            probe_capacity: narrow("probe_capacity", self.probe_capacity)?,
-            window_capacity: narrow("window_capacity", self.window_capacity)?,
-        })
+            admit_bp: self.admit_bp(fit),
+            probe_capacity: fit.count("probe_capacity", self.probe_capacity),
+            window_capacity: fit.count("window_capacity", self.window_capacity),
+        }
     }
 
-    fn policy(&self) -> Result<Policy, ConfigError> {
-        Ok(match self.policy {
+    fn policy(&self, fit: &mut Fit) -> Policy {
+        match self.policy {
             PolicyName::ConsecutiveFailures => Policy::ConsecutiveFailures {
-                failure_threshold: narrow("failure_threshold", self.failure_threshold)?,
+                failure_threshold: fit.count("failure_threshold", self.failure_threshold),
             },
             PolicyName::FailuresInPeriod => Policy::FailuresInPeriod {
-                tolerated_failures: narrow("tolerated_failures", self.tolerated_failures)?,
+                tolerated_failures: fit.count("tolerated_failures", self.tolerated_failures),
                 period_ns: self.period_ns,
             },
             PolicyName::RateCount => {
-                self.rate(Window::Count { size: narrow("window_size", self.window_size)? })?
+                let size = fit.count("window_size", self.window_size);
+                self.rate(Window::Count { size }, fit)
             }
             PolicyName::RateTime => {
-                let buckets = narrow("buckets", self.buckets)?;
-                self.rate(Window::Time { period_ns: self.period_ns, buckets })?
+                let buckets = fit.count("buckets", self.buckets);
+                self.rate(Window::Time { period_ns: self.period_ns, buckets }, fit)
             }
-        })
+        }
     }
 
-    fn rate(&self, window: Window) -> Result<Policy, ConfigError> {
-        Ok(Policy::Rate {
+    fn rate(&self, window: Window, fit: &mut Fit) -> Policy {
+        Policy::Rate {
             window,
-            min_calls: narrow("min_calls", self.min_calls)?,
-            failure_rate_bp: narrow("failure_rate_bp", self.failure_rate_bp)?,
-            slow_call_rate_bp: narrow("slow_call_rate_bp", self.slow_call_rate_bp)?,
-        })
+            min_calls: fit.count("min_calls", self.min_calls),
+            failure_rate_bp: fit.count("failure_rate_bp", self.failure_rate_bp),
+            slow_call_rate_bp: fit.count("slow_call_rate_bp", self.slow_call_rate_bp),
+        }
     }
 
-    fn weights(&self) -> Result<Weights, ConfigError> {
-        Ok(Weights {
-            success: weight("weight_success", self.weight_success)?,
-            failure: weight("weight_failure", self.weight_failure)?,
-            slow: weight("weight_slow", self.weight_slow)?,
-            ignored: weight("weight_ignored", self.weight_ignored)?,
-            cancelled: weight("weight_cancelled", self.weight_cancelled)?,
-        })
+    fn weights(&self, fit: &mut Fit) -> Weights {
+        Weights {
+            success: fit.weight("weight_success", self.weight_success),
+            failure: fit.weight("weight_failure", self.weight_failure),
+            slow: fit.weight("weight_slow", self.weight_slow),
+            ignored: fit.weight("weight_ignored", self.weight_ignored),
+            cancelled: fit.weight("weight_cancelled", self.weight_cancelled),
+        }
     }
 
-    fn admit_bp(&self) -> Result<[u32; 4], ConfigError> {
+    fn admit_bp(&self, fit: &mut Fit) -> [u32; 4] {
         let mut admit_bp = match self.strategy {
             Strategy::FailFast => [WHOLE_BP; 4],
             Strategy::GradualDegradation => GRADUAL_ADMIT_BP,
@@ -206,13 +212,46 @@ impl Options {
         ];
         for (share, (argument, value)) in admit_bp.iter_mut().zip(given) {
             if let Some(value) = value {
-                *share = narrow(argument, value)?;
+                *share = fit.count(argument, value);
             }
         }
-        Ok(admit_bp)
+        admit_bp
     }
 }
 
-fn weight(argument: &'static str, value: u64) -> Result<u8, ConfigError> {
-    u8::try_from(value).map_err(|_| ConfigError { argument, value, allowed: "0 to 15" })
+/// Narrows numbers to the core's fields. One that is too large becomes the field's largest, which the core refuses by
+/// its range; the refusal then tells the number that was given.
+#[derive(Default)]
+struct Fit {
+    too_large: Vec<(&'static str, u64)>,
+}
+
+impl Fit {
+    fn count(&mut self, argument: &'static str, value: u64) -> u32 {
+        u32::try_from(value).unwrap_or_else(|_| {
+            self.too_large.push((argument, value));
+            u32::MAX
+        })
+    }
+
+    fn weight(&mut self, argument: &'static str, value: u64) -> u8 {
+        u8::try_from(value).unwrap_or_else(|_| {
+            self.too_large.push((argument, value));
+            u8::MAX
+        })
+    }
+
+    fn checked(self, config: BreakerConfig) -> Result<BreakerConfig, ConfigError> {
+        if let Err(error) = config.validate() {
+            let given = self.too_large.iter().find(|(argument, _)| *argument == error.argument);
+            return Err(ConfigError { value: given.map_or(error.value, |(_, value)| *value), ..error });
+        }
+        match self.too_large.first() {
+            // Only where the core allows all that its field holds: the calls of a time window.
+            Some((argument, value)) => {
+                Err(ConfigError { argument, value: *value, allowed: "1 to 4294967295" })
+            }
+            None => Ok(config),
+        }
+    }
 }

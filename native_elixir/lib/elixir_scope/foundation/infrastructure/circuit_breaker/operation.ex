@@ -34,26 +34,19 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
 
   # The operation gets a process of its own, which the caller's leash ends with the caller. The result comes as a
   # message; that it is never delivered late follows from waiting for the end of that process, after which nothing
-  # more can come.
+  # more can come. The process itself tells its result from those of other calls: it has only this one to do.
   def run(operation, classifier, limit_ms) do
-    caller = self()
-    callers = [caller | Process.get(:"$callers") || []]
-    leash = leash()
-    tag = make_ref()
+    callers = [self() | Process.get(:"$callers") || []]
 
+    # Its arguments are copied in less time than a function that holds them.
     {worker, monitor} =
-      spawn_monitor(fn ->
-        if Native.leash_hold(leash) do
-          Process.put(:"$callers", callers)
-          send(caller, {tag, run(operation, classifier, :infinity)})
-        end
-      end)
+      spawn_monitor(__MODULE__, :work, [callers, leash(), operation, classifier])
 
     receive do
       {:DOWN, ^monitor, :process, ^worker, reason} ->
         # Sent before the end, so it is here if it was sent at all.
         receive do
-          {^tag, result} -> result
+          {__MODULE__, ^worker, result} -> result
         after
           # Somebody else ended it.
           0 -> crashed(classifier, {:crash, :exit, reason, []})
@@ -62,8 +55,17 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
       limit_ms ->
         Process.exit(worker, :kill)
         receive do: ({:DOWN, ^monitor, :process, ^worker, _reason} -> :ok)
-        receive do: ({^tag, _late} -> :ok), after: (0 -> :ok)
+        receive do: ({__MODULE__, ^worker, _late} -> :ok), after: (0 -> :ok)
         {@failure, {:error, timeout_error(limit_ms)}}
+    end
+  end
+
+  @doc false
+  @spec work(nonempty_list(pid()), reference(), (() -> term()), Classifier.t()) :: term()
+  def work([caller | _] = callers, leash, operation, classifier) do
+    if Native.leash_hold(leash) do
+      Process.put(:"$callers", callers)
+      send(caller, {__MODULE__, self(), run(operation, classifier, :infinity)})
     end
   end
 
