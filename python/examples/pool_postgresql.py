@@ -8,10 +8,11 @@ wrong is used again: `reset` rolls back what was begun and forgets what was set.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pg8000.dbapi
@@ -21,9 +22,16 @@ from elixirscope import Pool
 GONE: tuple[type[BaseException], ...] = (OSError, pg8000.dbapi.InterfaceError)
 
 
-def pool_of(socket: str, user: str, database: str, size: int) -> Pool[Any]:
+def pool_of(path: str, user: str, database: str, size: int) -> Pool[Any]:
     def connect() -> Any:
-        return pg8000.dbapi.connect(user, database=database, unix_sock=socket, timeout=10)
+        with ExitStack() as stack:
+            # A socket of ours: pg8000 leaves its own open when the server refuses.
+            line = stack.enter_context(socket.socket(socket.AF_UNIX))
+            line.settimeout(10)
+            line.connect(path)
+            connection = pg8000.dbapi.connect(user, database=database, sock=line)
+            stack.pop_all()
+            return connection
 
     return Pool(
         connect,
@@ -67,9 +75,9 @@ def transaction(pool: Pool[Any]) -> Iterator[Any]:
         connection.commit()
 
 
-def main(socket: str, user: str, database: str) -> int:
+def main(path: str, user: str, database: str) -> int:
     threads = 8
-    with pool_of(socket, user, database, size=3) as pool:
+    with pool_of(path, user, database, size=3) as pool:
         with transaction(pool) as cursor:
             cursor.execute("create table if not exists visits (id serial primary key, thread integer)")
             cursor.execute("truncate visits")
