@@ -3,7 +3,7 @@
 `Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library
 and holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
 
-Any thread may call anything at any time. Nothing waits but a check-out and an `acquire` of a limiter. After
+Any thread may call anything at any time. Nothing waits but a check-out, a drain and an `acquire`. After
 a fork the child has its own breakers and limiters and must make its own pools. The package starts no thread,
 logs nothing and touches no signal.
 """
