@@ -2,8 +2,8 @@
 
     python pool_postgresql.py socket user database
 
-A connection whose server or back-end went away is destroyed and another one made; one whose statement was
-wrong is rolled back and used again.
+A connection whose server or back-end went away is destroyed and another one made. One whose statement was
+wrong is used again: `reset` rolls back what was begun and forgets what was set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,32 @@ def pool_of(socket: str, user: str, database: str, size: int) -> Pool[Any]:
     def connect() -> Any:
         return pg8000.dbapi.connect(user, database=database, unix_sock=socket, timeout=10)
 
-    return Pool(connect, disconnect, size=size, max_overflow=0, broken_on=GONE)
+    return Pool(
+        connect,
+        disconnect,
+        reset=reset,
+        check=ping,
+        size=size,
+        max_overflow=0,
+        broken_on=GONE,
+        pre_ping_after=60.0,
+        pre_ping_limit=5.0,
+        max_lifetime=3600.0,
+        max_lifetime_jitter=600.0,
+    )
+
+
+def reset(connection: Any) -> None:
+    connection.rollback()
+    # No transaction may hold this statement.
+    connection.autocommit = True
+    connection.cursor().execute("discard all")
+    connection.autocommit = False
+
+
+def ping(connection: Any) -> None:
+    connection.cursor().execute("select 1")
+    connection.rollback()
 
 
 def disconnect(connection: Any) -> None:
@@ -36,15 +61,9 @@ def disconnect(connection: Any) -> None:
 
 @contextmanager
 def transaction(pool: Pool[Any]) -> Iterator[Any]:
-    """Lends a cursor, commits at the end, and rolls back when an exception ends the block."""
+    """Lends a cursor and commits at the end; an exception leaves what was done to `reset`."""
     with pool.checkout(timeout=5.0) as connection:
-        try:
-            yield connection.cursor()
-        except GONE:
-            raise
-        except BaseException:
-            connection.rollback()
-            raise
+        yield connection.cursor()
         connection.commit()
 
 
