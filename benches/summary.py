@@ -53,6 +53,7 @@ REQUIRED = {
     "py-breaker": (1, 2),
     "py-breaker-floor": (1, 2),
     "py-limiter": (1, 2),
+    "py-limiter-floor": (1, 2),
     "py-pool": (1, 2),
     "breaker-memory": (1,),
     "limiter-memory": (1,),

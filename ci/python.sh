@@ -67,7 +67,7 @@ done
 
 step "types and style"
 # By paths from the sources: an installed package would be followed, not checked.
-(cd "$root/python" && "$python" -m mypy --cache-dir "$root/target/mypy" elixirscope tests setup.py)
+(cd "$root/python" && "$python" -m mypy --cache-dir "$root/target/mypy" elixirscope examples tests setup.py)
 (cd "$root/demo" && "$python" -m mypy --config-file pyproject.toml --cache-dir "$root/target/mypy" \
     harness tests python/worker.py)
 for scripts in python demo benches tests/c; do

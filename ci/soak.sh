@@ -16,6 +16,8 @@
 #   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
 #   pool-kill     1,000,000 check-outs on the BEAM, 30 % of their processes killed, while connections, pool and PostgreSQL
 #             fail (KILL_CHECKOUTS=n)
+#   pool-kill-python  1,000,000 check-outs in Python, 30 % of the threads killed, while children are forked (KILL_CHECKOUTS=n,
+#             SEED=n repeats one)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -83,6 +85,13 @@ breaker-kill)
 pool-kill)
     cd native_elixir
     KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000} mix test test/foundation/infrastructure/connection_pool_kill_test.exs
+    ;;
+pool-kill-python)
+    ci/python.sh install
+    root=$PWD
+    export KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000}
+    (cd target && venv/bin/python -m pytest -q -s -p no:cacheprovider -c "$root/python/pyproject.toml" \
+        --rootdir "$root/python" "$root/python/tests/test_pool_kill.py")
     ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)

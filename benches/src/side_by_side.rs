@@ -27,7 +27,11 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     /// Measures in interleaved rounds. A row whose sides did not admit every operation is dropped.
+    /// Nor is one measured that was not asked for.
     pub fn measure(&self, ours: Side, peer: Side) -> Option<Value> {
+        if !is_wanted(self.id) {
+            return None;
+        }
         let (our_repeats, peer_repeats) = (self.repeats(ours), self.repeats(peer));
         let (mut our_times, mut peer_times, mut ratios) = (vec![], vec![], vec![]);
         for turn in 0..ROUNDS {
@@ -86,6 +90,12 @@ impl Row<'_> {
                 .fold((Duration::ZERO, 0), |(time, sum), (other, admitted)| (time.max(other), sum + admitted))
         })
     }
+}
+
+/// Whether the arguments of the program name the row, or no row at all.
+pub fn is_wanted(id: &str) -> bool {
+    let mut wanted = std::env::args().skip(1).peekable();
+    wanted.peek().is_none() || wanted.any(|name| name == id)
 }
 
 /// The lower quartile, the median and the upper quartile, by nearest rank.

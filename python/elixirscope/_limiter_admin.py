@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ffi
 from . import _limiter_abi as abi
-from ._limiter_limits import Limit
+from ._limiter_limits import Limit, Owner
 from ._limiter_native import failure, native_rule
 from ._limiter_types import FullPolicy, LimiterSnapshot
 from ._unique import Unique
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class AdministeredLimiter(Unique):
     """The part of `RateLimiter` that measures no key."""
 
-    __slots__ = ("_clock", "_handle", "_max_waiting", "_rules", "_waiting")
+    __slots__ = ("_clock", "_handle", "_max_waiting", "_owner", "_rules", "_waiting")
 
     _handle: abi.LimiterHandle | None
 
@@ -104,13 +104,13 @@ class AdministeredLimiter(Unique):
         status = _ffi.api.escope_limiter_define(self._live(), _name(name), byref(rule), wait, byref(handle))
         if status:
             raise failure(status)
-        return Limit(name, handle, self._clock)
+        return Limit(name, handle, self._clock, self._owner)
 
     def limit(self, name: str) -> Limit:
         """The limit that was defined under this name."""
         handle = abi.LimitHandle()
         _ffi.check(_ffi.api.escope_limiter_lookup(self._live(), _name(name), byref(handle)))
-        return Limit(name, handle, self._clock)
+        return Limit(name, handle, self._clock, self._owner)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes what every key owes to a file, which is replaced as a whole. Other threads go on meanwhile.
@@ -152,6 +152,7 @@ class AdministeredLimiter(Unique):
         self._clock = checked(clock)
         self._waiting: set[weakref.ref[Turn]] = set()
         self._rules: dict[tuple[object, object, object], Any] = {}
+        self._owner = Owner()
         self._handle = None
 
     def _live(self) -> abi.LimiterHandle:

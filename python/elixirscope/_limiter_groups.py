@@ -83,7 +83,7 @@ class GroupLimiter(AdministeredLimiter):
         [True, True, False]
         """
         batch = list(charges)
-        native = native_charges(batch)
+        native = native_charges(batch, self._owner)
         decisions = (abi.Decision * len(batch))()
         if self._clock is None:
             status = _ffi.api.escope_limiter_check_batch(self._live(), native, len(batch), decisions, None)
@@ -103,7 +103,7 @@ class GroupLimiter(AdministeredLimiter):
         decisions, refused, retry_after = (abi.Decision * count)(), c_size_t(), c_uint64()
         arguments = (
             self._live(),
-            native_charges(charges),
+            native_charges(charges, self._owner),
             count,
             decisions,
             byref(refused),

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 from . import _ffi
 from . import _limiter_abi as abi
 from ._limiter_native import failure, key_bytes, native_rule
-from ._limiter_types import Rule, Strategy, parts
+from ._limiter_types import Rule, Strategy
 from ._unique import Unique
 from ._units import NS_PER_S, seconds, unsigned
 from .clock import Clock
 from .errors import ChangeTooSoon, Status, invalid, wrong_type
+
+
+class Owner:
+    """Which limiter a limit belongs to: one object in both, for a limit does not refer to its limiter."""
+
+    __slots__ = ()
 
 
 class Limit(Unique):
@@ -33,12 +39,13 @@ class Limit(Unique):
     12
     """
 
-    __slots__ = ("__weakref__", "_clock", "_handle", "name")
+    __slots__ = ("__weakref__", "_clock", "_handle", "_owner", "name")
 
-    def __init__(self, name: str, handle: abi.LimitHandle, clock: Clock | None) -> None:
+    def __init__(self, name: str, handle: abi.LimitHandle, clock: Clock | None, owner: Owner) -> None:
         self.name = name
         self._handle = handle
         self._clock = clock
+        self._owner = owner
 
     def __repr__(self) -> str:
         limit, window, burst = self.rule
@@ -84,7 +91,7 @@ class Charge(NamedTuple):
     burst: int | None = None
 
 
-def native_charges(charges: list[Charge]) -> Any:
+def native_charges(charges: list[Charge], owner: Owner) -> Any:
     """An array of the library's structs, packed as a whole: field by field it would take twice as long.
 
     It keeps the keys and the rules that it points to; limits are kept by the charges.
@@ -92,20 +99,24 @@ def native_charges(charges: list[Charge]) -> Any:
     names = [_name(charge) for charge in charges]
     keys = c_char_p(b"".join(names))
     at: int = cast(keys, c_void_p).value or 0
-    rules: dict[tuple[object, ...], abi.Rule] = {}
+    rules: dict[tuple[object, ...], tuple[int, abi.Rule]] = {}
     fields: list[int] = []
     for name, (_, limit, window, cost, burst) in zip(names, charges, strict=True):
         rule_at = limit_at = 0
         if isinstance(limit, Limit):
-            limit_at = named(limit, window, burst).value or 0
+            limit_at = named(limit, window, burst, owner).value or 0
         else:
-            terms = parts(limit, window, burst)
-            rule = rules.get(terms)
-            if rule is None:
-                rule = rules[terms] = abi.Rule(*terms)
-            rule_at = addressof(rule)
-        fields += at, len(name), rule_at, limit_at, unsigned("cost", cost, 64)
-        at += len(name)
+            # The types as well, for 1, True and 1.0 are equal.
+            terms = limit, limit.__class__, window, burst, burst.__class__
+            try:
+                rule_at, _rule = rules[terms]
+            except (KeyError, TypeError):
+                rule = native_rule(limit, window, burst)
+                rule_at = addressof(rule)
+                rules[terms] = rule_at, rule
+        size = len(name)
+        fields += at, size, rule_at, limit_at, 1 if cost == 1 else unsigned("cost", cost, 64)
+        at += size
     packed = (abi.Charge * len(charges)).from_buffer_copy(struct.pack(f"={len(fields)}Q", *fields))
     packed.kept = keys, rules  # type: ignore[attr-defined]
     return packed
@@ -114,13 +125,15 @@ def native_charges(charges: list[Charge]) -> Any:
 def _name(charge: object) -> bytes:
     if not isinstance(charge, Charge):
         raise wrong_type("charge", charge, "a Charge")
-    return key_bytes(charge.key)
+    return key_bytes(charge[0])
 
 
-def named(limit: Limit, window: object, burst: object) -> abi.LimitHandle:
-    """The handle of a limit, which has its own window and burst."""
+def named(limit: Limit, window: object, burst: object, owner: Owner) -> abi.LimitHandle:
+    """The handle of a limit, which has its own window and burst, and is one of its limiter's."""
     if window is not None:
         raise invalid("window", window, "None beside a Limit, which has its own")
     if burst is not None:
         raise invalid("burst", burst, "None beside a Limit, which has its own")
+    if limit._owner is not owner:
+        raise invalid("limit", limit, "a Limit that this limiter has defined")
     return limit._handle

@@ -8,7 +8,7 @@ from typing import Any, Final
 from . import _ffi
 from . import _limiter_abi as abi
 from ._limiter_types import Decision, parts
-from ._units import seconds
+from ._units import NS_PER_S, seconds
 from .errors import EXCEPTIONS, Error, InvalidArgument, RateLimited, Status, invalid, wrong_type
 
 # The library names the parts of its own rule; here they came from `limit` and `window`.
@@ -16,6 +16,8 @@ _GIVEN: Final = (("`tokens` is", "`limit` is"), ("`period_ns` is", "`window` in 
 
 # `abi.Decision`; to read it field by field takes three times as long.
 _DECISION: Final = struct.Struct("=4Qi4x")
+_OK: Final = Status.OK
+_decide: Final = tuple.__new__
 _STATUSES: Final = {int(status): status for status in Status}
 
 
@@ -40,7 +42,9 @@ def native_rule(limit: object, window: object, burst: object) -> abi.Rule:
 def decisions_of(native: Any) -> list[Decision]:
     """What the library wrote about calls, each in a struct of an array."""
     return [
-        Decision(status == 0, _STATUSES[status], remaining, limit, seconds(retry_after), seconds(reset_after))
+        _decide(Decision, (True, _OK, remaining, limit, 0.0, reset_after / NS_PER_S))
+        if status == 0
+        else Decision(False, _STATUSES[status], remaining, limit, seconds(retry_after), seconds(reset_after))
         for remaining, limit, retry_after, reset_after, status in _DECISION.iter_unpack(native)
     ]
 

@@ -105,4 +105,8 @@ class Callbacks(Generic[T]):
         if self.interrupts:
             interrupt = self.interrupts.pop(get_ident(), None)
             if interrupt is not None:
-                raise interrupt
+                try:
+                    raise interrupt
+                finally:
+                    # The frame would refer to what refers to it.
+                    del interrupt

@@ -30,14 +30,17 @@ def unsigned(argument: str, value: object, bits: int) -> int:
     Traceback (most recent call last):
     elixirscope.errors.InvalidArgument: `size` is -1, allowed is an integer from 0 to 4294967295
     """
-    allowed = f"an integer from 0 to {2**bits - 1}"
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise wrong_type(argument, value, allowed) from None
-    if not 0 <= number < 2**bits:
-        raise invalid(argument, value, allowed)
+        raise wrong_type(argument, value, _integers(bits)) from None
+    if not 0 <= number < 1 << bits:
+        raise invalid(argument, value, _integers(bits))
     return number
+
+
+def _integers(bits: int) -> str:
+    return f"an integer from 0 to {2**bits - 1}"
 
 
 def nanoseconds(argument: str, seconds: object) -> int:

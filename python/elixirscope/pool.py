@@ -293,19 +293,21 @@ class Pool(Unique, Generic[T]):
     def _check(self, status: int) -> None:
         """Raises what a callback had to keep, or what the status says."""
         self._callbacks.raise_interrupt()
-        if status < 0:
-            error: Error = _ffi.error(status)
-        elif status > 0:
-            error = EXCEPTIONS[Status(status)](_ffi.text(status))
-        else:
-            return
+        if status:
+            # Not by a variable: the exception would refer to this frame, and this frame to the exception. The
+            # caller's frames, with what is on loan there, would then wait for the garbage collector.
+            raise self._error(status)
+
+    def _error(self, status: int) -> Error:
+        """What the status says, with the failed creation behind it as its cause."""
+        error = _ffi.error(status) if status < 0 else EXCEPTIONS[Status(status)](_ffi.text(status))
         if error.status in _FOR_WANT_OF_A_CONNECTION:
             failure = self._callbacks.last_failure
             # The library knows no exceptions, only the number that `create` returned to it for one.
             if failure is not None and error.status is Status.CREATE_FAILED:
                 error = CreateFailed(f"no connection could be made: {type(failure).__name__}: {failure}")
-            raise error from failure
-        raise error
+            error.__cause__ = failure
+        return error
 
     def _condition(self, kind: type[BaseException]) -> c_int32:
         broken = issubclass(kind, self._broken_on) or not issubclass(kind, Exception)

@@ -278,3 +278,33 @@ def test_policies_of_a_full_table() -> None:
         [False, True, False],
         [False, False, True],
     ]
+
+
+def test_a_limit_of_another_limiter_is_refused() -> None:
+    clock = ManualClock()
+    limiter, other = RateLimiter(clock=clock), RateLimiter(clock=clock)
+    foreign = other.define("user", 1, 60)
+    limiter.define("user", 1, 60)
+    uses: list[Callable[[], object]] = [
+        lambda: limiter.check("a", foreign),
+        lambda: limiter.require("a", foreign),
+        lambda: limiter.peek("a", foreign),
+        lambda: limiter.reserve("a", foreign),
+        lambda: limiter.acquire("a", foreign, timeout=0),
+        lambda: limiter.check_many([Charge("a", foreign)]),
+        lambda: limiter.check_batch([Charge("a", foreign)]),
+    ]
+    for use in uses:
+        with pytest.raises(InvalidArgument, match=r"`limit` is .*'user'.*this limiter has defined"):
+            use()
+    assert other.check("a", other.limit("user")), "found again, it is the same limit"
+    assert limiter.check("a", limiter.limit("user"))
+
+
+def test_a_batch_reads_each_rule_once_and_takes_equal_numbers_of_another_type_for_no_rule() -> None:
+    limiter = RateLimiter(clock=ManualClock())
+    with pytest.raises(InvalidArgument, match="`limit`"):
+        limiter.check_batch([Charge("a", 1, 60), Charge("b", 1.0, 60)])  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="`burst`"):
+        limiter.check_batch([Charge("a", 2, 60, 1, 1), Charge("b", 2, 60, 1, 1.0)])  # type: ignore[arg-type]
+    assert limiter.live_keys() == 0

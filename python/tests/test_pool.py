@@ -334,6 +334,25 @@ def test_a_lost_loan_is_taken_back_and_its_connection_destroyed(
     assert ledger.destroyed == ledger.made
 
 
+@pytest.mark.parametrize("timeout", [0, 0.001])
+def test_a_refusal_keeps_no_loan_of_its_caller_alive(
+    timeout: float, one: Pool[Connection], ledger: Ledger
+) -> None:
+    def lose_a_loan_and_be_refused() -> None:
+        loan = one.checkout()
+        loan.__enter__()
+        with pytest.raises((PoolExhausted, PoolTimeout)):
+            one.checkout(timeout).__enter__()
+
+    gc.disable()
+    try:
+        lose_a_loan_and_be_refused()
+        assert one.snapshot().leased == 0
+    finally:
+        gc.enable()
+    assert ledger.destroyed == ledger.made
+
+
 def test_closing_wakes_who_waits_and_lets_loans_end(ledger: Ledger) -> None:
     pool = Pool(ledger.create, ledger.destroy, size=2, max_overflow=0)
     outcomes: list[type[BaseException]] = []

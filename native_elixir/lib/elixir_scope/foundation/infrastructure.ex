@@ -70,7 +70,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
       namespace if there is no user;
     * `:cost`: how many calls this one counts for, 1 by default.
 
-  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context.
+  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context. The token of a
+  call that the breaker rejects stays spent; `execute_protected/3` gives it back.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
@@ -89,7 +90,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   # With options that were checked, and a configuration that was read already.
   @doc false
-  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), term()) :: term()
+  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), Config.t()) :: term()
   def protected_operation(namespace, service, opts, operation, configured) do
     with :ok <- check_rate_limit(namespace, service, opts, configured),
          do: execute_configured(namespace, service, operation, configured)
@@ -140,7 +141,18 @@ defmodule ElixirScope.Foundation.Infrastructure do
     * `rate_limiter: {rule, id}`: counts `id` under the key's own limit, else under `rule` of `default_limits`;
     * `circuit_breaker: name`: another breaker of namespace `:production`;
     * `connection_pool: name`;
-    * `timeout: ms`: how long to wait for a connection, 5,000 by default.
+    * `timeout: ms`: the limit of the whole, from the call to its result: the breaker's `call_timeout` and the wait for
+      a connection are no longer than that. Without it each has its own, the wait for a connection 5,000; 0 waits for no
+      connection, and limits nothing else.
+
+  A call whose operation was never begun, because the breaker rejected it or the pool had no connection, gives its token
+  back. That the pool had none counts against the breaker: a service whose connections are all in use is one that is
+  slow. A time-out that passed while it waited for a connection is a `:pool_timeout`, any other a `:timeout`.
+
+      iex> alias ElixirScope.Foundation.Infrastructure
+      iex> :ok = Infrastructure.configure_protection(:reports, %{rate_limiter: %{limit: 10, window_ms: 1_000}})
+      iex> Infrastructure.execute_protected(:reports, [timeout: 1_000], fn -> :done end)
+      {:ok, :done}
   """
   @spec execute_protected(atom(), keyword(), function()) :: term()
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
@@ -169,9 +181,9 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc false
   @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
   def limited(key, {limit, window_ms}, opts) do
-    key
-    |> TokenBucketLimiter.check_rate_limit(limit, window_ms, opts)
-    |> as_error(%{key: key, limit: limit, window_ms: window_ms})
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts),
+         do: refused(key, {limit, window_ms}, retry_after_ms, %{})
   end
 
   def limited(_key, rule, _opts), do: not_a_rule(rule)
@@ -179,24 +191,52 @@ defmodule ElixirScope.Foundation.Infrastructure do
   # By the limit of this name, whose configured rule is `rule`.
   @doc false
   @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, name, {limit, window_ms} = rule, opts) do
-    key
-    |> TokenBucketLimiter.check_configured(name, rule, opts)
-    |> as_error(%{key: key, rule: name, limit: limit, window_ms: window_ms})
+  def limited(key, name, {_limit, _window_ms} = rule, opts) do
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_configured(key, name, rule, opts),
+         do: refused(key, rule, retry_after_ms, %{rule: name})
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
 
-  defp as_error({:error, :rate_limited, retry_after_ms}, context) do
-    context = Map.put(context, :retry_after_ms, retry_after_ms)
+  # As `limited`, with a receipt by which the token can be given back.
+  @doc false
+  @spec reserved(term(), {pos_integer(), pos_integer()}) :: {:ok, term()} | {:error, Error.t()}
+  def reserved(key, {_limit, _window_ms} = rule), do: reserved(key, rule, rule, %{})
+  def reserved(_key, rule), do: not_a_rule(rule)
+
+  @doc false
+  @spec reserved(term(), atom(), term()) :: {:ok, term()} | {:error, Error.t()}
+  def reserved(key, name, {_limit, _window_ms} = rule),
+    do: reserved(key, name, rule, %{rule: name})
+
+  def reserved(_key, _name, rule), do: not_a_rule(rule)
+
+  defp reserved(key, by, rule, context) do
+    with {:ok, %{decision: decision, receipt: nil}} <- TokenBucketLimiter.reserve(key, by) do
+      retry_after_ms = div(decision.retry_after_ns + 999_999, 1_000_000)
+      refused(key, rule, retry_after_ms, context)
+    else
+      {:ok, %{receipt: receipt}} -> {:ok, receipt}
+      error -> error
+    end
+  end
+
+  defp refused(key, {limit, window_ms}, retry_after_ms, context) do
+    context =
+      Map.merge(context, %{
+        key: key,
+        limit: limit,
+        window_ms: window_ms,
+        retry_after_ms: retry_after_ms
+      })
+
     Error.error_result(:rate_limited, nil, context: context)
   end
 
-  defp as_error(answer, _context), do: answer
-
   # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
   @doc false
-  @spec check_rate_limit(namespace(), atom(), keyword(), term()) :: :ok | {:error, Error.t()}
+  @spec check_rate_limit(namespace(), atom(), keyword(), Config.t()) :: :ok | {:error, Error.t()}
   def check_rate_limit(namespace, service, opts, configured) do
     wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
 

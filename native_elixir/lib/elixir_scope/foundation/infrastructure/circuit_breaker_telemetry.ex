@@ -160,8 +160,11 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @doc false
   @spec retire(Names.namespace(), [integer()]) :: :ok
   def retire(namespace, ids) do
-    with {:ok, publisher} <- publisher(namespace), do: GenServer.cast(publisher, {:retire, ids})
-    :ok
+    case publisher(namespace) do
+      {:ok, publisher} -> GenServer.cast(publisher, {:retire, ids})
+      # Between two publishers: the next one has nothing of these held back.
+      :error -> Enum.each(ids, &:ets.delete(__MODULE__, &1))
+    end
   end
 
   @doc false

@@ -21,41 +21,46 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     connection_pools: :any
   }
 
+  @typedoc "What was configured when it was read."
+  @opaque t :: %{atom() => {:ok, map()} | {:error, Error.t()}}
+
   @doc """
   What is configured now, for those of the functions below that take it: a call that asks for several things reads
   once, for reading takes longer than all else that they do.
   """
-  @spec read() :: term()
-  def read, do: Application.get_env(:elixir_scope, :infrastructure, %{})
+  @spec read() :: t()
+  def read do
+    configured = Application.get_env(:elixir_scope, :infrastructure, %{})
+
+    case :persistent_term.get(__MODULE__, :none) do
+      {^configured, sections} -> sections
+      _another_configuration -> check_sections(configured)
+    end
+  end
+
+  # Each protected call reads, so what was found is kept together with what it was read from.
+  defp check_sections(configured) do
+    sections = Map.new(@sections, fn {name, _allowed} -> {name, check(name, configured)} end)
+    :persistent_term.put(__MODULE__, {configured, sections})
+    sections
+  end
+
+  defp check(name, configured) do
+    with {:ok, all} <- options(configured, Map.keys(@sections), "infrastructure section"),
+         do: options(Map.get(all, name, %{}), @sections[name], "#{name} option")
+  end
 
   @doc "A section as a map, empty when it is absent."
-  @spec section(:circuit_breakers | :rate_limiting | :connection_pools, term()) ::
+  @spec section(:circuit_breakers | :rate_limiting | :connection_pools, t()) ::
           {:ok, map()} | {:error, Error.t()}
-  def section(name, configured \\ read()) when is_map_key(@sections, name) do
-    case :persistent_term.get(kept(name), :none) do
-      {^configured, section} -> {:ok, section}
-      _of_another_configuration -> check_section(name, configured)
-    end
-  end
-
-  # Each protected call asks for a section, so what was found right is kept together with what it was read from.
-  defp check_section(name, configured) do
-    with {:ok, all} <- options(configured, Map.keys(@sections), "infrastructure section"),
-         {:ok, section} <- options(Map.get(all, name, %{}), @sections[name], "#{name} option") do
-      :persistent_term.put(kept(name), {configured, section})
-      {:ok, section}
-    end
-  end
-
-  # An atom is found in half the time that a tuple takes.
-  for {name, _options} <- @sections,
-      do: defp(kept(unquote(name)), do: unquote(Module.concat(__MODULE__, name)))
+  def section(name, configured \\ read()) when is_map_key(@sections, name),
+    do: Map.fetch!(configured, name)
 
   @doc """
   Whether a section says `enabled: true`; off when it says nothing. What is neither yes nor no is an error, for
   a guess would leave a service unprotected or a limit unasked.
   """
-  @spec enabled(:circuit_breakers | :rate_limiting, term()) ::
+  @spec enabled(:circuit_breakers | :rate_limiting, t()) ::
           {:ok, boolean()} | {:error, Error.t()}
   def enabled(name, configured \\ read()) do
     case section(name, configured) do
@@ -125,7 +130,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   end
 
   @doc "The rule `{limit, window_ms}` of this name in `default_limits`, or nil if there is none."
-  @spec default_limit(atom(), term()) :: {:ok, term()} | {:error, Error.t()}
+  @spec default_limit(atom(), t()) :: {:ok, term()} | {:error, Error.t()}
   def default_limit(name, configured \\ read()) do
     case section(:rate_limiting, configured) do
       {:ok, %{default_limits: limits}} when is_map(limits) -> {:ok, Map.get(limits, name)}

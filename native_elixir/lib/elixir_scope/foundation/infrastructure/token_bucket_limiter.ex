@@ -49,10 +49,13 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   alias ElixirScope.Foundation.Infrastructure.{Names, Native, RateLimiterTelemetry}
 
   alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.{
+    Admin,
     Batch,
+    Charges,
     Decision,
     GroupDecision,
     Handle,
+    HeaderFields,
     Hierarchy,
     Receipt,
     Receipts,
@@ -107,7 +110,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   defp check_anywhere(key, limit, window_ms, opts) do
     with :ok <- Rules.options(opts, [:cost]),
          {:ok, _rule} <- Rules.numbers({limit, window_ms}),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts),
          do: check_native(handle, key, limit, window_ms, cost)
   end
@@ -140,19 +143,27 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec check_configured(key(), atom(), term(), [option()]) :: answer()
   def check_configured(key, name, configured, opts) do
     with :ok <- Rules.options(opts, [:cost]),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts),
          {:ok, limit} <- Handle.limit(handle, name, configured) do
-      verdict =
-        case Rules.fit(key, &Native.limiter_decide(handle.native, &1, limit, cost)) do
-          {:allowed, _remaining, _limit, _retry, _reset} -> :ok
-          {refusal, _remaining, _limit, retry, _reset} -> {refusal, Decision.ms(retry)}
-          error -> error
-        end
+      case Native.limiter_decide(handle.native, key, limit, cost) do
+        {:allowed, _remaining, _limit, _retry, _reset}
+        when :erlang.map_get(:allowed_events, handle) == nil ->
+          :ok
 
-      tell(handle, verdict, key, name, cost)
+        {:error, :key_opaque} ->
+          written = Native.limiter_decide(handle.native, Rules.written(key), limit, cost)
+          tell(handle, verdict(written), key, name, cost)
+
+        decided ->
+          tell(handle, verdict(decided), key, name, cost)
+      end
     end
   end
+
+  defp verdict({:allowed, _remaining, _limit, _retry, _reset}), do: :ok
+  defp verdict({refusal, _remaining, _limit, retry, _reset}), do: {refusal, Decision.ms(retry)}
+  defp verdict(error), do: error
 
   @doc """
   Checks each of `keys` by itself, in order and at one moment, in a third of the time that so many calls take. A refusal
@@ -170,9 +181,9 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
     rule = {limit, window_ms}
 
     with :ok <- Rules.options(opts, [:cost]),
-         :ok <- check_list(:keys, keys),
+         :ok <- Rules.list(:keys, keys),
          {:ok, numbers} <- Rules.numbers(rule),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts) do
       case Batch.keys(handle.native, keys, numbers, cost, rule) do
         {:ok, answers, true} when :erlang.map_get(:allowed_events, handle) == nil ->
@@ -215,7 +226,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec check(key(), rule(), [option()]) :: {:ok, Decision.t()} | {:error, Error.t()}
   def check(key, rule, opts \\ []) do
     with :ok <- Rules.options(opts, [:cost]),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts),
          {:ok, measure} <- Rules.measure(rule, handle),
          native = &Native.limiter_decide(handle.native, &1, measure, cost),
@@ -252,38 +263,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
       iex> {:ok, %{remaining: 9}} = TokenBucketLimiter.peek(organisation, {10, 60_000})
   """
   @spec check_many([charge()], [place()]) :: {:ok, GroupDecision.t()} | {:error, Error.t()}
-  def check_many(charges, opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         {:ok, charges} <- charges(charges),
-         {:ok, handle} <- Handle.fetch(opts),
-         {:ok, native} <- native_charges(charges, handle),
-         {:ok, group} <- debit_group(handle, native, charges) do
-      RateLimiterTelemetry.decided_group(handle, charges, group)
-      {:ok, group}
-    end
-  end
-
-  defp debit_group(handle, native, charges) do
-    case Native.limiter_check_many(handle.native, native) do
-      {:error, {:key_opaque, index}} ->
-        written = fn {key, measure, cost} -> {Rules.written(key), measure, cost} end
-        debit_group(handle, List.update_at(native, index, written), charges)
-
-      {:error, {:key_too_large, index}} ->
-        {key, rule, _cost} = Enum.at(charges, index)
-        {:error, Rules.refused(:key_too_large, key, rule)}
-
-      # Of a long list not all is looked at.
-      {:error, {"charges", _seen, allowed}} ->
-        {:error, Error.refused(:charges, length(charges), allowed)}
-
-      {:error, refusal} ->
-        {:error, Rules.refused(refusal, nil, nil)}
-
-      group ->
-        {:ok, GroupDecision.from_native(group)}
-    end
-  end
+  def check_many(charges, opts \\ []), do: Charges.many(charges, opts)
 
   @doc """
   Debits a call of somebody at every level of a hierarchy, all or nothing. The hierarchy is a name in `hierarchies` of the
@@ -306,7 +286,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
           :ok | {:error, Error.t()}
   def check_hierarchy(hierarchy, subjects, opts \\ []) do
     with :ok <- Rules.options(opts, [:cost]),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, levels} <- Hierarchy.levels(hierarchy),
          {:ok, charges} <- Hierarchy.charges(levels, subjects, cost),
          {:ok, group} <- check_many(charges, Keyword.delete(opts, :cost)),
@@ -319,23 +299,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   """
   @spec check_batch([charge()], [place()]) ::
           {:ok, [Decision.t() | {:error, Error.t()}]} | {:error, Error.t()}
-  def check_batch(charges, opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         {:ok, charges} <- charges(charges),
-         {:ok, handle} <- Handle.fetch(opts),
-         {:ok, native} <- native_charges(charges, handle),
-         {:ok, results} <- Batch.charges(handle.native, native),
-         do: {:ok, Enum.zip_with(charges, results, &batch_result(handle, &1, &2))}
-  end
-
-  defp batch_result(_handle, {key, rule, _cost}, {:error, reason}),
-    do: {:error, Rules.refused(reason, key, rule)}
-
-  defp batch_result(handle, {key, rule, cost}, native) do
-    decision = Decision.from_native(native)
-    RateLimiterTelemetry.decided(handle, key, rule, cost, decision)
-    decision
-  end
+  def check_batch(charges, opts \\ []), do: Charges.batch(charges, opts)
 
   @doc """
   Debits a cost if it is granted within `:max_wait_ms` (0: at once, or `:infinity`). The caller uses it when the wait is over, and
@@ -354,31 +318,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   """
   @spec reserve(key(), rule(), [option() | max_wait()]) ::
           {:ok, Reservation.t()} | {:error, Error.t()}
-  def reserve(key, rule, opts \\ []) do
-    with :ok <- Rules.options(opts, [:cost, :max_wait_ms, :max_wait_ns]),
-         {:ok, cost} <- cost(opts),
-         {:ok, max_wait_ns} <- Rules.max_wait(opts),
-         {:ok, handle} <- Handle.fetch(opts),
-         {:ok, measure} <- Rules.measure(rule, handle) do
-      native = &Native.limiter_reserve(handle.native, &1, measure, cost, max_wait_ns || 0)
-
-      case Rules.fit(key, native) do
-        {:error, reason} ->
-          {:error, Rules.refused(reason, key, rule)}
-
-        {decision, wait_ns, receipt} ->
-          decision = Decision.from_native(decision)
-          RateLimiterTelemetry.decided(handle, key, rule, cost, decision)
-          receipt = receipt(handle, receipt)
-          {:ok, %Reservation{decision: decision, wait_ns: wait_ns, receipt: receipt}}
-      end
-    end
-  end
-
-  defp receipt(_handle, nil), do: nil
-
-  defp receipt(handle, native),
-    do: %Receipt{native: native, namespace: handle.namespace, limiter: handle.name}
+  def reserve(key, rule, opts \\ []), do: Receipts.reserve(key, rule, opts)
 
   @doc """
   Takes a reservation back before its time has come, as if it had never been made: `:too_late` afterwards, and
@@ -423,7 +363,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec acquire(key(), rule(), timeout(), [option()]) :: answer()
   def acquire(key, rule, timeout \\ 5_000, opts \\ []) do
     with :ok <- Rules.options(opts, [:cost]),
-         {:ok, cost} <- cost(opts),
+         {:ok, cost} <- Rules.cost_of(opts),
          {:ok, max_wait_ns} <- Rules.wait(timeout, :timeout),
          {:ok, handle} <- Handle.fetch(opts),
          {:ok, measure} <- Rules.measure(rule, handle) do
@@ -438,20 +378,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   measures the key.
   """
   @spec reset(key(), [place() | {:limit, atom()}]) :: {:ok, boolean()} | {:error, Error.t()}
-  def reset(key, opts \\ []) do
-    with :ok <- Rules.options(opts, [:limit]),
-         {:ok, handle} <- Handle.fetch(opts),
-         {:ok, limit} <- limit_of(handle, opts[:limit]) do
-      case Rules.fit(key, &Native.limiter_reset(handle.native, &1, limit)) do
-        {:error, reason} -> {:error, Rules.refused(reason, key, nil)}
-        known -> {:ok, known}
-      end
-    end
-  end
-
-  defp limit_of(_handle, nil), do: {:ok, nil}
-  defp limit_of(handle, name) when is_atom(name), do: Handle.limit(handle, name)
-  defp limit_of(_handle, name), do: {:error, Error.refused(:limit, name, "the name of a limit")}
+  def reset(key, opts \\ []), do: Admin.reset(key, opts)
 
   @doc """
   Makes the limit `name`, or changes it while its keys live. What they have left is carried over by the option
@@ -475,31 +402,11 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec put_limit(atom(), rule(), [
           place() | {:strategy, strategy()} | max_wait()
         ]) :: :ok | {:error, Error.t()}
-  def put_limit(name, rule, opts \\ [])
-
-  def put_limit(name, rule, opts) when is_atom(name) and not is_nil(name) do
-    with :ok <- Rules.options(opts, [:strategy, :max_wait_ms, :max_wait_ns]),
-         {:ok, strategy} <- Rules.strategy(Keyword.get(opts, :strategy, :as_is)),
-         {:ok, max_wait_ns} <- Rules.max_wait(opts),
-         {:ok, _numbers} <- Rules.numbers(rule),
-         {:ok, handle} <- Handle.fetch(opts),
-         do: Handle.put_limit(handle, name, rule, strategy, max_wait_ns)
-  end
-
-  def put_limit(name, _rule, _opts), do: {:error, Error.refused(:name, name, "an atom")}
+  def put_limit(name, rule, opts \\ []), do: Admin.put_limit(name, rule, opts)
 
   @doc "The rules of the limits that were used or made so far."
   @spec limits([place()]) :: {:ok, %{atom() => rule()}} | {:error, Error.t()}
-  def limits(opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         {:ok, handle} <- Handle.fetch(opts),
-         do: {:ok, Map.new(handle.limits, fn {name, limit} -> {name, rule_of(limit.native)} end)}
-  end
-
-  defp rule_of(limit) do
-    {{tokens, period_ns, burst}, _max_wait_ns} = Native.limit_rule(limit)
-    %{tokens: tokens, period_ns: period_ns, burst: burst}
-  end
+  def limits(opts \\ []), do: Admin.limits(opts)
 
   @doc """
   A decision as HTTP header fields, of the policy `name` and the rule that was checked: `RateLimit-Policy` and `RateLimit` of
@@ -512,38 +419,15 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   """
   @spec header_fields(Decision.t(), String.t(), rule(), [place()]) ::
           {:ok, [{String.t(), String.t()}]} | {:error, Error.t()}
-  def header_fields(%Decision{} = decision, name, rule, opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         :ok <- check_text(:policy_name, name),
-         {:ok, handle} <- Handle.fetch(opts),
-         {:ok, measure} <- Rules.measure(rule, handle) do
-      numbers = if is_tuple(measure), do: measure, else: elem(Native.limit_rule(measure), 0)
-
-      case Native.limiter_header_fields(name, numbers, Decision.to_native(decision)) do
-        {:error, refusal} ->
-          {:error, Rules.refused(refusal, nil, rule)}
-
-        {policy, limit, retry_after_s} ->
-          retry = if retry_after_s, do: [{"retry-after", "#{retry_after_s}"}], else: []
-          {:ok, [{"ratelimit-policy", policy}, {"ratelimit", limit} | retry]}
-      end
-    end
-  end
+  def header_fields(%Decision{} = decision, name, rule, opts \\ []),
+    do: HeaderFields.of(decision, name, rule, opts)
 
   @doc """
   Writes what every key owes to the file `path`, which is replaced as a whole. Only its owner may read it: it holds the secret of
   the keys' names.
   """
   @spec save(Path.t(), [place()]) :: :ok | {:error, Error.t()}
-  def save(path, opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         :ok <- check_text(:path, path),
-         {:ok, handle} <- Handle.fetch(opts) do
-      with {:error, {reason, message}} <-
-             Native.limiter_save(handle.native, path, System.os_time(:nanosecond)),
-           do: {:error, Handle.file_error(reason, path, message)}
-    end
-  end
+  def save(path, opts \\ []), do: Admin.save(path, opts)
 
   @doc """
   Replaces the limiter by that of the file `path`, as if it had gone on since it was saved. It has that one's `max_keys`; limits
@@ -551,25 +435,15 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   read `:io_failed`: the limiter and the file are then as they were.
   """
   @spec load(Path.t(), [place()]) :: :ok | {:error, Error.t()}
-  def load(path, opts \\ []) do
-    with :ok <- Rules.options(opts, []),
-         :ok <- check_text(:path, path) do
-      {namespace, name} = place(opts)
-      old = fn -> is_atom(name) && Names.lookup(:limiter, namespace, name) end
-      create = fn -> Handle.load(namespace, name, path, old.() || nil) end
-      with {:ok, _handle} <- Names.replace(:limiter, namespace, name, create), do: :ok
-    end
-  end
+  def load(path, opts \\ []), do: Admin.load(path, opts)
 
   @doc """
   Makes a limiter, or makes it anew: what the old one counted, and its limits, are forgotten. The options are those of the
   table above, over what is configured.
   """
   @spec configure(Names.namespace(), atom(), keyword() | map()) :: :ok | {:error, Error.t()}
-  def configure(namespace, name \\ :default, options) do
-    create = fn -> Handle.create(namespace, name, options) end
-    with {:ok, _handle} <- Names.replace(:limiter, namespace, name, create), do: :ok
-  end
+  def configure(namespace, name \\ :default, options),
+    do: Admin.configure(namespace, name, options)
 
   @doc "The limiters of a namespace that were used or made so far."
   @spec list(Names.namespace()) :: [atom()]
@@ -588,54 +462,5 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   keys it is meant for (`capacity`) and has (`live_keys`), and its size in `bytes`.
   """
   @spec stats(Names.namespace(), atom()) :: {:ok, map()} | {:error, Error.t()}
-  def stats(namespace \\ :production, name \\ :default) do
-    with {:ok, %{native: native}} <- Handle.fetch(namespace, name) do
-      {:ok, Map.put(Native.limiter_stats(native), :live_keys, Native.limiter_live_keys(native))}
-    end
-  end
-
-  defp place(opts),
-    do: {Keyword.get(opts, :namespace, :production), Keyword.get(opts, :limiter, :default)}
-
-  defp cost(opts), do: Rules.cost(Keyword.get(opts, :cost, 1))
-
-  # `length` fails for an improper list, and with it the guard.
-  defp check_list(_argument, given) when length(given) >= 0, do: :ok
-  defp check_list(argument, given), do: {:error, Error.refused(argument, given, "a list")}
-
-  defp check_text(_argument, text) when is_binary(text), do: :ok
-  defp check_text(argument, other), do: {:error, Error.refused(argument, other, "a binary")}
-
-  defp charges(charges) do
-    with :ok <- check_list(:charges, charges), do: map_ok(charges, &charge/1)
-  end
-
-  defp charge({key, rule}), do: {:ok, {key, rule, 1}}
-
-  defp charge({key, rule, cost}),
-    do: with({:ok, cost} <- Rules.cost(cost), do: {:ok, {key, rule, cost}})
-
-  defp charge(other),
-    do: {:error, Error.refused(:charge, other, "{key, rule} or {key, rule, cost}")}
-
-  defp native_charges(charges, handle) do
-    map_ok(charges, fn {key, rule, cost} ->
-      with {:ok, measure} <- Rules.measure(rule, handle), do: {:ok, {key, measure, cost}}
-    end)
-  end
-
-  # Limits that a first charge has made are found by the next one, so the handle may be that of before.
-  defp map_ok(list, change) do
-    list
-    |> Enum.reduce_while([], fn one, done ->
-      case change.(one) do
-        {:ok, changed} -> {:cont, [changed | done]}
-        error -> {:halt, error}
-      end
-    end)
-    |> case do
-      done when is_list(done) -> {:ok, Enum.reverse(done)}
-      error -> error
-    end
-  end
+  def stats(namespace \\ :production, name \\ :default), do: Admin.stats(namespace, name)
 end

@@ -60,7 +60,7 @@ defmodule ElixirScope.Foundation.Services.Service do
   `ElixirScope.Foundation.Infrastructure.protected_operation/4`. `defaults` gives what the service adds to options
   that are right, by the configuration that the call has read.
   """
-  @spec limited_call(namespace(), name(), keyword(), (term() -> keyword()), term(), down()) ::
+  @spec limited_call(namespace(), name(), keyword(), (Config.t() -> keyword()), term(), down()) ::
           term()
   def limited_call(namespace, name, opts, defaults, request, down) do
     with :ok <- Infrastructure.check_operation_options(opts) do
@@ -93,7 +93,7 @@ defmodule ElixirScope.Foundation.Services.Service do
   defp answer(refusal), do: refusal
 
   @doc "The rule of this name in `default_limits`, or the one that holds where none is configured."
-  @spec rule(atom(), {pos_integer(), pos_integer()}, term()) :: term()
+  @spec rule(atom(), {pos_integer(), pos_integer()}, Config.t()) :: term()
   def rule(name, otherwise, configured) do
     case Config.default_limit(name, configured) do
       {:ok, nil} -> otherwise

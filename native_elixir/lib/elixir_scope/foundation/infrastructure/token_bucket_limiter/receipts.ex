@@ -1,10 +1,39 @@
 defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Receipts do
   @moduledoc false
-  # Uses of receipts. The native library decides; a receipt of another limiter, or of one that was replaced, is foreign.
+  # Reservations, and the uses of their receipts. The native library decides; a receipt of another limiter, or of one
+  # that was replaced, is foreign.
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.{Names, Native}
-  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.{Handle, Receipt, Rules}
+  alias ElixirScope.Foundation.Infrastructure.{Names, Native, RateLimiterTelemetry}
+  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.{Decision, Handle, Receipt}
+  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.{Reservation, Rules}
+
+  @spec reserve(term(), term(), keyword()) :: {:ok, Reservation.t()} | {:error, Error.t()}
+  def reserve(key, rule, opts) do
+    with :ok <- Rules.options(opts, [:cost, :max_wait_ms, :max_wait_ns]),
+         {:ok, cost} <- Rules.cost_of(opts),
+         {:ok, max_wait_ns} <- Rules.max_wait(opts),
+         {:ok, handle} <- Handle.fetch(opts),
+         {:ok, measure} <- Rules.measure(rule, handle) do
+      native = &Native.limiter_reserve(handle.native, &1, measure, cost, max_wait_ns || 0)
+
+      case Rules.fit(key, native) do
+        {:error, reason} ->
+          {:error, Rules.refused(reason, key, rule)}
+
+        {decision, wait_ns, receipt} ->
+          decision = Decision.from_native(decision)
+          RateLimiterTelemetry.decided(handle, key, rule, cost, decision)
+          receipt = receipt(handle, receipt)
+          {:ok, %Reservation{decision: decision, wait_ns: wait_ns, receipt: receipt}}
+      end
+    end
+  end
+
+  defp receipt(_handle, nil), do: nil
+
+  defp receipt(handle, native),
+    do: %Receipt{native: native, namespace: handle.namespace, limiter: handle.name}
 
   @spec cancel(term(), keyword()) :: {:ok, :applied} | {:error, Error.t()}
   def cancel(receipt, opts), do: use_once(receipt, opts, &Native.receipt_cancel/2)

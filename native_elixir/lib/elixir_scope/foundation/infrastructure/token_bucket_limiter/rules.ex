@@ -68,6 +68,19 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Rules do
   def cost(cost, argument),
     do: {:error, Error.refused(argument, cost, "a non-negative integer below 2^64")}
 
+  @doc "The option `:cost`."
+  @spec cost_of(keyword()) :: {:ok, non_neg_integer()} | {:error, Error.t()}
+  def cost_of(opts), do: cost(Keyword.get(opts, :cost, 1))
+
+  # `length` fails for an improper list, and with it the guard.
+  @spec list(atom(), term()) :: :ok | {:error, Error.t()}
+  def list(_argument, given) when length(given) >= 0, do: :ok
+  def list(argument, given), do: {:error, Error.refused(argument, given, "a list")}
+
+  @spec text(atom(), term()) :: :ok | {:error, Error.t()}
+  def text(_argument, text) when is_binary(text), do: :ok
+  def text(argument, other), do: {:error, Error.refused(argument, other, "a binary")}
+
   @doc "A wait in milliseconds, or `:infinity`, as nanoseconds."
   @spec wait(term(), atom()) :: {:ok, non_neg_integer()} | {:error, Error.t()}
   def wait(ms, argument \\ :max_wait_ms)
