@@ -72,8 +72,8 @@ class Pool(Unique, Generic[T]):
     1
     >>> pool.close()
 
-    ``create`` makes a connection and ``destroy`` ends one; ``reset`` and ``check`` find one unfit by raising or
-    by giving False, and `PoolOptions` says when they are asked. They run in threads that use the pool, never
+    ``create`` makes a connection and ``destroy`` ends one; ``reset`` and ``check`` find one unfit by raising
+    or by giving False; `PoolOptions` says when they are asked. All run in threads that use the pool, never
     under a lock: ``create`` in one that waits for a connection, not always in the one that gets it.
 
     Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has
