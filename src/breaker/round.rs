@@ -185,14 +185,14 @@ impl Cell<'_> {
             let view = self.view();
             let probe = Probe::from_word(self.probes[slot].load(Ordering::Acquire));
             let mine = probe.generation == permit.generation && probe.epoch == permit.epoch;
-            is_counted |= mine && probe.counted;
-            if view.control.generation() != permit.generation {
+            let is_running = view.control.generation() == permit.generation;
+            // A slot has one result a round, so if the tally counted this slot's last, it counted this one.
+            is_counted |= mine && (probe.counted || is_running && view.control.pending() == Some(slot));
+            if !is_running {
                 // The round has ended. A result is marked as counted before the round that it decides ends. Where
                 // a later round has handed the slot on since, only what was seen before can tell.
                 return if is_counted { RecordVerdict::Applied } else { RecordVerdict::Stale };
             }
-            // A slot has one result a round, so the one that the tally counted last is this one.
-            is_counted |= mine && view.control.pending() == Some(slot);
             match self.advance(&view, now, events) {
                 Round::Moved => {}
                 Round::Settled { .. } => return RecordVerdict::Applied,

@@ -167,6 +167,8 @@ fn r19_a_breaker_has_the_size_it_promises() {
         breaker(BreakerConfig::default()).bytes()
     );
     // A window of 100 is a head and 128 entries of 16 bytes.
+    // Eight places for probes, of 16 bytes each.
+    assert_eq!(breaker(BreakerConfig::default()).bytes(), size_of::<Head>() + 8 * 16);
     let window = breaker(rate(100, 10, 5_000)).bytes() - breaker(config()).bytes();
     assert_eq!(window, 129 * 16);
 }
