@@ -212,32 +212,6 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert_settled(pool)
     end
 
-    test "that are all in use give the token back", %{key: key} do
-      pool = start_pool()
-      {:ok, agent} = ConnectionPool.checkout(pool)
-
-      :ok =
-        Infrastructure.configure_protection(key,
-          rate_limiter: %{limit: 1, window_ms: 60_000},
-          connection_pool: pool
-        )
-
-      for timeout <- [0, 1] do
-        assert {:error, %Error{error_type: type}} =
-                 Infrastructure.execute_protected(key, [timeout: timeout], & &1)
-
-        assert type in [:pool_exhausted, :pool_timeout]
-      end
-
-      :ok = ConnectionPool.checkin(pool, agent)
-      assert {:ok, ^agent} = Infrastructure.execute_protected(key, [], & &1)
-
-      assert {:error, %Error{error_type: :rate_limited}} =
-               Infrastructure.execute_protected(key, [], & &1)
-
-      assert_settled(pool)
-    end
-
     test "that do not exist are named", %{key: key} do
       :ok = Infrastructure.configure_protection(key, connection_pool: :no_pool)
 
@@ -250,47 +224,6 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
   end
 
   describe "protections by key" do
-    test "give a token back where the breaker rejects the call", %{key: key} do
-      config = %{
-        circuit_breaker: %{failure_threshold: 1, recovery_time: 60_000},
-        rate_limiter: %{limit: 2, window_ms: 60_000}
-      }
-
-      :ok = Infrastructure.configure_protection(key, config)
-      {:error, :down} = Infrastructure.execute_protected(key, [], fn -> {:error, :down} end)
-
-      for _ <- 1..5 do
-        assert {:error, %Error{error_type: :circuit_open}} =
-                 Infrastructure.execute_protected(key, [], fn -> flunk("it ran") end)
-      end
-
-      :ok = CircuitBreaker.reset(:production, key)
-      assert {:ok, 1} = Infrastructure.execute_protected(key, [], fn -> 1 end)
-
-      assert {:error, %Error{error_type: :rate_limited}} =
-               Infrastructure.execute_protected(key, [], fn -> 1 end)
-    end
-
-    test "have one time limit for all of them", %{key: key} do
-      hang = fn -> Process.sleep(:infinity) end
-      config = %{circuit_breaker: %{failure_threshold: 5, call_timeout: :infinity}}
-      :ok = Infrastructure.configure_protection(key, config)
-
-      assert {:error, %Error{error_type: :timeout}} =
-               Infrastructure.execute_protected(key, [timeout: 20], hang)
-
-      assert {:ok, %{failed: 1}} = CircuitBreaker.stats(:production, key)
-
-      rule = %{rate_limiter: %{limit: 5, window_ms: 60_000}}
-      :ok = Infrastructure.configure_protection(key, rule)
-
-      assert {:error, %Error{error_type: :timeout}} =
-               Infrastructure.execute_protected(key, [timeout: 20], hang)
-
-      assert {:error, %Error{message: "`timeout` is -1" <> _}} =
-               Infrastructure.execute_protected(key, [timeout: -1], hang)
-    end
-
     test "are configured, listed and shown", %{key: key} do
       config = %{
         circuit_breaker: %{failure_threshold: 2, recovery_time: 60_000},

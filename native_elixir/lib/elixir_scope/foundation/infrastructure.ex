@@ -70,8 +70,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
       namespace if there is no user;
     * `:cost`: how many calls this one counts for, 1 by default.
 
-  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context. The token of a
-  call that the breaker rejects stays spent; `execute_protected/3` gives it back.
+  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
@@ -141,18 +140,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
     * `rate_limiter: {rule, id}`: counts `id` under the key's own limit, else under `rule` of `default_limits`;
     * `circuit_breaker: name`: another breaker of namespace `:production`;
     * `connection_pool: name`;
-    * `timeout: ms`: the limit of the whole, from the call to its result: the breaker's `call_timeout` and the wait for
-      a connection are no longer than that. Without it each has its own, the wait for a connection 5,000; 0 waits for no
-      connection, and limits nothing else.
-
-  A call whose operation was never begun, because the breaker rejected it or the pool had no connection, gives its token
-  back. That the pool had none counts against the breaker: a service whose connections are all in use is one that is
-  slow. A time-out that passed while it waited for a connection is a `:pool_timeout`, any other a `:timeout`.
-
-      iex> alias ElixirScope.Foundation.Infrastructure
-      iex> :ok = Infrastructure.configure_protection(:reports, %{rate_limiter: %{limit: 10, window_ms: 1_000}})
-      iex> Infrastructure.execute_protected(:reports, [timeout: 1_000], fn -> :done end)
-      {:ok, :done}
+    * `timeout: ms`: how long to wait for a connection, 5,000 by default.
   """
   @spec execute_protected(atom(), keyword(), function()) :: term()
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
@@ -198,29 +186,6 @@ defmodule ElixirScope.Foundation.Infrastructure do
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
-
-  # As `limited`, with a receipt by which the token can be given back.
-  @doc false
-  @spec reserved(term(), {pos_integer(), pos_integer()}) :: {:ok, term()} | {:error, Error.t()}
-  def reserved(key, {_limit, _window_ms} = rule), do: reserved(key, rule, rule, %{})
-  def reserved(_key, rule), do: not_a_rule(rule)
-
-  @doc false
-  @spec reserved(term(), atom(), term()) :: {:ok, term()} | {:error, Error.t()}
-  def reserved(key, name, {_limit, _window_ms} = rule),
-    do: reserved(key, name, rule, %{rule: name})
-
-  def reserved(_key, _name, rule), do: not_a_rule(rule)
-
-  defp reserved(key, by, rule, context) do
-    with {:ok, %{decision: decision, receipt: nil}} <- TokenBucketLimiter.reserve(key, by) do
-      retry_after_ms = div(decision.retry_after_ns + 999_999, 1_000_000)
-      refused(key, rule, retry_after_ms, context)
-    else
-      {:ok, %{receipt: receipt}} -> {:ok, receipt}
-      error -> error
-    end
-  end
 
   defp refused(key, {limit, window_ms}, retry_after_ms, context) do
     context =

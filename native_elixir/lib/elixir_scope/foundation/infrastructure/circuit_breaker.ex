@@ -180,15 +180,13 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
 
   @doc false
   # The same result shapes without a breaker: for a feature flag that is off.
-  @spec execute_unguarded(namespace(), service() | nil, operation(), timeout()) :: term()
-  def execute_unguarded(namespace, service, operation, limit \\ :infinity)
-
-  def execute_unguarded(namespace, service, operation, limit) when is_function(operation, 0) do
-    {_outcome, result} = Operation.run(operation, nil, limit)
+  @spec execute_unguarded(namespace(), service() | nil, operation()) :: term()
+  def execute_unguarded(namespace, service, operation) when is_function(operation, 0) do
+    {_outcome, result} = Operation.run(operation, nil, :infinity)
     without_crash(result, %{namespace: namespace, service: service})
   end
 
-  def execute_unguarded(_namespace, _service, operation, _limit), do: not_an_operation(operation)
+  def execute_unguarded(_namespace, _service, operation), do: not_an_operation(operation)
 
   defp without_crash({:crash, kind, reason, stacktrace}, %{namespace: namespace, service: service}),
        do: {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}

@@ -4,7 +4,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, Config}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names}
 
   @namespace :production
   @parts [:circuit_breaker, :rate_limiter, :connection_pool]
@@ -60,38 +60,12 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   @spec execute(atom(), keyword(), function()) :: term()
   def execute(key, opts, operation) do
-    # Whether the operation was begun, in whichever process that is.
-    begun = :atomics.new(1, [])
-
     with :ok <- Infrastructure.check_options(opts, @options),
          {:ok, config} <- known(key, opts),
-         pool = opts[:connection_pool] || config[:connection_pool],
-         {:ok, guarded} <- guarded(pool, opts, operation, begun),
-         {:ok, receipt} <- limit(key, config, opts[:rate_limiter]) do
-      breaker = opts[:circuit_breaker] || (config[:circuit_breaker] && key)
-      result = guard(breaker, guarded, limit_of_all(opts[:timeout]))
-      finish(result, :atomics.get(begun, 1) == 1, receipt, pool)
-    end
-  end
-
-  # Without time nothing could be done; 0 only says that no connection is waited for.
-  defp limit_of_all(timeout) when timeout in [nil, 0], do: :infinity
-  defp limit_of_all(timeout), do: timeout
-
-  defp finish(result, true, _receipt, _pool), do: result
-
-  # Nothing was done for the token.
-  defp finish(result, false, receipt, pool) do
-    _ = receipt && TokenBucketLimiter.refund(receipt)
-
-    case result do
-      {:error, %Error{error_type: :timeout} = error} when not is_nil(pool) ->
-        message = "No connection of pool #{inspect(pool)} within #{error.context.call_timeout} ms"
-        Error.error_result(:pool_timeout, message, context: Map.put(error.context, :pool, pool))
-
-      result ->
-        result
-    end
+         {:ok, pooled} <-
+           pooled(opts[:connection_pool] || config[:connection_pool], opts, operation),
+         :ok <- limit(key, config, opts[:rate_limiter]),
+         do: guard(opts[:circuit_breaker] || (config[:circuit_breaker] && key), pooled)
   end
 
   # Options alone are enough: then the key need not be configured.
@@ -103,28 +77,30 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   defp limit(key, config, option) do
     case Config.enabled(:rate_limiting) do
-      {:ok, true} -> take(key, config, option)
-      {:ok, false} -> {:ok, nil}
+      {:ok, true} -> check_limit(key, config, option)
+      {:ok, false} -> :ok
       error -> error
     end
   end
 
-  defp take(_key, config, nil) when not is_map_key(config, :rate_limiter), do: {:ok, nil}
-  defp take(key, config, nil), do: Infrastructure.reserved({:protection, key}, own_rule(config))
+  defp check_limit(_key, config, nil) when not is_map_key(config, :rate_limiter), do: :ok
 
-  defp take(_key, config, {rule, id}) when is_atom(rule) do
+  defp check_limit(key, config, nil),
+    do: Infrastructure.limited({:protection, key}, own_rule(config), [])
+
+  defp check_limit(_key, config, {rule, id}) when is_atom(rule) do
     case config do
-      %{rate_limiter: _own} -> Infrastructure.reserved({rule, id}, own_rule(config))
-      _none -> take_named(rule, id)
+      %{rate_limiter: _own} -> Infrastructure.limited({rule, id}, own_rule(config), [])
+      _none -> check_named_limit(rule, id)
     end
   end
 
-  defp take(_key, _config, other), do: not_a_rule(other)
+  defp check_limit(_key, _config, other), do: not_a_rule(other)
 
-  defp take_named(name, id) do
+  defp check_named_limit(name, id) do
     case Config.default_limit(name) do
       {:ok, nil} -> not_a_rule({name, id})
-      {:ok, rule} -> Infrastructure.reserved({name, id}, name, rule)
+      {:ok, rule} -> Infrastructure.limited({name, id}, name, rule, [])
       error -> error
     end
   end
@@ -134,54 +110,20 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   defp not_a_rule(given),
     do: {:error, Error.refused(:rate_limiter, given, "{name of a default limit, id}")}
 
-  # A call that would be refused as wrong is refused before it can spend a token or count against the service.
-  defp guarded(nil, opts, operation, begun) do
-    cond do
-      not is_function(operation, 0) ->
-        {:error, Error.refused(:operation, operation, "a function without arguments")}
+  # A call that the pool would refuse as wrong is refused before it can spend a token or count against the service.
+  defp pooled(nil, _opts, operation), do: {:ok, operation}
 
-      ConnectionPool.Config.timeout_ns(Keyword.get(opts, :timeout, :infinity)) == :error ->
-        {:error, Error.refused(:timeout, opts[:timeout], ConnectionPool.Config.timeout_range())}
-
-      true ->
-        {:ok, fn -> begin(begun, operation) end}
-    end
-  end
-
-  defp guarded(pool, opts, operation, begun) do
+  defp pooled(pool, opts, operation) do
     opts = [timeout: Keyword.get(opts, :timeout, 5_000)]
 
-    with :ok <- ConnectionPool.check(pool, operation, opts) do
-      pooled = fn connection -> begin(begun, fn -> operation.(connection) end) end
-      {:ok, fn -> ConnectionPool.with_connection(pool, pooled, opts) end}
-    end
+    with :ok <- ConnectionPool.check(pool, operation, opts),
+         do: {:ok, fn -> ConnectionPool.with_connection(pool, operation, opts) end}
   end
 
-  defp begin(begun, operation) do
-    :atomics.put(begun, 1, 1)
-    operation.()
-  end
+  defp guard(nil, operation), do: CircuitBreaker.execute_unguarded(@namespace, nil, operation)
 
-  defp guard(nil, operation, timeout),
-    do: CircuitBreaker.execute_unguarded(@namespace, nil, operation, timeout)
-
-  defp guard(name, operation, timeout) do
-    case Config.enabled(:circuit_breakers) do
-      {:ok, true} -> execute_within(name, operation, timeout)
-      {:ok, false} -> CircuitBreaker.execute_unguarded(@namespace, name, operation, timeout)
-      error -> error
-    end
-  end
-
-  defp execute_within(name, operation, timeout) do
-    with {:ok, handle} <- CircuitBreaker.handle(@namespace, name) do
-      # A number is less than an atom, so this is right for :infinity too.
-      CircuitBreaker.execute(
-        %{handle | call_timeout: min(handle.call_timeout, timeout)},
-        operation
-      )
-    end
-  end
+  defp guard(name, operation),
+    do: Infrastructure.execute_with_protection(@namespace, name, operation)
 
   defp parts(config) do
     if is_map(config) or Keyword.keyword?(config) do
