@@ -20,14 +20,14 @@ defmodule ElixirScope.Foundation.Services.Service do
     telemetry_service: ElixirScope.Foundation.Services.TelemetryService
   }
   # A service that its supervisor is starting again is asked so many times more.
-  @again 3
+  @again 10
 
   @doc """
   Calls the service of a namespace. One that is not there, or dies before it answers, is `down`; one that does not
   answer in time ends the caller, as any `GenServer.call/3` does.
 
   One that its supervisor starts again is asked again, so that its restart is no failure: when the request never
-  reached it, and when it may be done twice, as a read or a store under an event's id may.
+  reached it, and when it may be done twice, as a read, an update or a store under an event's id may.
   """
   @spec call(namespace(), name(), term(), down(), timeout()) :: term()
   def call(namespace, name, request, down, timeout \\ @timeout),
@@ -49,6 +49,9 @@ defmodule ElixirScope.Foundation.Services.Service do
         do: once_more(pid, call, again),
         else: down.()
   end
+
+  # What an update changed went with the process, so it has to be done again; it may be told to others twice.
+  defp repeatable?({:update_config, _path, _value}), do: true
 
   defp repeatable?({kind, _argument}),
     do:
@@ -74,7 +77,7 @@ defmodule ElixirScope.Foundation.Services.Service do
     with {:ok, supervisor} <- ProcessRegistry.lookup(namespace, {:supervisor, :services}),
          children = Supervisor.which_children(supervisor),
          {_id, child, _type, _modules} <- List.keyfind(children, @modules[name], 0) do
-      child == :restarting or (is_pid(child) and (child != dead or :erlang.yield()))
+      child == :restarting or (is_pid(child) and (child != dead or Process.sleep(1) == :ok))
     else
       _none -> false
     end
