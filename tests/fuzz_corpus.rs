@@ -190,6 +190,9 @@ fn the_corpus_of_the_limiter_replays_and_reaches_every_answer() {
         statuses("options_init", &[Ok, InvalidArgument]),
         statuses("stats_init", &[Ok, InvalidArgument]),
         statuses("snapshot", &[Ok, InvalidArgument]),
+        statuses("save", &[Ok]),
+        statuses("load", &[Ok, InvalidArgument]),
+        statuses("acquire", &[Ok, RateLimited]),
         vec![("evicted", 0), ("overflowed", 0)],
     ]
     .concat()

@@ -116,7 +116,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defdelegate get_protection_config(key), to: Protection, as: :fetch
 
   @doc """
-  How the protections of `key` are doing.
+  How the protections of `key` are doing: `:circuit_breaker` has `status` and `failure_count`, `:rate_limiter` its rule with
+  `remaining` and `retry_after_ms`, `:connection_pool` what `ConnectionPool.status/1` says. One that is gone has `error`.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> :ok = Infrastructure.configure_protection(:billing, %{circuit_breaker: %{failure_threshold: 3}})
@@ -135,12 +136,35 @@ defmodule ElixirScope.Foundation.Infrastructure do
   limit that is turned off in the configuration is left out.
 
   With a pool the operation takes the connection as its argument, otherwise it takes none. The options replace
-  what the key is configured with:
+  what the key is configured with; options alone are enough, then the key need not be configured:
 
     * `rate_limiter: {rule, id}`: counts `id` under the key's own limit, else under `rule` of `default_limits`;
     * `circuit_breaker: name`: another breaker of namespace `:production`;
     * `connection_pool: name`;
-    * `timeout: ms`: how long to wait for a connection, 5,000 by default.
+    * `timeout: ms`: for the whole call, or `:infinity`. The wait for a connection and the operation share it; the operation
+      is also bounded by the breaker's `:call_timeout`, whichever ends first, and runs in a process of its own then. Too slow
+      an operation is `:timeout`, its connection is closed. Without the option a connection is waited for up to
+      5,000 ms, and the operation has the breaker's `:call_timeout` alone.
+
+  A call that does not get as far as the service gives back what it took:
+
+  | refused by | its token | its permit |
+  | --- | --- | --- |
+  | the rate limit | none taken | none taken |
+  | the breaker | refunded | none taken |
+  | the pool, which has no connection to give (`:pool_exhausted`, `:pool_timeout`, `:queue_full`, `:pool_closed`) | refunded | cancelled: says nothing about the service |
+  | the pool, which could not make one (`:create_failed`, and `:pool_timeout` with a `last_error`) | spent | a failure, for the service was asked |
+
+  A refund is forfeited if somebody waits for the same key already. An operation that is too slow counts as a
+  failure also where a long wait for the connection left it little time.
+
+      iex> alias ElixirScope.Foundation.Infrastructure
+      iex> :ok = Infrastructure.configure_protection(:invoices, rate_limiter: %{limit: 1, window_ms: 60_000})
+      iex> Infrastructure.execute_protected(:invoices, [timeout: 1_000], fn -> :sent end)
+      {:ok, :sent}
+      iex> {:error, error} = Infrastructure.execute_protected(:invoices, [], fn -> :sent end)
+      iex> error.error_type
+      :rate_limited
   """
   @spec execute_protected(atom(), keyword(), function()) :: term()
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
@@ -186,6 +210,14 @@ defmodule ElixirScope.Foundation.Infrastructure do
   end
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
+
+  # The refusal of a limit of `Protection.Limit`.
+  @doc false
+  @spec refused(tuple(), pos_integer() | :infinity) :: {:error, Error.t()}
+  def refused({key, rule}, retry_after_ms), do: refused(key, rule, retry_after_ms, %{})
+
+  def refused({key, name, rule}, retry_after_ms),
+    do: refused(key, rule, retry_after_ms, %{rule: name})
 
   defp refused(key, {limit, window_ms}, retry_after_ms, context) do
     context =

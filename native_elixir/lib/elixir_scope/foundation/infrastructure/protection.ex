@@ -3,12 +3,15 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   # Protections under a name: a breaker of namespace :production with the key's name, a limit, a pool.
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
-  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, Config}
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
   alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names}
+  alias ElixirScope.Foundation.Infrastructure.Protection.{Call, Limit}
 
   @namespace :production
   @parts [:circuit_breaker, :rate_limiter, :connection_pool]
   @options [:circuit_breaker, :rate_limiter, :connection_pool, :timeout]
+  # What a receive can wait.
+  @longest_ms 0xFFFF_FFFF
 
   @spec configure(atom(), map() | keyword()) :: :ok | {:error, Error.t()}
   def configure(key, config) do
@@ -56,16 +59,25 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp part_status(rate_limiter, _key), do: rate_limiter
+  defp part_status({:rate_limiter, config}, key), do: {:rate_limiter, Limit.status(key, config)}
 
+  # A call that is wrong is refused before it can spend a token or count against the service.
   @spec execute(atom(), keyword(), function()) :: term()
   def execute(key, opts, operation) do
     with :ok <- Infrastructure.check_options(opts, @options),
          {:ok, config} <- known(key, opts),
-         {:ok, pooled} <-
-           pooled(opts[:connection_pool] || config[:connection_pool], opts, operation),
-         :ok <- limit(key, config, opts[:rate_limiter]),
-         do: guard(opts[:circuit_breaker] || (config[:circuit_breaker] && key), pooled)
+         pool = opts[:connection_pool] || config[:connection_pool],
+         :ok <- check_call(pool, opts[:timeout], operation),
+         {:ok, limit} <- Limit.of(key, config, opts[:rate_limiter]) do
+      stages = %{
+        limit: limit,
+        breaker: opts[:circuit_breaker] || (config[:circuit_breaker] && key),
+        pool: pool,
+        timeout: opts[:timeout]
+      }
+
+      Call.run(stages, operation)
+    end
   end
 
   # Options alone are enough: then the key need not be configured.
@@ -75,55 +87,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp limit(key, config, option) do
-    case Config.enabled(:rate_limiting) do
-      {:ok, true} -> check_limit(key, config, option)
-      {:ok, false} -> :ok
-      error -> error
+  defp check_call(nil, timeout, operation) do
+    cond do
+      not is_function(operation, 0) ->
+        {:error, Error.refused(:operation, operation, "a function without arguments")}
+
+      timeout in [nil, :infinity] or (is_integer(timeout) and timeout in 0..@longest_ms) ->
+        :ok
+
+      true ->
+        {:error, Error.refused(:timeout, timeout, "0 to #{@longest_ms} ms, or :infinity")}
     end
   end
 
-  defp check_limit(_key, config, nil) when not is_map_key(config, :rate_limiter), do: :ok
-
-  defp check_limit(key, config, nil),
-    do: Infrastructure.limited({:protection, key}, own_rule(config), [])
-
-  defp check_limit(_key, config, {rule, id}) when is_atom(rule) do
-    case config do
-      %{rate_limiter: _own} -> Infrastructure.limited({rule, id}, own_rule(config), [])
-      _none -> check_named_limit(rule, id)
-    end
-  end
-
-  defp check_limit(_key, _config, other), do: not_a_rule(other)
-
-  defp check_named_limit(name, id) do
-    case Config.default_limit(name) do
-      {:ok, nil} -> not_a_rule({name, id})
-      {:ok, rule} -> Infrastructure.limited({name, id}, name, rule, [])
-      error -> error
-    end
-  end
-
-  defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
-
-  defp not_a_rule(given),
-    do: {:error, Error.refused(:rate_limiter, given, "{name of a default limit, id}")}
-
-  # A call that the pool would refuse as wrong is refused before it can spend a token or count against the service.
-  defp pooled(nil, _opts, operation), do: {:ok, operation}
-
-  defp pooled(pool, opts, operation) do
-    opts = [timeout: Keyword.get(opts, :timeout, 5_000)]
-
-    with :ok <- ConnectionPool.check(pool, operation, opts),
-         do: {:ok, fn -> ConnectionPool.with_connection(pool, operation, opts) end}
-  end
-
-  defp guard(nil, operation), do: CircuitBreaker.execute_unguarded(@namespace, nil, operation)
-
-  defp guard(name, operation),
-    do: Infrastructure.execute_with_protection(@namespace, name, operation)
+  defp check_call(pool, timeout, operation),
+    do: ConnectionPool.check(pool, operation, timeout: timeout)
 
   defp parts(config) do
     if is_map(config) or Keyword.keyword?(config) do
