@@ -10,12 +10,15 @@
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
 #   fuzz-limiter  the same for the limiter
+#   fuzz-pool     the same for the pool, without waits: the C ABI reads the real clock
 #   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
 #   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
 #   pool-kill     1,000,000 check-outs on the BEAM, 30 % of their processes killed, while connections, pool and PostgreSQL
 #             fail (KILL_CHECKOUTS=n)
+#   foundation    50 processes on the Foundation services for 60 seconds (LOAD_SECONDS=n), a service killed each second,
+#             PostgreSQL stopped twice: availability, acknowledged events, memory
 #   pool-kill-python  1,000,000 check-outs in Python, 30 % of the threads killed, while children are forked (KILL_CHECKOUTS=n,
 #             SEED=n repeats one)
 set -euo pipefail
@@ -53,6 +56,7 @@ shuttle) ESCOPE_SHUTTLE_SCHEDULES=${SCHEDULES:-3000000} ci/shuttle.sh ;;
 prop) prop ;;
 fuzz-breaker) ci/fuzz.sh breaker_capi "${SOAK_SECONDS:-600}" ;;
 fuzz-limiter) ci/fuzz.sh limiter_capi "${SOAK_SECONDS:-600}" ;;
+fuzz-pool) ci/fuzz.sh pool_capi "${SOAK_SECONDS:-600}" ;;
 breaker)
     MODEL=breaker ci/loom.sh sabotage
     MODEL=breaker ci/shuttle.sh sabotage
@@ -85,6 +89,10 @@ breaker-kill)
 pool-kill)
     cd native_elixir
     KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000} mix test test/foundation/infrastructure/connection_pool_kill_test.exs
+    ;;
+foundation)
+    cd native_elixir
+    LOAD_SECONDS=${LOAD_SECONDS:-60} mix test test/foundation/load_test.exs
     ;;
 pool-kill-python)
     ci/python.sh install

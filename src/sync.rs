@@ -1,6 +1,6 @@
 //! Where atomics and locks come from: the standard library and portable-atomic in the product, loom under
 //! `--cfg escope_loom`, shuttle under `--cfg escope_shuttle`. No other module names an origin, so the models run the
-//! shipped code. The one system call of the core, reading the monotonic clock, stands here too.
+//! shipped code. The system calls of the core stand here too: reading the monotonic clock, and asking for huge pages.
 //!
 //! loom tries every order of a few steps, weak memory included; shuttle tries random orders of many threads, with each
 //! access seen by all at once. Both set `escope_model` (`build.rs`).
@@ -8,9 +8,10 @@
 //! # The wide word
 //!
 //! Breaker and limiter keep a state that must change as a whole in one [`AtomicWide`]: two halves of 64
-//! bits, always accessed 128 bits wide. Neither loom nor shuttle has a 128-bit atomic, so in a model the word has two
+//! bits, accessed 128 bits wide but for [`AtomicWide::load_halves`]. Neither loom nor shuttle has a 128-bit atomic, so in a model the word has two
 //! halves of 32 bits and every layout narrows its fields by [`HALF`]; the protocols are the same code.
 
+mod huge;
 #[cfg(escope_model)]
 mod model;
 #[cfg_attr(not(escope_model), path = "sync/shipped.rs")]
@@ -19,6 +20,7 @@ mod model;
 mod origin;
 mod push_list;
 
+pub use huge::HugeBox;
 #[cfg(escope_model)]
 pub use model::*;
 pub use origin::*;

@@ -14,6 +14,11 @@ mod fuzz_script;
 mod limiter_capi;
 #[path = "support/limiter_oracle.rs"]
 mod limiter_oracle;
+#[path = "support/pool_capi.rs"]
+mod pool_capi;
+#[allow(dead_code)] // a run of one thread at one instant uses a part of it
+#[path = "support/pool_model.rs"]
+mod pool_model;
 
 use breaker_capi::OPTION_BYTES;
 use elixirscope::breaker::Cause;
@@ -111,6 +116,27 @@ fn limiter_seed(number: u64) -> Vec<u8> {
     program
 }
 
+/// Mostly check-outs and check-ins; the first is told of no `create`, the second of no room, every tenth is closed.
+fn pool_seed(number: u64) -> Vec<u8> {
+    let mut random = Random(SEED ^ 2 << 60 ^ number << 32);
+    let mut below = |bound: u64| (random.next() % bound) as u8;
+    let size = if number == 1 { 0 } else { 1 + below(4) };
+    let overflow = if number == 1 { 0 } else { below(4) };
+    let create = if number == 0 { 255 } else { 0 };
+    let mut program = vec![size, overflow, below(4), below(2), create];
+    for at in 0..20 + 6 * number {
+        match below(20) {
+            0..9 => program.extend([0, if below(20) == 0 { 7 } else { 0 }]),
+            9..16 => program.extend([14, below(8), below(4), below(4)]),
+            _ => program.extend([24 + below(7), below(256), below(256), below(256), below(256)]),
+        }
+        if number % 10 == 9 && at == 10 + 6 * number {
+            program.extend([31, below(16)]);
+        }
+    }
+    program
+}
+
 /// Writes the seeds if asked to, runs all of a target's corpus and gives what was seen.
 fn replay(target: &str, seed: fn(u64) -> Vec<u8>, run: fn(&[u8]) -> Seen) -> Seen {
     let corpus = corpus(target);
@@ -190,7 +216,31 @@ fn the_corpus_of_the_limiter_replays_and_reaches_every_answer() {
         statuses("options_init", &[Ok, InvalidArgument]),
         statuses("stats_init", &[Ok, InvalidArgument]),
         statuses("snapshot", &[Ok, InvalidArgument]),
+        statuses("save", &[Ok]),
+        statuses("load", &[Ok, InvalidArgument]),
+        statuses("acquire", &[Ok, RateLimited]),
         vec![("evicted", 0), ("overflowed", 0)],
+    ]
+    .concat()
+    .into_iter()
+    .collect();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn the_corpus_of_the_pool_replays_and_reaches_every_answer() {
+    use Status::{CreateFailed, InvalidArgument, Ok, PoolClosed, PoolExhausted, PoolTimeout, StaleLease};
+    let seen = replay("pool_capi", pool_seed, pool_capi::run);
+    let all: Seen = [
+        statuses("new", &[Ok, InvalidArgument]),
+        statuses("checkout", &[Ok, PoolExhausted, PoolClosed, CreateFailed]),
+        statuses("checkin", &[Ok, StaleLease, InvalidArgument]),
+        statuses("resize", &[Ok, InvalidArgument]),
+        statuses("evict", &[Ok]),
+        statuses("maintain", &[Ok]),
+        statuses("close", &[Ok]),
+        statuses("drain", &[Ok, PoolTimeout]),
+        statuses("snapshot", &[Ok]),
     ]
     .concat()
     .into_iter()

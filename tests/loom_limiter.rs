@@ -9,6 +9,7 @@
 // sabotage: limiter_nonce a_taken_over_first_touch_is_not_committed
 // sabotage: limiter_floor a_lost_key_is_not_refilled_twice
 // sabotage: limiter_reuse a_reused_place_races_a_check_of_its_last_key
+// sabotage: limiter_halves a_reused_place_races_a_check_of_its_last_key
 // sabotage: limiter_refund_blind a_refund_keeps_the_debit_of_a_check
 // sabotage: limiter_refund_balance a_refund_waits_behind_a_reservation
 // sabotage: limiter_cancel_compare a_cancellation_keeps_a_later_reservation

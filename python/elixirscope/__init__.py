@@ -3,7 +3,7 @@
 `Breaker`, `RateLimiter` and `Pool` translate arguments and results; every rule stands in the native library
 and holds in Rust, C and on the BEAM as well. Times are seconds here and nanoseconds below.
 
-Any thread may call anything at any time. Nothing waits but a check-out and an `acquire` of a limiter. After
+Any thread may call anything at any time. Nothing waits but a check-out, a drain and an `acquire`. After
 a fork the child has its own breakers and limiters and must make its own pools. The package starts no thread,
 logs nothing and touches no signal.
 """
@@ -17,6 +17,10 @@ from ._limiter_headers import rate_limit_headers
 from ._limiter_limits import Charge, Limit
 from ._limiter_receipts import Reservation
 from ._limiter_types import Decision, FullPolicy, LimiterSnapshot, Rule, Strategy
+from ._pool_acquire import Acquisition
+from ._pool_checkout import Checkout
+from ._pool_options import PoolOptions
+from ._pool_types import Leak, PoolSnapshot
 from .breaker import Breaker
 from .clock import Clock, ManualClock
 from .errors import (
@@ -54,9 +58,10 @@ from .errors import (
     WrongType,
 )
 from .limiter import RateLimiter
-from .pool import Checkout, Pool, PoolSnapshot
+from .pool import Pool
 
 __all__ = [
+    "Acquisition",
     "AlreadyDone",
     "BadReceipt",
     "Breaker",
@@ -81,6 +86,7 @@ __all__ = [
     "HalfOpenFull",
     "HandleClosed",
     "InvalidArgument",
+    "Leak",
     "Level",
     "Limit",
     "LimiterSnapshot",
@@ -97,6 +103,7 @@ __all__ = [
     "PoolClosed",
     "PoolError",
     "PoolExhausted",
+    "PoolOptions",
     "PoolSnapshot",
     "PoolTimeout",
     "QueueFull",

@@ -18,39 +18,31 @@ destroyed.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from ctypes import byref, c_int32, c_uint64, c_void_p, sizeof
+from ctypes import byref, c_int32, c_uint64, sizeof
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from . import _ffi
 from . import _pool_abi as abi
+from ._pool_acquire import Acquisition
 from ._pool_callbacks import Callbacks
+from ._pool_checkout import Checkout
+from ._pool_loan import BROKEN, GOOD, Loan
+from ._pool_options import PoolOptions, native, pre_pings, refusal
+from ._pool_types import Leak, PoolSnapshot
 from ._unique import Unique
-from ._units import FOREVER_NS, nanoseconds, seconds, timeout_ns, unsigned
-from .errors import (
-    EXCEPTIONS,
-    CreateFailed,
-    Error,
-    Forked,
-    InvalidArgument,
-    StaleLease,
-    Status,
-    Unsupported,
-    exception_types,
-    invalid,
-    wrong_type,
-)
+from ._units import FOREVER_NS, NS_PER_S, nanoseconds, seconds, timeout_ns, unsigned
+from .errors import EXCEPTIONS, CreateFailed, Error, Forked, Status, Unsupported, exception_types, wrong_type
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
-_begin = _ffi.hot("escope_pool_checkout_begin")
-_checkin = _ffi.hot("escope_pool_checkin")
-
-_GOOD: Final = c_int32(0)
-_BROKEN: Final = c_int32(1)
-_ORDERS: Final = {"lifo": 0, "fifo": 1, "round_robin": 2, "least_used": 3}
+_RUNNING: Final = 0
+_DRAINED: Final = 2
 _EXHAUSTED: Final = Status.POOL_EXHAUSTED
 # Errors that a creation which failed can be the cause of.
 _FOR_WANT_OF_A_CONNECTION: Final = {Status.CREATE_FAILED, Status.POOL_TIMEOUT, Status.POOL_EXHAUSTED}
@@ -60,61 +52,11 @@ _SLICE_NS: Final = 50_000_000
 _MOST_TIMEOUTS: Final = 1024
 
 
-class PoolSnapshot(NamedTuple):
-    """A pool at one moment, and what it has counted so far.
-
-    ``next_deadline`` is when `Pool.maintain` has something to do, in seconds of CLOCK_MONOTONIC, or infinite.
-    """
-
-    size: int
-    capacity: int
-    idle: int
-    leased: int
-    creating: int
-    closing: int
-    waiting: int
-    overflow: int
-    failing: int
-    is_closed: bool
-    requests: int
-    granted: int
-    timed_out: int
-    cancelled: int
-    exhausted: int
-    queue_full: int
-    closed: int
-    create_failed: int
-    returned: int
-    broken: int
-    created: int
-    create_errors: int
-    destroyed: int
-    next_deadline: float
-
-
-_COUNTS: Final = [name for name in PoolSnapshot._fields if name not in ("is_closed", "next_deadline")]
-
-
-class _Loan:
-    """The memory of one loan. It is used again, so nothing outside this module may keep it."""
-
-    __slots__ = ("give_back", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
-
-    def __init__(self, handle: abi.PoolHandle) -> None:
-        self.lease_ref = byref(abi.Lease())
-        self.key = c_void_p()
-        self.key_ref = byref(self.key)
-        self.give_back = partial(_checkin, handle, self.lease_ref, _BROKEN)
-        self.leave_queue()
-
-    def leave_queue(self) -> None:
-        """Gives a place in the queue back at once; a traceback would keep it with the frames it refers to."""
-        self.waiter = abi.WaiterHandle()
-        self.waiter_ref = byref(self.waiter)
-
-
-# A finalizer with nothing to do.
-_nothing: Final = int
+_COUNTS: Final = [
+    name
+    for name in PoolSnapshot._fields
+    if name not in ("is_closed", "is_drained", "queue", "longest_queue", "use", "next_deadline")
+]
 
 
 class Pool(Unique, Generic[T]):
@@ -130,8 +72,9 @@ class Pool(Unique, Generic[T]):
     1
     >>> pool.close()
 
-    ``create`` makes a connection and ``destroy`` ends one. They run in threads that use the pool, never under
-    a lock: ``create`` in one that waits for a connection, not always in the one that gets it.
+    ``create`` makes a connection and ``destroy`` ends one; ``reset`` and ``check`` find one unfit by raising
+    or by giving False; `PoolOptions` says when they are asked. All run in threads that use the pool, never
+    under a lock: ``create`` in one that waits for a connection, not always in the one that gets it.
 
     Callers are served in the order in which they came. A connection above ``size`` is destroyed when it has
     been idle for ``overflow_ttl`` seconds, at once if that is 0; see `maintain`. After a failed creation the
@@ -149,7 +92,8 @@ class Pool(Unique, Generic[T]):
     A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
     before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
     it is destroyed. One that strikes as ``create`` is about to be called is reported to
-    ``sys.unraisablehook``, and that creation has failed.
+    ``sys.unraisablehook``, and that creation has failed; one that strikes as ``reset`` or ``check`` is about
+    to be called is reported as well, and the connection may count as fit.
     """
 
     __slots__ = (
@@ -160,6 +104,8 @@ class Pool(Unique, Generic[T]):
         "_handle",
         "_idle",
         "_native",
+        "_pre_pings",
+        "_tests_returns",
         "_timeouts",
     )
 
@@ -168,43 +114,42 @@ class Pool(Unique, Generic[T]):
         create: Callable[[], T],
         destroy: Callable[[T], object] | None = None,
         *,
-        size: int = 5,
-        max_overflow: int = 10,
-        max_waiters: int = 10_000,
-        order: Literal["lifo", "fifo", "round_robin", "least_used"] = "lifo",
-        overflow_ttl: float = 0.0,
-        create_backoff: float = 0.1,
-        create_backoff_cap: float = 10.0,
+        reset: Callable[[T], object] | None = None,
+        check: Callable[[T], object] | None = None,
+        on_leak: Callable[[Leak], object] | None = None,
         broken_on: tuple[type[BaseException], ...] = (Exception,),
+        **options: Unpack[PoolOptions],
     ) -> None:
         if not callable(create):
             raise wrong_type("create", create, "a function that makes a connection")
-        if destroy is not None and not callable(destroy):
-            raise wrong_type("destroy", destroy, "a function that takes a connection, or None")
-        if not isinstance(order, str) or order not in _ORDERS:
-            raise invalid("order", order, "'lifo', 'fifo', 'round_robin' or 'least_used'")
+        functions: dict[str, object] = {
+            "destroy": destroy,
+            "reset": reset,
+            "check": check,
+            "on_leak": on_leak,
+        }
+        for name, function in functions.items():
+            if function is not None and not callable(function):
+                what = "a leak" if name == "on_leak" else "a connection"
+                raise wrong_type(name, function, f"a function that takes {what}, or None")
         if not _ffi.in_main_interpreter():
             raise Unsupported(
                 "a pool belongs to the main interpreter: its callbacks cannot run in another one"
             )
         self._broken_on = exception_types("broken_on", broken_on)
-        self._callbacks: Callbacks[T] = Callbacks(create, destroy)
-        self._idle: list[_Loan] = []
+        self._callbacks: Callbacks[T] = Callbacks(create, destroy, reset, check, on_leak)
+        self._idle: list[Loan] = []
         self._timeouts: dict[object, c_uint64] = {}
+        settings = native(options)
         # The native pool may call these until it is closed, at the latest by the finalizer of this object.
-        self._native = native = self._callbacks.native()
-        options = abi.PoolOptions()
-        _ffi.check(_ffi.api.escope_pool_options_init(byref(options), sizeof(options)))
-        options.create, options.destroy = native
-        options.overflow_ttl_ns = nanoseconds("overflow_ttl", overflow_ttl)
-        options.create_backoff_ns = nanoseconds("create_backoff", create_backoff)
-        options.create_backoff_cap_ns = nanoseconds("create_backoff_cap", create_backoff_cap)
-        options.size = unsigned("size", size, 32)
-        options.max_overflow = unsigned("max_overflow", max_overflow, 32)
-        options.max_waiters = unsigned("max_waiters", max_waiters, 32)
-        options.order = _ORDERS[order]
+        self._native = self._callbacks.native()
+        for name, callback in self._native.items():
+            setattr(settings, name, callback)
+        self._tests_returns = reset is not None or options.get("health") in ("passive", "mixed")
+        self._pre_pings = pre_pings(settings)
         self._handle = handle = abi.PoolHandle()
-        _ffi.check(_ffi.api.escope_pool_new(byref(options), byref(handle)))
+        if status := _ffi.api.escope_pool_new(byref(settings), byref(handle)):
+            raise refusal(status, options)
         # Here and not with the handle: the garbage collector finalizes a pool before it takes apart what the
         # callbacks need.
         self.__del__: Callable[[], Any] = partial(_ffi.api.escope_pool_close, handle)
@@ -233,11 +178,58 @@ class Pool(Unique, Generic[T]):
             limit = self._new_timeout(timeout)
         return Checkout(self, limit)
 
-    def maintain(self) -> float | None:
-        """Does what time has made due: destroys idle overflow, tries creations again.
+    def try_checkout(self) -> Checkout[T]:
+        """`checkout` that waits for nobody's return."""
+        return self.checkout(0)
 
-        Gives the seconds until there is more to do, or None. A pool whose ``overflow_ttl`` is not 0 wants
-        this to be called now and then; threads that wait do it by themselves.
+    def acquire(self, timeout: float | None = 5.0) -> Acquisition[T]:
+        """Like `checkout`, as an asynchronous context manager for asyncio: it waits in the event loop.
+
+        ``create``, ``reset`` and ``check`` then run in the loop's executor. A task that is cancelled as it
+        waits loses its place and nothing else. For one that is cancelled in the block see ``broken_on``.
+        """
+        return Acquisition(self, self.checkout(timeout)._limit)
+
+    def resize(self, size: int, max_overflow: int) -> None:
+        """Changes how many connections there may be, together up to ``max_slots``.
+
+        What is above a smaller capacity is destroyed, if it is idle, or else when it comes back.
+        """
+        self._check(
+            _ffi.api.escope_pool_resize(
+                self._handle, unsigned("size", size, 32), unsigned("max_overflow", max_overflow, 32)
+            )
+        )
+
+    def evict(self, spread: float = 0.0) -> None:
+        """Has every connection replaced that there is now, as after a password has changed.
+
+        Each is not lent any more from a random instant within ``spread`` seconds on, and destroyed when
+        nobody holds it.
+        """
+        self._check(_ffi.api.escope_pool_evict(self._handle, nanoseconds("spread", spread)))
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Closes the pool to new callers and waits until those who wait were served and all came back.
+
+        Raises `PoolTimeout` after ``timeout`` seconds; the pool stays closed to new callers then.
+        """
+        limit = timeout_ns("timeout", timeout)
+        end = time.monotonic_ns() + limit
+        is_main = threading.current_thread() is threading.main_thread()
+        while True:
+            left = FOREVER_NS if limit == FOREVER_NS else max(0, end - time.monotonic_ns())
+            slice_ns = min(left, _SLICE_NS) if is_main else left
+            status = _ffi.blocking.escope_pool_drain(self._handle, slice_ns)
+            if status != Status.POOL_TIMEOUT or slice_ns == left:
+                return self._check(status)
+            self._callbacks.raise_interrupt()
+
+    def maintain(self) -> float | None:
+        """Does what time has made due: destroys, tests and makes connections, ends waits, tells of leaks.
+
+        Gives the seconds until there is more to do, or None. A pool with options that are times wants this to
+        be called once at first and then when that is over; threads that wait do it by themselves.
         """
         deadline_ns = c_uint64()
         self._check(_ffi.api.escope_pool_maintain(self._handle, byref(deadline_ns)))
@@ -264,7 +256,13 @@ class Pool(Unique, Generic[T]):
         self._check(_ffi.api.escope_pool_snapshot(self._handle, byref(stats)))
         values = {name: getattr(stats, name) for name in _COUNTS}
         return PoolSnapshot(
-            **values, is_closed=bool(stats.phase), next_deadline=seconds(stats.next_deadline_ns)
+            **values,
+            is_closed=stats.phase != _RUNNING,
+            is_drained=stats.phase == _DRAINED,
+            queue=stats.queue_ns / NS_PER_S,
+            longest_queue=stats.longest_queue_ns / NS_PER_S,
+            use=stats.use_ns / NS_PER_S,
+            next_deadline=seconds(stats.next_deadline_ns),
         )
 
     def _new_timeout(self, timeout: object) -> c_uint64:
@@ -274,12 +272,12 @@ class Pool(Unique, Generic[T]):
         self._timeouts[timeout] = limit
         return limit
 
-    def _wait(self, loan: _Loan, status: int, limit: c_uint64) -> None:
+    def _wait(self, loan: Loan, status: int, limit: c_uint64) -> None:
         """Goes on with a check-out that got nothing at once."""
         if limit.value == 0:
-            # Who does not wait gets no place in the queue; the library has another function for that.
-            status = _ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref)
-        elif status == _EXHAUSTED:
+            self._ask_once(loan)
+            return
+        if status == _EXHAUSTED:
             # Giving up a place whose grant nobody took may destroy a connection.
             loan.waiter.callbacks = self._native
             is_main = threading.current_thread() is threading.main_thread()
@@ -289,6 +287,11 @@ class Pool(Unique, Generic[T]):
                 status = _ffi.blocking.escope_waiter_wait(loan.waiter, slice_ns, loan.lease_ref, loan.key_ref)
         self._check(status)
         loan.leave_queue()
+
+    def _ask_once(self, loan: Loan) -> bool:
+        # Who does not wait gets no place in the queue; the library has another function for that.
+        self._check(_ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref))
+        return True
 
     def _check(self, status: int) -> None:
         """Raises what a callback had to keep, or what the status says."""
@@ -311,76 +314,4 @@ class Pool(Unique, Generic[T]):
 
     def _condition(self, kind: type[BaseException]) -> c_int32:
         broken = issubclass(kind, self._broken_on) or not issubclass(kind, Exception)
-        return _BROKEN if broken else _GOOD
-
-
-class Checkout(Unique, Generic[T]):
-    """One loan after the other, each from entering to leaving. For one thread at a time."""
-
-    __slots__ = ("__del__", "_limit", "_loan", "_pool", "_returned")
-
-    def __init__(self, pool: Pool[T], limit: c_uint64) -> None:
-        self._pool = pool
-        self._limit = limit
-        self._loan: _Loan | None = None
-        self._returned = False
-        self.__del__: Callable[[], Any] = _nothing
-
-    def __enter__(self) -> T:
-        if self._loan is not None:
-            raise InvalidArgument(
-                "this check-out is entered already; call Pool.checkout() for another connection"
-            )
-        pool = self._pool
-        idle = pool._idle
-        loan = idle.pop() if idle else _Loan(pool._handle)
-        self.__del__ = loan.give_back
-        limit = self._limit
-        try:
-            status = _begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
-            if status:
-                pool._wait(loan, status, limit)
-            self._loan = loan
-            self._returned = False
-            return pool._callbacks.connections[loan.key.value]  # type: ignore[index]
-        except BaseException:
-            self._loan = None
-            loan.leave_queue()
-            _checkin(pool._handle, loan.lease_ref, _GOOD)
-            self.__del__ = _nothing
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        loan = self._held()
-        self._loan = None
-        if self._returned:
-            return
-        pool = self._pool
-        status = _checkin(pool._handle, loan.lease_ref, _GOOD if kind is None else pool._condition(kind))
-        self.__del__ = _nothing
-        if status or pool._callbacks.interrupts:
-            pool._check(status)
-        # Only now that no finalizer refers to its memory.
-        pool._idle.append(loan)
-
-    def checkin(self, *, broken: bool = False) -> None:
-        """Returns the connection before the block ends; it must not be used any more.
-
-        ``broken`` has it destroyed. A second time raises `StaleLease`.
-        """
-        loan = self._held()
-        # First: the end of a block that is struck between the two lines must not return it a second time.
-        self._returned = True
-        status = _checkin(self._pool._handle, loan.lease_ref, _BROKEN if broken else _GOOD)
-        self.__del__ = _nothing
-        self._pool._check(status)
-
-    def _held(self) -> _Loan:
-        if self._loan is None:
-            raise StaleLease("this check-out holds no connection: it was left before, or never entered")
-        return self._loan
+        return BROKEN if broken else GOOD

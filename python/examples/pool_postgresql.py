@@ -2,16 +2,17 @@
 
     python pool_postgresql.py socket user database
 
-A connection whose server or back-end went away is destroyed and another one made; one whose statement was
-wrong is rolled back and used again.
+A connection whose server or back-end went away is destroyed and another one made. One whose statement was
+wrong is used again: `reset` rolls back what was begun and forgets what was set.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pg8000.dbapi
@@ -21,11 +22,43 @@ from elixirscope import Pool
 GONE: tuple[type[BaseException], ...] = (OSError, pg8000.dbapi.InterfaceError)
 
 
-def pool_of(socket: str, user: str, database: str, size: int) -> Pool[Any]:
+def pool_of(path: str, user: str, database: str, size: int) -> Pool[Any]:
     def connect() -> Any:
-        return pg8000.dbapi.connect(user, database=database, unix_sock=socket, timeout=10)
+        with ExitStack() as stack:
+            # A socket of ours: pg8000 leaves its own open when the server refuses.
+            line = stack.enter_context(socket.socket(socket.AF_UNIX))
+            line.settimeout(10)
+            line.connect(path)
+            connection = pg8000.dbapi.connect(user, database=database, sock=line)
+            stack.pop_all()
+            return connection
 
-    return Pool(connect, disconnect, size=size, max_overflow=0, broken_on=GONE)
+    return Pool(
+        connect,
+        disconnect,
+        reset=reset,
+        check=ping,
+        size=size,
+        max_overflow=0,
+        broken_on=GONE,
+        pre_ping_after=60.0,
+        pre_ping_limit=5.0,
+        max_lifetime=3600.0,
+        max_lifetime_jitter=600.0,
+    )
+
+
+def reset(connection: Any) -> None:
+    connection.rollback()
+    # No transaction may hold this statement.
+    connection.autocommit = True
+    connection.cursor().execute("discard all")
+    connection.autocommit = False
+
+
+def ping(connection: Any) -> None:
+    connection.cursor().execute("select 1")
+    connection.rollback()
 
 
 def disconnect(connection: Any) -> None:
@@ -36,21 +69,15 @@ def disconnect(connection: Any) -> None:
 
 @contextmanager
 def transaction(pool: Pool[Any]) -> Iterator[Any]:
-    """Lends a cursor, commits at the end, and rolls back when an exception ends the block."""
+    """Lends a cursor and commits at the end; an exception leaves what was done to `reset`."""
     with pool.checkout(timeout=5.0) as connection:
-        try:
-            yield connection.cursor()
-        except GONE:
-            raise
-        except BaseException:
-            connection.rollback()
-            raise
+        yield connection.cursor()
         connection.commit()
 
 
-def main(socket: str, user: str, database: str) -> int:
+def main(path: str, user: str, database: str) -> int:
     threads = 8
-    with pool_of(socket, user, database, size=3) as pool:
+    with pool_of(path, user, database, size=3) as pool:
         with transaction(pool) as cursor:
             cursor.execute("create table if not exists visits (id serial primary key, thread integer)")
             cursor.execute("truncate visits")

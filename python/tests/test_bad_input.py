@@ -183,8 +183,8 @@ def test_times_of_a_pool(argument: str, value: Any) -> None:
         ("size", {"size": 65_537}),
         ("max_overflow", {"max_overflow": 65_537}),
         ("max_waiters", {"max_waiters": 1_000_001}),
-        ("create_backoff_ns", {"create_backoff": 0}),
-        ("create_backoff_cap_ns", {"create_backoff": 2.0, "create_backoff_cap": 1.0}),
+        ("create_backoff", {"create_backoff": 0}),
+        ("create_backoff_cap", {"create_backoff": 2.0, "create_backoff_cap": 1.0}),
     ],
 )
 def test_what_the_rules_of_a_pool_forbid(argument: str, options: dict[str, Any]) -> None:

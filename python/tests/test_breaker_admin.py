@@ -78,7 +78,7 @@ def test_levels_shed_by_the_strategy() -> None:
             refusals.append(refusal)
     assert len(refusals) == breaker.snapshot().rejected_degraded == 30
     assert refusals[0].retry_after < 1.0
-    assert str(refusals[0]).endswith("Retry at once.")
+    assert str(refusals[0]).endswith("Retry after 0.001 s.")
 
 
 def test_reports_count_without_a_permit() -> None:

@@ -81,3 +81,15 @@ def test_a_wrong_statement_costs_no_connection(server: postgresql.Server) -> Non
             ask(pool, "select from nowhere")
         assert ask(pool, "select 1") == 1
         assert pool.snapshot().created == 1
+
+
+def test_the_next_holder_finds_nothing_of_the_last(server: postgresql.Server) -> None:
+    with pool_postgresql.pool_of(server.socket, postgresql.USER, "postgres", size=1) as pool:
+        ask(pool, "create table begun (n int); select 1")
+        before = ask(pool, "select count(*) from begun"), ask(pool, "show work_mem")
+        with pool.checkout() as connection:
+            cursor = connection.cursor()
+            cursor.execute("set work_mem = '1MB'")
+            cursor.execute("insert into begun values (2)")
+        assert (ask(pool, "select count(*) from begun"), ask(pool, "show work_mem")) == before
+        assert pool.snapshot().created == 1

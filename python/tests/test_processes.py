@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import multiprocessing
 import os
@@ -84,6 +85,10 @@ def test_a_pool_stays_with_its_process() -> None:
     uses: list[Callable[[], object]] = [
         lambda: pool.checkout().__enter__(),
         lambda: pool.checkout(timeout=0).__enter__(),
+        lambda: asyncio.run(pool.acquire().__aenter__()),
+        lambda: pool.resize(1, 1),
+        pool.evict,
+        pool.drain,
         pool.snapshot,
         pool.maintain,
         pool.close,

@@ -255,6 +255,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_view_is_current_until_control_word_or_settings_change() {
+        let config = BreakerConfig::default();
+        let head = Head::new(&config);
+        let probes: [AtomicWide; 8] = std::array::from_fn(|_| AtomicWide::new(0));
+        let cell = Cell::over(&head, &probes, &[]);
+        let view = cell.view();
+        assert!(cell.is_current(&view));
+        let reconfigure = || cell.reconfigure(&config, 0, &mut Events::default()).expect("it fits");
+        reconfigure();
+        assert!(!cell.is_current(&view));
+        // The first block is live again, written anew under the same control word.
+        reconfigure();
+        assert_eq!(head.control(), view.control);
+        assert!(!cell.is_current(&view));
+        let view = cell.view();
+        cell.reset(0, &mut Events::default());
+        assert!(!cell.is_current(&view));
+    }
+
+    #[test]
     fn a_change_that_is_noted_late_leaves_the_note_of_a_later_one() {
         let head = Head::new(&BreakerConfig::default());
         let cell = Cell::over(&head, &[], &[]);

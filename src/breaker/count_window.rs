@@ -316,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn a_head_with_another_result_or_owner_has_moved_on() {
+        let sums = Sums(OWNER.put(3) | WINDOW_ID.put(2) | RESULTS.put(5));
+        assert!(sums.same_results(sums.with_sums(9, 9)));
+        assert!(!sums.same_results(Sums(RESULTS.set(sums.0, 6))));
+        assert!(!sums.same_results(Sums(WINDOW_ID.set(sums.0, 1))));
+    }
+
+    #[test]
     fn an_entry_is_read_as_the_result_that_it_is_and_as_no_other() {
         let sums = Sums(OWNER.put(3) | WINDOW_ID.put(2) | RESULTS.put(5));
         let ring = [AtomicWide::new(sums.entry_key(4) | ENTRY_WEIGHT.put(7))];

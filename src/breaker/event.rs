@@ -191,3 +191,19 @@ impl Events {
         self.iter().count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_events_are_all_that_there_is_room_for() {
+        let mut events = Events::NONE;
+        let event = Event::of_level(Control::from_word(0), 1, Level::None, Level::Light, 0);
+        for count in 0..3 {
+            assert!(!events.is_full() && events.len() == count);
+            events.push(event);
+        }
+        assert!(events.is_full());
+    }
+}

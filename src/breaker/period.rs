@@ -142,3 +142,29 @@ fn key(view: &View, so_far: u64, back: u64) -> Wide {
         | WINDOW_ID.put(view.settings.window_id())
         | NUMBER.put(number(so_far, back))
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+    use crate::breaker::cell::Head;
+    use crate::breaker::event::Events;
+    use crate::breaker::{BreakerConfig, Policy};
+
+    #[test]
+    fn no_two_failures_of_any_generation_or_window_have_the_same_key() {
+        let policy = Policy::FailuresInPeriod { tolerated_failures: 1, period_ns: 1 };
+        let window: [AtomicWide; 3] = std::array::from_fn(|_| AtomicWide::new(0));
+        let head = Head::new(&BreakerConfig { policy, ..BreakerConfig::default() });
+        let probes: [AtomicWide; 8] = std::array::from_fn(|_| AtomicWide::new(0));
+        let cell = Cell::over(&head, &probes, &window);
+        let first = cell.view();
+        cell.reset(0, &mut Events::default());
+        let next_generation = cell.view();
+        cell.reconfigure(&BreakerConfig::default(), 0, &mut Events::default()).expect("it fits");
+        let next_window = cell.view();
+        let keys = [(first, 5, 0), (first, 5, 1), (next_generation, 5, 0), (next_window, 5, 0)]
+            .map(|(view, so_far, back)| key(&view, so_far, back));
+        assert!((1..keys.len()).all(|at| !keys[..at].contains(&keys[at])), "{keys:x?}");
+        assert_eq!(key(&first, 5, 1), key(&first, 4, 0));
+    }
+}

@@ -185,14 +185,14 @@ impl Cell<'_> {
             let view = self.view();
             let probe = Probe::from_word(self.probes[slot].load(Ordering::Acquire));
             let mine = probe.generation == permit.generation && probe.epoch == permit.epoch;
-            is_counted |= mine && probe.counted;
-            if view.control.generation() != permit.generation {
+            let is_running = view.control.generation() == permit.generation;
+            // A slot has one result a round, so if the tally counted this slot's last, it counted this one.
+            is_counted |= mine && (probe.counted || is_running && view.control.pending() == Some(slot));
+            if !is_running {
                 // The round has ended. A result is marked as counted before the round that it decides ends. Where
                 // a later round has handed the slot on since, only what was seen before can tell.
                 return if is_counted { RecordVerdict::Applied } else { RecordVerdict::Stale };
             }
-            // A slot has one result a round, so the one that the tally counted last is this one.
-            is_counted |= mine && view.control.pending() == Some(slot);
             match self.advance(&view, now, events) {
                 Round::Moved => {}
                 Round::Settled { .. } => return RecordVerdict::Applied,
@@ -271,6 +271,50 @@ mod tests {
     use crate::breaker::cell::Head;
     use crate::breaker::{BreakerConfig, RawPermit};
     use crate::sync::AtomicWide;
+
+    #[test]
+    fn a_place_that_was_claimed_or_whose_round_is_over_gives_no_permit() {
+        let config = BreakerConfig { half_open_permits: 4, ..BreakerConfig::consecutive_failures(1) };
+        let head = Head::new(&BreakerConfig { open_for_ns: 10, ..config });
+        let probes: [AtomicWide; 4] = std::array::from_fn(|_| AtomicWide::new(0));
+        let cell = Cell::over(&head, &probes, &[]);
+        let mut events = Events::NONE;
+        cell.report(Outcome::Failure, || 0, &mut events);
+        assert!(cell.acquire(|| 10, &mut events).is_ok());
+        let view = cell.view();
+        let free = || match cell.advance(&view, 11, &mut Events::default()) {
+            Round::Settled { free: Some(place), .. } => place,
+            _ => panic!("nothing is due and three slots are free"),
+        };
+        let claim = |place| cell.claim(&view, place, &mut Lazy::new(|| 11));
+        let place = free();
+        assert!(claim(place).is_some());
+        assert!(claim(place).is_none());
+        let place = free();
+        cell.reset(12, &mut events);
+        assert!(claim(place).is_none());
+    }
+
+    #[test]
+    fn a_result_that_the_round_ended_without_is_stale() {
+        let config = BreakerConfig { half_open_permits: 2, ..BreakerConfig::consecutive_failures(1) };
+        let head = Head::new(&BreakerConfig { open_for_ns: 10, ..config });
+        let probes: [AtomicWide; 2] = std::array::from_fn(|_| AtomicWide::new(0));
+        let cell = Cell::over(&head, &probes, &[]);
+        let mut events = Events::NONE;
+        cell.report(Outcome::Failure, || 0, &mut events);
+        let permit = cell.acquire(|| 10, &mut events).expect("its time is over");
+        // Both have a result; the other one is counted, and decides.
+        let view = cell.view();
+        for (slot, counted) in [(0, false), (1, true)] {
+            let probe = Probe::untouched(slot, &view);
+            let done = Probe { epoch: 1, counted, ..probe.finish(State::Succeeded, 11) };
+            probes[slot].store(done.word(), Ordering::Release);
+        }
+        assert!(head.swap(view.control, view.control.count(1, true)));
+        assert_eq!(cell.settle_round(&permit, 12, &mut events), RecordVerdict::Stale);
+        assert_eq!(events.iter().last().map(|event| event.cause), Some(Cause::ProbesSucceeded));
+    }
 
     /// Whoever counts a probe's result may also end the round, before the one who recorded it looks again.
     #[test]

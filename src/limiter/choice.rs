@@ -84,3 +84,82 @@ fn stays_tentative(place: Place<'_>, entry: Entry) -> bool {
             place.load() == entry.0
         })
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+    use crate::limiter::entry::EMPTY;
+    use crate::limiter::places::WAYS;
+
+    const LATE: u64 = 1_000;
+
+    /// All keys of this table have the same lines.
+    fn table() -> Table<Vec<Line>> {
+        let lines = (0..Table::<Vec<Line>>::lines_for(1)).map(|_| Line::new()).collect();
+        Table::over(lines).unwrap()
+    }
+
+    fn section_of(place: Place<'_>) -> usize {
+        place.rank / WAYS - 1
+    }
+
+    fn owing(key: u64) -> Entry {
+        Entry::committed(Key::from_raw(key), 0, 1, LATE)
+    }
+
+    /// Puts the next key where it belongs, and tells the section.
+    fn put(table: &Table<Vec<Line>>, key: u64) -> usize {
+        let Choice::Place(place, old) = table.choose(Key::from_raw(key), 0) else {
+            panic!("no place for {key}")
+        };
+        assert!(place.replace(old.0, owing(key).0));
+        section_of(place)
+    }
+
+    #[test]
+    fn a_line_is_filled_before_the_next_but_for_the_last_place_of_those_beyond_the_first() {
+        let table = table();
+        let sections: Vec<_> = (1..=16).map(|key| put(&table, key)).collect();
+        assert_eq!(sections, [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn of_crowded_lines_the_emptiest_is_taken() {
+        let table = table();
+        (1..=16).for_each(|key| assert!(put(&table, key) < SECTIONS));
+        let free = |section: usize, places: usize| {
+            table.line(section, Key::from_raw(0)).take(places).for_each(|place| {
+                assert!(place.replace(place.load(), EMPTY));
+            });
+        };
+        free(1, 1);
+        free(3, 1);
+        assert_eq!(put(&table, 17), 1, "the leftmost of equals");
+        free(2, 1);
+        assert_eq!((put(&table, 18), put(&table, 19)), (2, 3));
+    }
+
+    #[test]
+    fn the_first_touch_of_another_key_counts_as_live() {
+        let table = table();
+        (1..=6).for_each(|key| assert!(put(&table, key) < 2));
+        let Choice::Place(place, _) = table.choose(Key::from_raw(7), 0) else { panic!("a place is free") };
+        assert_eq!(section_of(place), 1);
+        assert!(place.replace(EMPTY, Entry::tentative(Key::from_raw(7), 1, 77).0));
+        assert_eq!(put(&table, 8), 2);
+    }
+
+    #[test]
+    fn of_keys_that_owe_for_the_same_time_the_first_loses_its_place() {
+        let table = table().with_full_policy(FullPolicy::EvictMostFull);
+        (1..=16).for_each(|key| assert!(put(&table, key) < SECTIONS));
+        let key = Key::from_raw(17);
+        let Choice::Evict(place, _) = table.choose(key, 0) else { panic!("every place is taken") };
+        assert_eq!(Some(place.rank), table.places(key).next().map(|place| place.rank));
+        let last = table.places(key).last().unwrap();
+        let shorter = Entry::committed(Entry(last.load()).key(), 0, 1, LATE - 1);
+        assert!(last.replace(last.load(), shorter.0));
+        let Choice::Evict(place, _) = table.choose(key, 0) else { panic!("every place is taken") };
+        assert_eq!(place.rank, last.rank);
+    }
+}

@@ -75,7 +75,13 @@ impl Entry {
 
     #[inline]
     pub fn is_of(self, key: Key) -> bool {
-        u64::from(hi(self.0) >> KEY_SHIFT) == key.to_raw() && !self.is_empty()
+        let high = hi(self.0);
+        u64::from(high >> KEY_SHIFT) == key.to_raw() && high != 0
+    }
+
+    #[inline]
+    pub fn is_committed_of(self, key: Key) -> bool {
+        self.is_of(key) && !self.is_tentative()
     }
 
     pub fn key(self) -> Key {

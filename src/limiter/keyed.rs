@@ -12,7 +12,7 @@ use super::rule::KeyedRule;
 use super::table::{FullPolicy, Host, Table};
 use crate::counters::{Counters, STRIPES};
 use crate::error::ConfigError;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, HugeBox, Ordering};
 
 /// Largest `max_keys`: a table of 7.2 GB.
 const MAX_KEYS: u64 = 1 << 28;
@@ -97,7 +97,7 @@ const COUNTERS: usize = 8;
 /// ```
 #[derive(Debug)]
 pub struct Limiter {
-    table: Table<Box<[Line]>>,
+    table: Table<HugeBox<Line>>,
     secret: Secret,
     secret_bytes: [u8; 16],
     counters: Counters<COUNTERS>,
@@ -119,11 +119,8 @@ impl Limiter {
             value: config.max_keys,
             allowed: "a number of keys whose table fits in memory",
         };
-        let length = Table::<Box<[Line]>>::lines_for(config.max_keys) as usize;
-        let mut lines = Vec::new();
-        lines.try_reserve_exact(length).map_err(|_| no_memory)?;
-        lines.resize_with(length, Line::new);
-        let table = Table::over(lines.into_boxed_slice()).ok_or(no_memory)?;
+        let length = Table::<HugeBox<Line>>::lines_for(config.max_keys) as usize;
+        let table = HugeBox::new(length, Line::new).and_then(Table::over).ok_or(no_memory)?;
         let table = table.with_full_policy(config.full_policy);
         let secret = config
             .secret
@@ -151,7 +148,7 @@ impl Limiter {
     /// The rule comes with the call. A key that was last checked under another rule keeps its debt as time: who
     /// had to wait ten seconds for a full bucket still has to, even where the new rule fills one in less.
     /// [`Limiter::reset`] forgives it.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self, key: Key, rule: &KeyedRule, cost: u64, now: impl FnOnce() -> u64) -> Decision {
         self.check_by(key, rule, cost, now())
     }
@@ -282,11 +279,11 @@ impl Limiter {
             forfeited: self.counters.sum(FORFEITED),
             rolled_back: self.counters.sum(ROLLED_BACK),
             capacity: self.table.capacity(),
-            bytes: (size_of::<Self>() + stripes + self.table.bytes()) as u64,
+            bytes: (size_of::<Self>() + stripes + self.table.lines.bytes()) as u64,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_by(&self, key: Key, measure: impl Measure, cost: u64, now: u64) -> Decision {
         let decision = self.table.check_by(key, measure, cost, now, self);
         if decision.is_allowed() {
@@ -313,7 +310,7 @@ impl Limiter {
         }
     }
 
-    pub(super) fn table(&self) -> &Table<Box<[Line]>> {
+    pub(super) fn table(&self) -> &Table<HugeBox<Line>> {
         &self.table
     }
 

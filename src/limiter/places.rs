@@ -73,6 +73,16 @@ impl Place<'_> {
         self.word.load(Ordering::Acquire)
     }
 
+    /// Both halves, each by itself, so that they may belong to two entries which stood here in turn. The key is in the
+    /// upper one, which is read first: if it is another key, or the lower half says tentative, then the key asked for had
+    /// no committed entry here at that moment. Else the entry is a guess, which a replacement or a [`Place::load`] confirms.
+    ///
+    /// Acquire: as [`Place::load`].
+    #[inline]
+    pub fn glance(&self) -> Wide {
+        self.word.load_halves()
+    }
+
     /// Replaces `old`, and tells whether that was still there.
     ///
     /// AcqRel: releases what this thread did before (a raised floor), and keeps the chain of replacements

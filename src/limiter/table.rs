@@ -128,11 +128,6 @@ impl<S: AsRef<[Line]>> Table<S> {
         Self { full_policy, ..self }
     }
 
-    /// Bytes of all lines.
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_ref())
-    }
-
     /// Live keys the table is meant for: fewer than one new key in 10,000 is refused up to here.
     pub fn capacity(&self) -> u64 {
         nominal_keys(self.sections.lines())
@@ -169,7 +164,7 @@ impl<S: AsRef<[Line]>> Table<S> {
         self.peek_by(key, rule, now)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_by(
         &self,
         key: Key,
@@ -180,13 +175,16 @@ impl<S: AsRef<[Line]>> Table<S> {
     ) -> Decision {
         let (rule, now) = (measure.rule(), now.min(MAX_NOW_NS));
         let full = rule.ticks().full as u64;
-        let found = self.find(key);
+        let found = self.glance(key);
         if let Some((place, entry)) = found {
             match attempt(place, entry, key, &measure, cost, now, full) {
-                // Inlined, so that a caller who ignores what is left pays no division for it.
-                Attempt::Done { debt, .. } => return Decision::allowed(rule, debt),
-                Attempt::Refused(debt) => return Decision::refused(rule, debt, cost),
-                Attempt::Changed => {}
+                // Inlined, so that a caller who ignores what is left pays no division for it. Where nothing was replaced,
+                // nothing has confirmed the entry.
+                Attempt::Done { debt, .. } if cost != 0 => return Decision::allowed(rule, debt),
+                Attempt::Refused(debt) if is_still(place, entry) => {
+                    return Decision::refused(rule, debt, cost);
+                }
+                _ => {}
             }
         }
         let mut later = measure;
@@ -291,31 +289,37 @@ impl<S: AsRef<[Line]>> Table<S> {
     }
 
     /// The committed entry of `key`. Absent, if there was a moment during the call without one.
-    #[inline]
     pub(super) fn find(&self, key: Key) -> Option<(Place<'_>, Entry)> {
-        self.find_in(self.sections.first_line(key), key).or_else(|| self.find_beyond(key))
+        let place = self.home(key);
+        let entry = Entry(place.load());
+        if entry.is_committed_of(key) { Some((place, entry)) } else { self.find_beyond(key) }
     }
 
-    /// Out of line, for most keys are in their first line.
+    /// As [`Table::find`], but the entry is a guess: see [`Place::glance`].
+    #[inline]
+    fn glance(&self, key: Key) -> Option<(Place<'_>, Entry)> {
+        let place = self.home(key);
+        let entry = Entry(place.glance());
+        if entry.is_committed_of(key) { Some((place, entry)) } else { self.find_beyond(key) }
+    }
+
+    /// Out of line, for most keys are where they are looked for first.
     #[inline(never)]
     fn find_beyond(&self, key: Key) -> Option<(Place<'_>, Entry)> {
-        (1..SECTIONS).find_map(|section| self.find_in(self.sections.line(key, section), key))
-    }
-
-    #[inline(always)]
-    fn find_in(&self, line: usize, key: Key) -> Option<(Place<'_>, Entry)> {
-        for place in self.line(line, key) {
-            let entry = Entry(place.load());
-            if entry.is_of(key) && !entry.is_tentative() {
-                return Some((place, entry));
-            }
-        }
-        None
+        let mut beyond = self.places(key).skip(1).map(|place| (place, Entry(place.load())));
+        beyond.find(|(_, entry)| entry.is_committed_of(key))
     }
 
     /// All places of a key.
     pub(super) fn places(&self, key: Key) -> impl Iterator<Item = Place<'_>> {
         (0..SECTIONS).flat_map(move |section| self.line(self.sections.line(key, section), key))
+    }
+
+    /// The first of all places of a key.
+    #[inline]
+    fn home(&self, key: Key) -> Place<'_> {
+        let (index, way) = (1 + self.sections.first_line(key), home_way(key));
+        Place { word: &self.lines.as_ref()[index].0[way], rank: index * WAYS + way }
     }
 
     /// The places of a key in one of its lines, its home way first. The header comes before all lines.
@@ -397,6 +401,12 @@ fn attempt(
     } else {
         Attempt::Changed
     }
+}
+
+/// Whether a guess was right, or is by now.
+#[inline]
+fn is_still(place: Place<'_>, entry: Entry) -> bool {
+    cfg!(escope_sabotage = "limiter_halves") || place.load() == entry.0
 }
 
 /// The largest debt that a debit may leave whose caller waits for so long.

@@ -33,6 +33,12 @@ impl AtomicWide {
     }
 
     /// Like the product's.
+    pub fn load_halves(&self) -> Wide {
+        let high = self.load(Ordering::Acquire) >> HALF << HALF;
+        high | Wide::from(self.load(Ordering::Acquire) as Half)
+    }
+
+    /// Like the product's.
     pub fn store(&self, value: Wide, order: Ordering) {
         self.next().store(value, order);
     }

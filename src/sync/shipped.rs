@@ -1,11 +1,12 @@
 //! Atomics and locks of the product.
 
-pub use portable_atomic::AtomicU128 as AtomicWide;
+#[path = "wide.rs"]
+mod wide;
+
 pub use std::sync::atomic::AtomicU64 as UnwatchedU64;
 pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+pub use wide::{AtomicWide, Wide, wide_is_lock_free};
 
-/// Value of an [`AtomicWide`].
-pub type Wide = u128;
 /// One half of a [`Wide`].
 pub type Half = u64;
 /// Bits in one half of a [`Wide`].
@@ -30,10 +31,4 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<parking_lot::MutexGuard<'_, T>> {
         self.0.try_lock()
     }
-}
-
-/// Whether the wide word is lock-free on this machine. portable-atomic's fallback locks would be
-/// invisible to another process, so the edges refuse to start where this is false.
-pub fn wide_is_lock_free() -> bool {
-    AtomicWide::is_lock_free()
 }

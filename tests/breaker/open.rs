@@ -149,3 +149,11 @@ fn r17_jitter_stays_in_its_range_and_equal_seeds_give_equal_times() {
     let capped = times(9).split_off(3);
     assert!(capped.iter().any(|time| *time < 8_000) && capped.iter().any(|time| *time > 8_000));
 }
+
+#[test]
+fn r22_an_open_breaker_shows_no_failures_also_at_the_beginning_of_time() {
+    let breaker = breaker(BreakerConfig { open_for_ns: 0, ..BreakerConfig::consecutive_failures(1) });
+    fail(&breaker, 0);
+    let snapshot = breaker.snapshot(|| 0);
+    assert_eq!((snapshot.phase, snapshot.failures), (Phase::Open, 0));
+}

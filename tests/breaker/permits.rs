@@ -142,10 +142,10 @@ fn r13_a_new_generation_begins_with_an_empty_window() {
 }
 
 #[test]
-fn r12_a_late_success_is_stale_also_where_one_in_time_would_change_nothing() {
+fn r13_a_success_of_an_earlier_generation_is_stale_where_the_window_would_not_notice_it() {
     let breaker = breaker(rate(2, 2, 10_000));
-    let late = admitted(&breaker, 0);
+    let early = admitted(&breaker, 0);
     breaker.reset(|| 1);
-    (2..5).for_each(|now| _ = call(&breaker, Outcome::Success, now));
-    assert_eq!(record(&breaker, late, Outcome::Success, 5), RecordVerdict::Stale);
+    (0..4).for_each(|now| drop(call(&breaker, Outcome::Success, now)));
+    assert_eq!(record(&breaker, early, Outcome::Success, 5), RecordVerdict::Stale);
 }

@@ -13,6 +13,7 @@ use super::fuzz_script::*;
 use super::limiter_oracle::{By, Terms, World};
 use elixirscope::capi::limiter::check::*;
 use elixirscope::capi::limiter::decision::escope_decision;
+use elixirscope::capi::limiter::file::*;
 use elixirscope::capi::limiter::group::*;
 use elixirscope::capi::limiter::header_fields::*;
 use elixirscope::capi::limiter::limit::*;
@@ -21,12 +22,16 @@ use elixirscope::capi::limiter::receipt::*;
 use elixirscope::capi::limiter::reserve::*;
 use elixirscope::capi::limiter::rule::escope_rule;
 use elixirscope::capi::limiter::stats::*;
+use elixirscope::capi::limiter::wait::*;
 use elixirscope::capi::limiter::*;
 use elixirscope::capi::options::Growing;
 use elixirscope::limiter::{Adjusted, Decision, FullPolicy, Strategy, Verdict};
 use elixirscope::status::Status;
 use std::ffi::{CStr, CString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::ptr::{null, null_mut};
+use std::{fs, thread};
 
 /// The first four are measured by one rule, the next by another, the next by any; the others by a limit each four.
 const KEYS: [&str; 20] =
@@ -106,6 +111,11 @@ struct Run<'a> {
     now: u64,
     counted: escope_limiter_stats,
     seen: Seen,
+}
+
+/// Where a file costs no disk.
+fn folder() -> PathBuf {
+    Some(PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir)
 }
 
 fn rule_of(terms: Terms) -> escope_rule {
@@ -261,10 +271,12 @@ impl Run<'_> {
             28 => self.wrong_receipt(),
             29 => self.header_fields(),
             30 => self.refuse_pointers(),
-            _ => match self.script.below(3) {
+            _ => match self.script.below(5) {
                 0 => self.structs(),
                 1 => self.invalid_rule(),
-                _ => self.names(),
+                2 => self.names(),
+                3 => self.file(),
+                _ => self.acquire(),
             },
         }
     }
@@ -798,6 +810,76 @@ impl Run<'_> {
             drop(Limiter(escope_limiter_ref(l)));
             assert!(escope_limit_ref(null_mut()).is_null());
         }
+    }
+
+    /// A limiter that comes out of a file says of every key what the one that went in says; a damaged file is refused.
+    fn file(&mut self) {
+        let path =
+            folder().join(format!("escope-limiter-{}-{:?}", std::process::id(), thread::current().id()));
+        let name = CString::new(path.as_os_str().as_bytes()).expect("no byte is NUL");
+        let (now, wall) = (self.now, self.script.u64());
+        // SAFETY: the handle is live, the name is this function's own.
+        let saved = unsafe { escope_limiter_save_at(self.limiter.0, name.as_ptr(), now, wall) };
+        self.see("save", saved, Status::Ok);
+        let load = || {
+            let mut limiter = null_mut();
+            // SAFETY: the places are this function's own.
+            let status = unsafe { escope_limiter_load_at(name.as_ptr(), null(), &mut limiter, now, wall) };
+            (status, Limiter(limiter))
+        };
+        let (loaded, restored) = load();
+        self.see("load", loaded, Status::Ok);
+        for (index, key) in KEYS[..12].iter().enumerate() {
+            let rule = rule_of(self.terms[index / 4 % 2]);
+            let peek = |limiter: &Limiter| {
+                let mut decision = BLANK;
+                let (key, length) = (key.as_ptr().cast(), key.len());
+                // SAFETY: the handle is live, the places are this function's own.
+                unsafe { escope_limiter_peek_at(limiter.0, key, length, &rule, &mut decision, now) };
+                decision
+            };
+            assert_eq!(peek(&restored), peek(&self.limiter), "{key}");
+        }
+        let mut bytes = fs::read(&path).expect("the file is there");
+        let at = self.script.below(bytes.len());
+        match self.script.byte() {
+            0..16 => bytes.truncate(at),
+            change => bytes[at] ^= change,
+        }
+        fs::write(&path, &bytes).expect("the file can be written");
+        let (refused, nothing) = load();
+        self.see("load", refused, Status::InvalidArgument);
+        assert!(nothing.0.is_null(), "a failure wrote its result");
+        assert_eq!(fs::read(&path).expect("the file is there"), bytes, "a refused file was changed");
+        fs::remove_file(&path).expect("the file can be removed");
+        // SAFETY: as above.
+        let missing = unsafe { escope_limiter_load_at(name.as_ptr(), null(), null_mut(), now, wall) };
+        self.see("load", missing, Status::InvalidArgument);
+    }
+
+    /// Without time to wait, a burst is acquired and no more; the clock is the real one, so its refill takes an age.
+    fn acquire(&mut self) {
+        let burst = 1 + u64::from(self.script.small(4));
+        let rule = escope_rule { tokens: 1, period_ns: 1 << 50, burst };
+        let charge = escope_charge {
+            key: c"acquired".as_ptr().cast(),
+            key_len: 8,
+            rule: &rule,
+            limit: null(),
+            cost: 1,
+        };
+        for turn in 0..=burst {
+            let (mut memory, mut decision) = (Memory::BLANK, BLANK);
+            // SAFETY: the handle is live, the places are this function's own.
+            let status =
+                unsafe { escope_limiter_acquire(self.other.0, &charge, 0, memory.pointer(), &mut decision) };
+            let granted = turn < burst;
+            self.see("acquire", status, if granted { Status::Ok } else { Status::RateLimited });
+            assert_eq!(memory == Memory::BLANK, !granted);
+            assert_eq!((decision.remaining, decision.limit), (burst.saturating_sub(turn + 1), burst));
+        }
+        // SAFETY: as above.
+        unsafe { assert_eq!(escope_limiter_reset(self.other.0, charge.key.cast(), 8), Status::Ok as i32) };
     }
 
     /// A caller's structs of a stated size: refused, or filled exactly so far.

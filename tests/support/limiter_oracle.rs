@@ -185,6 +185,7 @@ impl Model {
         let level = match strategy {
             _ if self.level == old.full() => full,
             Strategy::AsIs => carried,
+            Strategy::Proportional if old.burst == 0 => 0,
             Strategy::Proportional => {
                 let share = carried / grain * i128::from(terms.burst);
                 share.div_euclid(i128::from(old.burst)) * grain

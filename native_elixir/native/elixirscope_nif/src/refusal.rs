@@ -25,8 +25,3 @@ pub fn done<'a>(env: Env<'a>, result: Result<(), ConfigError>) -> Term<'a> {
         Err(error) => (atoms::error(), refusal(error)).encode(env),
     }
 }
-
-/// Narrows a number to the 32 bits that the core takes.
-pub fn narrow(argument: &'static str, value: u64) -> Result<u32, ConfigError> {
-    u32::try_from(value).map_err(|_| ConfigError { argument, value, allowed: "at most 2^32 - 1" })
-}

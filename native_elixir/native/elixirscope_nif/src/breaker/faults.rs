@@ -5,7 +5,7 @@ use elixirscope::error::ConfigError;
 use rustler::{Env, NifMap, ResourceArc, Term};
 
 use super::BreakerResource;
-use crate::refusal::{done, narrow};
+use crate::refusal::done;
 
 #[derive(NifMap)]
 struct FaultOptions {
@@ -33,4 +33,9 @@ fn breaker_inject_faults<'a>(
     options: FaultOptions,
 ) -> Term<'a> {
     done(env, options.faults().and_then(|faults| breaker.core.inject_faults(&faults)))
+}
+
+/// Narrows a number to the 32 bits that the core takes.
+fn narrow(argument: &'static str, value: u64) -> Result<u32, ConfigError> {
+    u32::try_from(value).map_err(|_| ConfigError { argument, value, allowed: "at most 2^32 - 1" })
 }
