@@ -155,7 +155,11 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetricsTest do
     {:ok, 1} = ConnectionPool.with_connection({namespace, :pool}, fn _ -> 1 end)
     for _ <- 1..5, do: CircuitBreaker.execute(namespace, :search, fn -> :error end)
 
-    infra = await_infra(namespace, &match?(%{circuit_breaker: %{state_change: _}, connection_pool: _}, &1))
+    infra =
+      await_infra(
+        namespace,
+        &match?(%{circuit_breaker: %{state_change: _}, connection_pool: _}, &1)
+      )
 
     assert %{count: 1, metadata: %{service: :search, to: :open}} =
              infra.circuit_breaker.state_change
