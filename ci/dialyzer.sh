@@ -7,7 +7,7 @@ export LC_ALL=C.UTF-8
 elixir_ebin=$(elixir -e 'IO.puts(:code.lib_dir(:elixir))')
 ERL_LIBS=$(dirname "$elixir_ebin")
 export ERL_LIBS
-known=target/dialyzer/$(elixir -e 'IO.puts("otp#{System.otp_release()}-elixir#{System.version()}-drivers")').plt
+known=target/dialyzer/$(elixir -e 'IO.puts("otp#{System.otp_release()}-elixir#{System.version()}-drivers-inets")').plt
 if [ ! -e "$known" ]; then
     mkdir -p "$(dirname "$known")"
     echo "dialyzer: learning OTP and Elixir, some minutes, once"

@@ -20,7 +20,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, Config, ConnectionPool}
   alias ElixirScope.Foundation.Infrastructure.{Protection, TokenBucketLimiter}
   alias ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation
-  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Receipt
 
   @namespace :production
   # How long a call without `timeout:` waits for a connection.
@@ -74,7 +73,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
   defp gives_back?(_breaker, _pool), do: true
 
   defp give_back(nil), do: :ok
-  defp give_back(%Receipt{} = receipt), do: TokenBucketLimiter.refund(receipt)
+  defp give_back(receipt), do: TokenBucketLimiter.refund(receipt)
 
   defp attempt(nil, nil, operation, deadline) do
     {:admitted,
