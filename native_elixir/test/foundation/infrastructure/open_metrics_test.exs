@@ -147,6 +147,37 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetricsTest do
       do: File.write!(path, OpenMetrics.render(namespace))
   end
 
+  test "what happens to breakers and pools is a metric of their namespace's TelemetryService" do
+    namespace = {:test, make_ref()}
+    start_supervised!({TelemetryService, namespace: namespace})
+    options = [name: :pool, namespace: namespace, create: fn -> Agent.start_link(fn -> 0 end) end]
+    start_supervised!({ConnectionPool, options})
+    {:ok, 1} = ConnectionPool.with_connection({namespace, :pool}, fn _ -> 1 end)
+    for _ <- 1..5, do: CircuitBreaker.execute(namespace, :search, fn -> :error end)
+
+    infra =
+      await_infra(
+        namespace,
+        &match?(%{circuit_breaker: %{state_change: _}, connection_pool: _}, &1)
+      )
+
+    assert %{count: 1, metadata: %{service: :search, to: :open}} =
+             infra.circuit_breaker.state_change
+
+    assert %{count: 1, metadata: %{pool: :pool}} = infra.connection_pool.connection_created
+  end
+
+  defp await_infra(namespace, condition, tries \\ 1_000) do
+    {:ok, metrics} = TelemetryService.get_metrics(namespace)
+    infra = get_in(metrics, [:elixir_scope, :foundation, :infra]) || %{}
+
+    cond do
+      condition.(infra) -> infra
+      tries == 0 -> flunk("not there: #{inspect(infra)}")
+      true -> Process.sleep(1) && await_infra(namespace, condition, tries - 1)
+    end
+  end
+
   test "a namespace without anything is an empty exposition" do
     assert OpenMetrics.render({:test, make_ref()}) == "# EOF\n"
   end

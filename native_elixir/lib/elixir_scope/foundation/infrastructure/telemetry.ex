@@ -5,10 +5,15 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
   Names start with `[:elixir_scope, :foundation, :infra]`, or with `config :elixir_scope, :telemetry_prefix`, a list
   of atoms. With anything else there the application does not start; put there later, it is passed over.
 
-  Events go to `:telemetry` where that library is loaded; without it they cost a check.
+  Events go to `:telemetry` where that library is loaded; without it they cost a check. What happens to an object, seldom
+  and told by a process of its own (a breaker's changes, a pool's connections), is a metric of the namespace's
+  TelemetryService, too. What happens to single calls is not: a flood of refused calls must not become a flood of
+  messages to one process. Their counts are in the statistics of each object, and in `OpenMetrics`.
   """
 
   alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.Names
+  alias ElixirScope.Foundation.Services.TelemetryService
 
   @prefix [:elixir_scope, :foundation, :infra]
 
@@ -45,6 +50,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
   @spec execute([atom()], map(), map()) :: :ok
   def execute(suffix, measurements, metadata),
     do: emit(prefix() ++ suffix, measurements, metadata)
+
+  @doc "Does so, and records it in the TelemetryService of a namespace."
+  @spec record(Names.namespace(), [atom()], map(), map()) :: :ok
+  def record(namespace, suffix, measurements, metadata) do
+    name = prefix() ++ suffix
+    emit(name, measurements, metadata)
+    TelemetryService.emit(namespace, name, measurements, metadata)
+  end
 
   @doc "Emits an event of this full name."
   @spec emit([atom()], map(), map()) :: :ok

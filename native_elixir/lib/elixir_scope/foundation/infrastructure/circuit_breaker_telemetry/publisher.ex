@@ -138,7 +138,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry.Publishe
     do: Map.merge(metadata, Map.take(change, [:from_level, :to_level]))
 
   defp execute(event, measurements, metadata),
-    do: Telemetry.execute([:circuit_breaker, event], measurements, metadata)
+    do: Telemetry.record(metadata.namespace, [:circuit_breaker, event], measurements, metadata)
 
   defp drop_subscriber(state, pid) do
     {monitor, subscribers} = Map.pop(state.subscribers, pid)

@@ -297,7 +297,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
 
   defp event(state, name, metadata) do
     metadata = Map.merge(metadata, %{namespace: state.config.namespace, pool: state.config.name})
-    Telemetry.execute([:connection_pool, name], %{count: 1}, metadata)
+    Telemetry.record(state.config.namespace, [:connection_pool, name], %{count: 1}, metadata)
     state
   end
 end
