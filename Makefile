@@ -2,7 +2,7 @@
 # Variables given to make (PREFIX=, DESTDIR=, INPUT=, ...) reach the scripts through the environment.
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the C library, release build
 	cargo build --release --locked
@@ -12,6 +12,10 @@ demo: ## 20,000 real events from three languages through one core, with real fau
 
 test: ## every check
 	ci/test.sh
+
+example-release: ## build and run a release of examples/parse_service, and read its /metrics and /status
+	ci/deps.sh demo
+	ci/example_release.sh
 
 vectors: ## the same recorded operations replayed by Rust, C, Elixir and Python
 	ci/vectors.sh
@@ -45,4 +49,4 @@ clean: ## remove what was built
 	cargo clean
 	rm -rf native_elixir/_build native_elixir/priv/native/*.so python/build
 
-.PHONY: help build demo test vectors bench bench-check soak mutants header install uninstall lint clean
+.PHONY: help build demo test example-release vectors bench bench-check soak mutants header install uninstall lint clean

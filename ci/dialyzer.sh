@@ -13,7 +13,7 @@ if [ ! -e "$known" ]; then
     echo "dialyzer: learning OTP and Elixir, some minutes, once"
     # Exit code 2 only says that these applications call others that are not looked at.
     dialyzer --quiet --build_plt --output_plt "$known" \
-        --apps erts kernel stdlib crypto compiler elixir logger p1_sqlite3 p1_pgsql >/dev/null || [ $? = 2 ]
+        --apps erts kernel stdlib crypto inets compiler elixir logger p1_sqlite3 p1_pgsql >/dev/null || [ $? = 2 ]
 fi
 
 (cd native_elixir && mix compile)

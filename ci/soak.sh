@@ -17,6 +17,8 @@
 #   breaker-kill  100,000 guarded calls on the BEAM, 30 % of their processes killed at any moment (KILL_CALLS=n)
 #   pool-kill     1,000,000 check-outs on the BEAM, 30 % of their processes killed, while connections, pool and PostgreSQL
 #             fail (KILL_CHECKOUTS=n)
+#   foundation    50 processes on the Foundation services for 60 seconds (LOAD_SECONDS=n), a service killed each second,
+#             PostgreSQL stopped twice: availability, acknowledged events, memory
 #   pool-kill-python  1,000,000 check-outs in Python, 30 % of the threads killed, while children are forked (KILL_CHECKOUTS=n,
 #             SEED=n repeats one)
 set -euo pipefail
@@ -87,6 +89,10 @@ breaker-kill)
 pool-kill)
     cd native_elixir
     KILL_CHECKOUTS=${KILL_CHECKOUTS:-1000000} mix test test/foundation/infrastructure/connection_pool_kill_test.exs
+    ;;
+foundation)
+    cd native_elixir
+    LOAD_SECONDS=${LOAD_SECONDS:-60} mix test test/foundation/load_test.exs
     ;;
 pool-kill-python)
     ci/python.sh install

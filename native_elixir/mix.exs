@@ -18,6 +18,7 @@ defmodule ElixirScope.Foundation.MixProject do
       # Debian packages, looked for at run time: the drivers of database pools, and the JSON reader and the
       # property tests' PropEr of the tests.
       xref: [exclude: [:sqlite3, :pgsql, :jiffy, :proper, :proper_arith, :proper_types]],
+      docs: docs(),
       description: "Circuit breakers, rate limits and connection pools on one native core"
     ]
   end
@@ -25,8 +26,22 @@ defmodule ElixirScope.Foundation.MixProject do
   def application do
     [
       mod: {ElixirScope.Foundation.Application, []},
-      # SASL has the alarms of `Compat.Fuse`.
-      extra_applications: [:crypto, :logger, :sasl]
+      # SASL has the alarms of `Compat.Fuse`, inets the web server of the status page.
+      extra_applications: [:crypto, :inets, :logger, :sasl]
+    ]
+  end
+
+  # For `mix docs` of a project that has ex_doc; this one names no dependency from Hex.
+  defp docs do
+    [
+      main: "readme",
+      extras: ["README.md", "../docs/protect.md"],
+      groups_for_modules: [
+        Infrastructure: ~r/^ElixirScope\.Foundation\.Infrastructure/,
+        Services: ~r/^ElixirScope\.Foundation\.(Services|Contracts|Config|Events|Telemetry)/,
+        "Errors, types and names": ~r/^ElixirScope\.Foundation/,
+        "In place of other libraries": ~r/^ElixirScope\.Compat/
+      ]
     ]
   end
 

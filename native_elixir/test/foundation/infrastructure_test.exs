@@ -107,33 +107,59 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert_settled(pool)
     end
 
-    # The pool is asked inside the breaker: its time-out is a result like any other.
-    test "that time out leave no permit behind, neither closed nor half-open", %{key: key} do
+    test "that have no connection to give cancel the permit and refund the token", %{key: key} do
       pool = start_pool()
       {:ok, agent} = ConnectionPool.checkout(pool)
 
       :ok =
         Infrastructure.configure_protection(key,
-          circuit_breaker: [failure_threshold: 2, reset_timeout: 0],
+          circuit_breaker: [failure_threshold: 1, reset_timeout: 0],
+          rate_limiter: %{limit: 2, window_ms: 60_000},
           connection_pool: pool
         )
 
-      run = fn -> Infrastructure.execute_protected(key, [timeout: 1], & &1) end
-      for _ <- 1..2, do: assert({:error, %Error{error_type: :pool_timeout}} = run.())
-      assert {:ok, %{state: :open, failed: 2}} = CircuitBreaker.stats(:production, key)
+      run = &Infrastructure.execute_protected(key, &1, fn agent -> {:ok, agent} end)
 
-      assert {:error, %Error{error_type: :pool_timeout}} = run.()
+      for {timeout, reason} <- [{1, :pool_timeout}, {0, :pool_exhausted}],
+          _ <- 1..3,
+          do: assert({:error, %Error{error_type: ^reason}} = run.(timeout: timeout))
 
-      assert {:ok, %{state: :open, live_probes: 0, admitted: 3, failed: 3, opens: 2}} =
+      assert {:ok, %{state: :closed, admitted: 6, cancelled: 6, failed: 0}} =
                CircuitBreaker.stats(:production, key)
 
+      assert {:ok, %{rate_limiter: %{remaining: 2}}} = Infrastructure.get_protection_status(key)
+
+      # Half-open, too: the probe's place is free again.
+      CircuitBreaker.report(:production, key, :failure)
+      assert {:error, %Error{error_type: :pool_timeout}} = run.(timeout: 1)
+
+      assert {:ok, %{state: :half_open, live_probes: 0}} = CircuitBreaker.stats(:production, key)
       :ok = ConnectionPool.checkin(pool, agent)
-      assert {:ok, ^agent} = run.()
+      assert {:ok, ^agent} = run.([])
 
-      assert {:ok, %{state: :closed, live_probes: 0, admitted: 4, succeeded: 1}} =
+      assert {:ok, %{state: :closed, live_probes: 0, succeeded: 1}} =
                CircuitBreaker.stats(:production, key)
 
+      assert {:ok, %{rate_limiter: %{remaining: 1}}} = Infrastructure.get_protection_status(key)
       assert_settled(pool)
+    end
+
+    test "that cannot make a connection count against the service", %{key: key} do
+      pool = start_pool(create: fn -> {:error, :refused} end)
+
+      :ok =
+        Infrastructure.configure_protection(key,
+          circuit_breaker: [failure_threshold: 1],
+          rate_limiter: %{limit: 5, window_ms: 60_000},
+          connection_pool: pool
+        )
+
+      run = fn -> Infrastructure.execute_protected(key, [timeout: 50], & &1) end
+      assert {:error, %Error{error_type: reason}} = run.()
+      assert reason in [:create_failed, :pool_timeout]
+      assert {:ok, %{state: :open, failed: 1}} = CircuitBreaker.stats(:production, key)
+      assert {:error, %Error{error_type: :circuit_open}} = run.()
+      assert {:ok, %{rate_limiter: %{remaining: 4}}} = Infrastructure.get_protection_status(key)
     end
 
     test "a caller that is killed inside leaves neither permit nor connection", %{key: key} do
@@ -212,32 +238,6 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert_settled(pool)
     end
 
-    test "that are all in use give the token back", %{key: key} do
-      pool = start_pool()
-      {:ok, agent} = ConnectionPool.checkout(pool)
-
-      :ok =
-        Infrastructure.configure_protection(key,
-          rate_limiter: %{limit: 1, window_ms: 60_000},
-          connection_pool: pool
-        )
-
-      for timeout <- [0, 1] do
-        assert {:error, %Error{error_type: type}} =
-                 Infrastructure.execute_protected(key, [timeout: timeout], & &1)
-
-        assert type in [:pool_exhausted, :pool_timeout]
-      end
-
-      :ok = ConnectionPool.checkin(pool, agent)
-      assert {:ok, ^agent} = Infrastructure.execute_protected(key, [], & &1)
-
-      assert {:error, %Error{error_type: :rate_limited}} =
-               Infrastructure.execute_protected(key, [], & &1)
-
-      assert_settled(pool)
-    end
-
     test "that do not exist are named", %{key: key} do
       :ok = Infrastructure.configure_protection(key, connection_pool: :no_pool)
 
@@ -249,48 +249,143 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
     end
   end
 
-  describe "protections by key" do
-    test "give a token back where the breaker rejects the call", %{key: key} do
-      config = %{
-        circuit_breaker: %{failure_threshold: 1, recovery_time: 60_000},
-        rate_limiter: %{limit: 2, window_ms: 60_000}
-      }
+  describe "execute_protected/3" do
+    @stages for breaker <- [false, true],
+                limiter <- [false, true],
+                pool <- [false, true],
+                breaker or limiter or pool,
+                do: {breaker, limiter, pool}
 
-      :ok = Infrastructure.configure_protection(key, config)
-      {:error, :down} = Infrastructure.execute_protected(key, [], fn -> {:error, :down} end)
+    for {breaker, limiter, pool} <- @stages do
+      name =
+        for {true, name} <- [{limiter, "limit"}, {breaker, "breaker"}, {pool, "pool"}], do: name
 
-      for _ <- 1..5 do
-        assert {:error, %Error{error_type: :circuit_open}} =
-                 Infrastructure.execute_protected(key, [], fn -> flunk("it ran") end)
+      test "#{Enum.join(name, ", ")}: each stage refuses in its turn and gives back", %{key: key} do
+        {breaker?, limiter?, pool?} = {unquote(breaker), unquote(limiter), unquote(pool)}
+        pool = if pool?, do: start_pool()
+
+        config =
+          for {true, part} <- [
+                {breaker?, {:circuit_breaker, %{failure_threshold: 1}}},
+                {limiter?, {:rate_limiter, %{limit: 2, window_ms: 60_000}}},
+                {pool?, {:connection_pool, pool}}
+              ],
+              do: part
+
+        :ok = Infrastructure.configure_protection(key, config)
+        operation = fn result -> if pool?, do: fn _agent -> result end, else: fn -> result end end
+        run = &Infrastructure.execute_protected(key, &1, operation.(&2))
+
+        remaining = fn ->
+          Infrastructure.get_protection_status(key)
+          |> elem(1)
+          |> get_in([:rate_limiter, :remaining])
+        end
+
+        assert {:ok, 1} = run.([timeout: 60_000], 1)
+        if limiter?, do: assert(remaining.() == 1)
+
+        if pool? do
+          {:ok, agent} = ConnectionPool.checkout(pool)
+          assert {:error, %Error{error_type: :pool_exhausted}} = run.([timeout: 0], 1)
+          :ok = ConnectionPool.checkin(pool, agent)
+          if limiter?, do: assert(remaining.() == 1)
+        end
+
+        if breaker? do
+          :ok = CircuitBreaker.force_open(:production, key)
+          assert {:error, %Error{error_type: :forced_open}} = run.([], 1)
+          if limiter?, do: assert(remaining.() == 1)
+          if pool?, do: assert({:ok, %{granted: 2}} = ConnectionPool.status(pool))
+          :ok = CircuitBreaker.auto(:production, key)
+        end
+
+        assert {:error, :down} = run.([], {:error, :down})
+
+        if limiter? do
+          assert {:error, %Error{error_type: :rate_limited, context: %{retry_after_ms: _}}} =
+                   run.([], 1)
+        end
+
+        if breaker? do
+          assert {:ok, stats} = CircuitBreaker.stats(:production, key)
+          assert %{state: :open, succeeded: 1, failed: 1} = stats
+          assert stats.cancelled == if(pool?, do: 1, else: 0)
+        end
+
+        if pool?, do: assert_settled(pool)
       end
 
-      :ok = CircuitBreaker.reset(:production, key)
-      assert {:ok, 1} = Infrastructure.execute_protected(key, [], fn -> 1 end)
+      test "#{Enum.join(name, ", ")}: one deadline bounds the whole", %{key: key} do
+        {breaker?, limiter?, pool?} = {unquote(breaker), unquote(limiter), unquote(pool)}
+        pool = if pool?, do: start_pool()
 
-      assert {:error, %Error{error_type: :rate_limited}} =
-               Infrastructure.execute_protected(key, [], fn -> 1 end)
+        config =
+          for {true, part} <- [
+                {breaker?, {:circuit_breaker, %{failure_threshold: 1, call_timeout: :infinity}}},
+                {limiter?, {:rate_limiter, %{limit: 2, window_ms: 60_000}}},
+                {pool?, {:connection_pool, pool}}
+              ],
+              do: part
+
+        :ok = Infrastructure.configure_protection(key, config)
+
+        hang =
+          if pool?,
+            do: fn _ -> Process.sleep(:infinity) end,
+            else: fn -> Process.sleep(:infinity) end
+
+        assert {:error, %Error{error_type: :timeout}} =
+                 Infrastructure.execute_protected(key, [timeout: 30], hang)
+
+        if breaker?,
+          do: assert({:ok, %{state: :open, failed: 1}} = CircuitBreaker.stats(:production, key))
+
+        # The connection that the operation was using is not handed on.
+        if pool?, do: assert(%{broken: 1} = assert_settled(pool))
+      end
     end
 
-    test "have one time limit for all of them", %{key: key} do
-      hang = fn -> Process.sleep(:infinity) end
-      config = %{circuit_breaker: %{failure_threshold: 5, call_timeout: :infinity}}
-      :ok = Infrastructure.configure_protection(key, config)
+    test "crashes come back as errors, and close the connection", %{key: key} do
+      pool = start_pool()
+      :ok = Infrastructure.configure_protection(key, circuit_breaker: [], connection_pool: pool)
 
-      assert {:error, %Error{error_type: :timeout}} =
-               Infrastructure.execute_protected(key, [timeout: 20], hang)
+      for opts <- [[], [timeout: 60_000]] do
+        assert {:error,
+                %Error{
+                  error_type: :protected_operation_failed,
+                  context: %{kind: :throw, cause: :ball}
+                }} = Infrastructure.execute_protected(key, opts, fn _agent -> throw(:ball) end)
+      end
 
-      assert {:ok, %{failed: 1}} = CircuitBreaker.stats(:production, key)
-
-      rule = %{rate_limiter: %{limit: 5, window_ms: 60_000}}
-      :ok = Infrastructure.configure_protection(key, rule)
-
-      assert {:error, %Error{error_type: :timeout}} =
-               Infrastructure.execute_protected(key, [timeout: 20], hang)
-
-      assert {:error, %Error{message: "`timeout` is -1" <> _}} =
-               Infrastructure.execute_protected(key, [timeout: -1], hang)
+      assert {:ok, %{failed: 2}} = CircuitBreaker.stats(:production, key)
+      assert %{broken: 2} = assert_settled(pool)
     end
 
+    test "a pool's error of the operation itself is no refusal", %{key: key} do
+      pool = start_pool()
+      :ok = Infrastructure.configure_protection(key, circuit_breaker: [], connection_pool: pool)
+      nested = fn _agent -> {:error, Error.new(:pool_exhausted)} end
+
+      assert {:error, %Error{error_type: :pool_exhausted}} =
+               Infrastructure.execute_protected(key, [], nested)
+
+      assert {:ok, %{failed: 1, cancelled: 0}} = CircuitBreaker.stats(:production, key)
+    end
+
+    test "a timeout that is none is refused", %{key: key} do
+      for timeout <- [-1, 1.5, "1"] do
+        assert {:error, %Error{message: "`timeout` is " <> _}} =
+                 Infrastructure.execute_protected(
+                   key,
+                   [circuit_breaker: key, timeout: timeout],
+                   fn -> 1 end
+                 )
+      end
+    end
+  end
+
+  describe "protections by key" do
     test "are configured, listed and shown", %{key: key} do
       config = %{
         circuit_breaker: %{failure_threshold: 2, recovery_time: 60_000},

@@ -9,6 +9,7 @@ defmodule ElixirScope.Foundation.Application do
       ├── ExRated.Supervisor         what stands in for the library ex_rated
       ├── Services.Supervisor        ConfigServer, EventStore, TelemetryService of :production
       ├── TaskSupervisor             tasks of the services' users
+      ├── StatusPage                 /status and /metrics; with `config :elixir_scope, :status_page, enabled: true` only
       └── TestSupervisor             services of test namespaces; with `config :elixir_scope, test_mode: true` only
 
   It does not start with a configuration of circuit breakers that is wrong, such as a misspelt option: every guarded call
@@ -22,7 +23,9 @@ defmodule ElixirScope.Foundation.Application do
 
   @impl true
   def start(_type, _args) do
-    with :ok <- check_configuration(), do: start()
+    with :ok <- check_configuration(),
+         {:ok, status_page} <- status_page(),
+         do: start(status_page)
   end
 
   defp check_configuration do
@@ -32,21 +35,26 @@ defmodule ElixirScope.Foundation.Application do
     end
   end
 
-  defp start do
+  defp status_page do
+    with {:error, error} <- Infrastructure.StatusPage.options(),
+         do: {:error, {error.error_type, "config :elixir_scope, :status_page: " <> error.message}}
+  end
+
+  defp start(status_page) do
     # Where `:telemetry` exists, events find it without a look-up of the code path.
     _ = Code.ensure_loaded(:telemetry)
 
     with :ok <- Infrastructure.Telemetry.check_prefix() do
       ProcessRegistry.create_table()
 
-      Supervisor.start_link(children(),
+      Supervisor.start_link(children(status_page),
         strategy: :one_for_one,
         name: ElixirScope.Foundation.Supervisor
       )
     end
   end
 
-  defp children do
+  defp children(status_page) do
     [
       ProcessRegistry,
       Infrastructure.Supervisor,
@@ -54,7 +62,9 @@ defmodule ElixirScope.Foundation.Application do
       ExRated.Supervisor,
       {Services.Supervisor, namespace: :production},
       {Task.Supervisor, name: TaskSupervisor}
-    ] ++ if(Services.Service.test_mode?(), do: [TestSupervisor], else: [])
+    ] ++
+      if(status_page.enabled, do: [{Infrastructure.StatusPage, status_page}], else: []) ++
+      if(Services.Service.test_mode?(), do: [TestSupervisor], else: [])
   end
 
   @impl true

@@ -70,8 +70,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
       namespace if there is no user;
     * `:cost`: how many calls this one counts for, 1 by default.
 
-  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context. The token of a
-  call that the breaker rejects stays spent; `execute_protected/3` gives it back.
+  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
@@ -117,7 +116,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defdelegate get_protection_config(key), to: Protection, as: :fetch
 
   @doc """
-  How the protections of `key` are doing.
+  How the protections of `key` are doing: `:circuit_breaker` has `status` and `failure_count`, `:rate_limiter` its rule with
+  `remaining` and `retry_after_ms`, `:connection_pool` what `ConnectionPool.status/1` says. One that is gone has `error`.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> :ok = Infrastructure.configure_protection(:billing, %{circuit_breaker: %{failure_threshold: 3}})
@@ -136,23 +136,35 @@ defmodule ElixirScope.Foundation.Infrastructure do
   limit that is turned off in the configuration is left out.
 
   With a pool the operation takes the connection as its argument, otherwise it takes none. The options replace
-  what the key is configured with:
+  what the key is configured with; options alone are enough, then the key need not be configured:
 
     * `rate_limiter: {rule, id}`: counts `id` under the key's own limit, else under `rule` of `default_limits`;
     * `circuit_breaker: name`: another breaker of namespace `:production`;
     * `connection_pool: name`;
-    * `timeout: ms`: the limit of the whole, from the call to its result: the breaker's `call_timeout` and the wait for
-      a connection are no longer than that. Without it each has its own, the wait for a connection 5,000; 0 waits for no
-      connection, and limits nothing else.
+    * `timeout: ms`: for the whole call, or `:infinity`. The wait for a connection and the operation share it; the operation
+      is also bounded by the breaker's `:call_timeout`, whichever ends first, and runs in a process of its own then. Too slow
+      an operation is `:timeout`, its connection is closed. Without the option a connection is waited for up to
+      5,000 ms, and the operation has the breaker's `:call_timeout` alone.
 
-  A call whose operation was never begun, because the breaker rejected it or the pool had no connection, gives its token
-  back. That the pool had none counts against the breaker: a service whose connections are all in use is one that is
-  slow. A time-out that passed while it waited for a connection is a `:pool_timeout`, any other a `:timeout`.
+  A call that does not get as far as the service gives back what it took:
+
+  | refused by | its token | its permit |
+  | --- | --- | --- |
+  | the rate limit | none taken | none taken |
+  | the breaker | refunded | none taken |
+  | the pool, which has no connection to give (`:pool_exhausted`, `:pool_timeout`, `:queue_full`, `:pool_closed`) | refunded | cancelled: says nothing about the service |
+  | the pool, which could not make one (`:create_failed`, and `:pool_timeout` with a `last_error`) | spent | a failure, for the service was asked |
+
+  A refund is forfeited if somebody waits for the same key already. An operation that is too slow counts as a
+  failure also where a long wait for the connection left it little time.
 
       iex> alias ElixirScope.Foundation.Infrastructure
-      iex> :ok = Infrastructure.configure_protection(:reports, %{rate_limiter: %{limit: 10, window_ms: 1_000}})
-      iex> Infrastructure.execute_protected(:reports, [timeout: 1_000], fn -> :done end)
-      {:ok, :done}
+      iex> :ok = Infrastructure.configure_protection(:invoices, rate_limiter: %{limit: 1, window_ms: 60_000})
+      iex> Infrastructure.execute_protected(:invoices, [timeout: 1_000], fn -> :sent end)
+      {:ok, :sent}
+      iex> {:error, error} = Infrastructure.execute_protected(:invoices, [], fn -> :sent end)
+      iex> error.error_type
+      :rate_limited
   """
   @spec execute_protected(atom(), keyword(), function()) :: term()
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
@@ -199,28 +211,13 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
 
-  # As `limited`, with a receipt by which the token can be given back.
+  # The refusal of a limit of `Protection.Limit`.
   @doc false
-  @spec reserved(term(), {pos_integer(), pos_integer()}) :: {:ok, term()} | {:error, Error.t()}
-  def reserved(key, {_limit, _window_ms} = rule), do: reserved(key, rule, rule, %{})
-  def reserved(_key, rule), do: not_a_rule(rule)
+  @spec refused(tuple(), pos_integer() | :infinity) :: {:error, Error.t()}
+  def refused({key, rule}, retry_after_ms), do: refused(key, rule, retry_after_ms, %{})
 
-  @doc false
-  @spec reserved(term(), atom(), term()) :: {:ok, term()} | {:error, Error.t()}
-  def reserved(key, name, {_limit, _window_ms} = rule),
-    do: reserved(key, name, rule, %{rule: name})
-
-  def reserved(_key, _name, rule), do: not_a_rule(rule)
-
-  defp reserved(key, by, rule, context) do
-    with {:ok, %{decision: decision, receipt: nil}} <- TokenBucketLimiter.reserve(key, by) do
-      retry_after_ms = div(decision.retry_after_ns + 999_999, 1_000_000)
-      refused(key, rule, retry_after_ms, context)
-    else
-      {:ok, %{receipt: receipt}} -> {:ok, receipt}
-      error -> error
-    end
-  end
+  def refused({key, name, rule}, retry_after_ms),
+    do: refused(key, rule, retry_after_ms, %{rule: name})
 
   defp refused(key, {limit, window_ms}, retry_after_ms, context) do
     context =

@@ -84,6 +84,7 @@ rustler::atoms! {
     create,
     destroy,
     check,
+    leaked,
     maintain,
     wait,
     cancelled,

@@ -101,6 +101,15 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
     refute another == agent
   end
 
+  test "waits that have become too long are shed" do
+    pool = start(Tested, min_idle: 1, queue_target: 1, queue_interval: 1)
+    await(pool, &(&1.idle == 1))
+    {:ok, agent} = ConnectionPool.checkout(pool)
+    assert {:error, %{error_type: :shed}} = ConnectionPool.checkout(pool, 60_000)
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert {:ok, ^agent} = ConnectionPool.checkout(pool)
+  end
+
   test "connections are made ahead of demand" do
     pool = start(Tested, size: 3, min_idle: 2)
     await(pool, &(&1.idle == 2))

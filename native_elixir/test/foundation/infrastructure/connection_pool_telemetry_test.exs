@@ -57,6 +57,24 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
     end
   end
 
+  test "a connection that is kept for too long is told once, with its holder" do
+    {namespace, name} = pool = start_pool(leak_after: 1)
+    {:ok, agent} = ConnectionPool.checkout(pool)
+
+    assert_event(:connection_leaked, %{
+      namespace: namespace,
+      pool: name,
+      slot: 0,
+      holder: self()
+    })
+
+    Process.sleep(20)
+    event = @prefix ++ [:connection_leaked]
+    refute_received {:telemetry, ^event, _, %{pool: ^name, namespace: ^namespace}}
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert_settled(pool)
+  end
+
   test "a pool tells what becomes of its connections, and which calls it refused" do
     attempts = :counters.new(1, [])
 

@@ -181,14 +181,27 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   @doc false
   # The same result shapes without a breaker: for a feature flag that is off.
   @spec execute_unguarded(namespace(), service() | nil, operation(), timeout()) :: term()
-  def execute_unguarded(namespace, service, operation, limit \\ :infinity)
+  def execute_unguarded(namespace, service, operation, limit_ms \\ :infinity)
 
-  def execute_unguarded(namespace, service, operation, limit) when is_function(operation, 0) do
-    {_outcome, result} = Operation.run(operation, nil, limit)
+  def execute_unguarded(namespace, service, operation, limit_ms) when is_function(operation, 0) do
+    {_outcome, result} = Operation.run(operation, nil, limit_ms)
     without_crash(result, %{namespace: namespace, service: service})
   end
 
-  def execute_unguarded(_namespace, _service, operation, _limit), do: not_an_operation(operation)
+  def execute_unguarded(_namespace, _service, operation, _limit_ms),
+    do: not_an_operation(operation)
+
+  @doc false
+  # As `execute/2`, and tells a refusal of the breaker from an error of the operation.
+  @spec attempt(Handle.t(), operation()) :: {:refused | :admitted, term()}
+  def attempt(handle, operation) when is_function(operation, 0) do
+    case Native.breaker_acquire(handle.breaker) do
+      {reason, retry_after} -> {:refused, rejected(handle, reason, retry_after)}
+      permit -> {:admitted, handle |> permitted(permit, operation) |> without_crash(handle)}
+    end
+  end
+
+  def attempt(_handle, operation), do: {:admitted, not_an_operation(operation)}
 
   defp without_crash({:crash, kind, reason, stacktrace}, %{namespace: namespace, service: service}),
        do: {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
@@ -199,12 +212,16 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     case Native.breaker_acquire(handle.breaker) do
       permit when is_integer(permit) -> guard(handle, permit, operation)
       {reason, retry_after} when is_atom(reason) -> rejected(handle, reason, retry_after)
-      {:delayed, ns, permit} -> guard(handle, permit, Operation.delayed(operation, ns))
-      permit -> guard(handle, permit, operation)
+      permit -> permitted(handle, permit, operation)
     end
   end
 
   defp call(_handle, operation), do: not_an_operation(operation)
+
+  defp permitted(handle, {:delayed, ns, permit}, operation),
+    do: guard(handle, permit, Operation.delayed(operation, ns))
+
+  defp permitted(handle, permit, operation), do: guard(handle, permit, operation)
 
   defp not_an_operation(operation),
     do: {:error, Error.refused(:operation, operation, "a function without arguments")}

@@ -56,6 +56,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * `:health` (`:off`): when the worker's `ping/1` is asked: `:passive` on return, `:active` of all idle connections each
       `:health_interval` milliseconds, `:mixed` on return and of half of the idle ones; `:keepalive` (0, never): after so long
       without use. A ping that takes longer than `:check_limit` (5000) has failed;
+    * `:leak_after` (0, never): milliseconds after which a connection on loan is reported once, with its holder, see
+      `:connection_leaked`; it stays on loan;
+    * `:queue_interval` (0, never): when the caller at the head of the queue has waited longer than `:queue_target` (0) for
+      so many milliseconds, waits are ended early with `:shed` (CoDel, RFC 8289);
     * `:telemetry` (0): of how many check-outs one is told, see below; 0 for none;
     * `:max_slots` (0, as many as there are): up to where `resize/2` may go;
     * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
@@ -76,6 +80,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   | `:checkin` | who gives back what was chosen | `use_time`, `connection_age` | `pool`, `slot` |
   | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed` | the refused caller | | `pool`, `timeout`, `last_error` |
   | `:connection_created`, `:connection_closed`, `:check_failed` | the pool's process | | `namespace`, `pool`, `slot` |
+  | `:connection_leaked` | the pool's process | | `namespace`, `pool`, `slot`, `holder`, `since_ns` (of the pool's clock) |
   | `:connection_down`, `:create_failed` | the pool's process | | `namespace`, `pool`, `slot`, `reason` |
 
   `telemetry: n` tells one check-out in `n` and its check-in, chosen at random; 1 tells all, 0 (the default) none, which costs

@@ -3,12 +3,15 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   # Protections under a name: a breaker of namespace :production with the key's name, a limit, a pool.
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
-  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, Config}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names}
+  alias ElixirScope.Foundation.Infrastructure.Protection.{Call, Limit}
 
   @namespace :production
   @parts [:circuit_breaker, :rate_limiter, :connection_pool]
   @options [:circuit_breaker, :rate_limiter, :connection_pool, :timeout]
+  # What a receive can wait.
+  @longest_ms 0xFFFF_FFFF
 
   @spec configure(atom(), map() | keyword()) :: :ok | {:error, Error.t()}
   def configure(key, config) do
@@ -56,41 +59,24 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp part_status(rate_limiter, _key), do: rate_limiter
+  defp part_status({:rate_limiter, config}, key), do: {:rate_limiter, Limit.status(key, config)}
 
+  # A call that is wrong is refused before it can spend a token or count against the service.
   @spec execute(atom(), keyword(), function()) :: term()
   def execute(key, opts, operation) do
-    # Whether the operation was begun, in whichever process that is.
-    begun = :atomics.new(1, [])
-
     with :ok <- Infrastructure.check_options(opts, @options),
          {:ok, config} <- known(key, opts),
          pool = opts[:connection_pool] || config[:connection_pool],
-         {:ok, guarded} <- guarded(pool, opts, operation, begun),
-         {:ok, receipt} <- limit(key, config, opts[:rate_limiter]) do
-      breaker = opts[:circuit_breaker] || (config[:circuit_breaker] && key)
-      result = guard(breaker, guarded, limit_of_all(opts[:timeout]))
-      finish(result, :atomics.get(begun, 1) == 1, receipt, pool)
-    end
-  end
+         :ok <- check_call(pool, opts[:timeout], operation),
+         {:ok, limit} <- Limit.of(key, config, opts[:rate_limiter]) do
+      stages = %{
+        limit: limit,
+        breaker: opts[:circuit_breaker] || (config[:circuit_breaker] && key),
+        pool: pool,
+        timeout: opts[:timeout]
+      }
 
-  # Without time nothing could be done; 0 only says that no connection is waited for.
-  defp limit_of_all(timeout) when timeout in [nil, 0], do: :infinity
-  defp limit_of_all(timeout), do: timeout
-
-  defp finish(result, true, _receipt, _pool), do: result
-
-  # Nothing was done for the token.
-  defp finish(result, false, receipt, pool) do
-    _ = receipt && TokenBucketLimiter.refund(receipt)
-
-    case result do
-      {:error, %Error{error_type: :timeout} = error} when not is_nil(pool) ->
-        message = "No connection of pool #{inspect(pool)} within #{error.context.call_timeout} ms"
-        Error.error_result(:pool_timeout, message, context: Map.put(error.context, :pool, pool))
-
-      result ->
-        result
+      Call.run(stages, operation)
     end
   end
 
@@ -101,87 +87,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
     end
   end
 
-  defp limit(key, config, option) do
-    case Config.enabled(:rate_limiting) do
-      {:ok, true} -> take(key, config, option)
-      {:ok, false} -> {:ok, nil}
-      error -> error
-    end
-  end
-
-  defp take(_key, config, nil) when not is_map_key(config, :rate_limiter), do: {:ok, nil}
-  defp take(key, config, nil), do: Infrastructure.reserved({:protection, key}, own_rule(config))
-
-  defp take(_key, config, {rule, id}) when is_atom(rule) do
-    case config do
-      %{rate_limiter: _own} -> Infrastructure.reserved({rule, id}, own_rule(config))
-      _none -> take_named(rule, id)
-    end
-  end
-
-  defp take(_key, _config, other), do: not_a_rule(other)
-
-  defp take_named(name, id) do
-    case Config.default_limit(name) do
-      {:ok, nil} -> not_a_rule({name, id})
-      {:ok, rule} -> Infrastructure.reserved({name, id}, name, rule)
-      error -> error
-    end
-  end
-
-  defp own_rule(%{rate_limiter: %{limit: limit, window_ms: window_ms}}), do: {limit, window_ms}
-
-  defp not_a_rule(given),
-    do: {:error, Error.refused(:rate_limiter, given, "{name of a default limit, id}")}
-
-  # A call that would be refused as wrong is refused before it can spend a token or count against the service.
-  defp guarded(nil, opts, operation, begun) do
+  defp check_call(nil, timeout, operation) do
     cond do
       not is_function(operation, 0) ->
         {:error, Error.refused(:operation, operation, "a function without arguments")}
 
-      ConnectionPool.Config.timeout_ns(Keyword.get(opts, :timeout, :infinity)) == :error ->
-        {:error, Error.refused(:timeout, opts[:timeout], ConnectionPool.Config.timeout_range())}
+      timeout in [nil, :infinity] or (is_integer(timeout) and timeout in 0..@longest_ms) ->
+        :ok
 
       true ->
-        {:ok, fn -> begin(begun, operation) end}
+        {:error, Error.refused(:timeout, timeout, "0 to #{@longest_ms} ms, or :infinity")}
     end
   end
 
-  defp guarded(pool, opts, operation, begun) do
-    opts = [timeout: Keyword.get(opts, :timeout, 5_000)]
-
-    with :ok <- ConnectionPool.check(pool, operation, opts) do
-      pooled = fn connection -> begin(begun, fn -> operation.(connection) end) end
-      {:ok, fn -> ConnectionPool.with_connection(pool, pooled, opts) end}
-    end
-  end
-
-  defp begin(begun, operation) do
-    :atomics.put(begun, 1, 1)
-    operation.()
-  end
-
-  defp guard(nil, operation, timeout),
-    do: CircuitBreaker.execute_unguarded(@namespace, nil, operation, timeout)
-
-  defp guard(name, operation, timeout) do
-    case Config.enabled(:circuit_breakers) do
-      {:ok, true} -> execute_within(name, operation, timeout)
-      {:ok, false} -> CircuitBreaker.execute_unguarded(@namespace, name, operation, timeout)
-      error -> error
-    end
-  end
-
-  defp execute_within(name, operation, timeout) do
-    with {:ok, handle} <- CircuitBreaker.handle(@namespace, name) do
-      # A number is less than an atom, so this is right for :infinity too.
-      CircuitBreaker.execute(
-        %{handle | call_timeout: min(handle.call_timeout, timeout)},
-        operation
-      )
-    end
-  end
+  defp check_call(pool, timeout, operation),
+    do: ConnectionPool.check(pool, operation, timeout: timeout)
 
   defp parts(config) do
     if is_map(config) or Keyword.keyword?(config) do

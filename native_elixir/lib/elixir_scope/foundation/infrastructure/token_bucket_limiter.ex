@@ -320,6 +320,15 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
           {:ok, Reservation.t()} | {:error, Error.t()}
   def reserve(key, rule, opts \\ []), do: Receipts.reserve(key, rule, opts)
 
+  # As `reserve/3` at once, by the limit `name`, of which the configuration says `configured` now.
+  @doc false
+  @spec reserve_configured(key(), atom(), term()) :: {:ok, Reservation.t()} | {:error, Error.t()}
+  def reserve_configured(key, name, configured) do
+    with {:ok, handle} <- Handle.fetch([]),
+         {:ok, _limit} <- Handle.limit(handle, name, configured),
+         do: Receipts.reserve(key, name, [])
+  end
+
   @doc """
   Takes a reservation back before its time has come, as if it had never been made: `:too_late` afterwards, and
   `:forfeited` if anything was written to the key since, for the reservations behind it keep their times. Like the next

@@ -10,25 +10,24 @@ defmodule ElixirScope.Foundation.Services.ConfigDatabase do
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
   alias ElixirScope.Foundation.ProcessRegistry
+  alias ElixirScope.Foundation.Services.Database
   alias ElixirScope.Foundation.Types.Config
-
-  @pool :database
 
   @table """
   CREATE TABLE IF NOT EXISTS elixir_scope_configs (
     namespace TEXT NOT NULL,
     version INTEGER NOT NULL,
-    written_at INTEGER NOT NULL,
-    config BLOB NOT NULL,
+    written_at BIGINT NOT NULL,
+    config BYTEA NOT NULL,
     PRIMARY KEY (namespace, version))
   """
   @insert """
   INSERT INTO elixir_scope_configs (namespace, version, written_at, config)
-  VALUES (?1, (SELECT COALESCE(MAX(version), 0) + 1 FROM elixir_scope_configs WHERE namespace = ?1), ?2, ?3)
+  VALUES ($1, (SELECT COALESCE(MAX(version), 0) + 1 FROM elixir_scope_configs WHERE namespace = $1), $2, $3)
   """
   @latest """
   SELECT version, written_at, config FROM elixir_scope_configs
-  WHERE namespace = ?1 ORDER BY version DESC LIMIT 1
+  WHERE namespace = $1 ORDER BY version DESC LIMIT 1
   """
 
   @type stored :: %{version: pos_integer(), written_at: DateTime.t(), config: term()}
@@ -38,16 +37,14 @@ defmodule ElixirScope.Foundation.Services.ConfigDatabase do
           {:ok, stored()} | {:error, Error.t()}
   def write(namespace, config) do
     with :ok <- check(config) do
-      with_database(namespace, fn connection ->
-        DatabasePool.transaction(connection, fn -> write_row(connection, namespace, config) end)
-      end)
+      Database.transaction(namespace, &write_row(&1, namespace, config))
     end
   end
 
   @doc "The latest version."
   @spec read(ProcessRegistry.namespace()) :: {:ok, stored()} | {:error, Error.t()}
   def read(namespace) do
-    with_database(namespace, fn connection ->
+    Database.transaction(namespace, fn connection ->
       with {:ok, _} <- DatabasePool.exec(connection, @table), do: read_row(connection, namespace)
     end)
   end
@@ -76,16 +73,6 @@ defmodule ElixirScope.Foundation.Services.ConfigDatabase do
 
       {:error, _error} = error ->
         error
-    end
-  end
-
-  # A test's namespace may have a database of its own; without one, its rows are apart by their namespace.
-  defp with_database(:production, fun), do: DatabasePool.with_connection(fun, pool: @pool)
-
-  defp with_database(namespace, fun) do
-    case DatabasePool.with_connection(fun, pool: {namespace, @pool}) do
-      {:error, %Error{error_type: :pool_not_found}} -> with_database(:production, fun)
-      result -> result
     end
   end
 

@@ -1,6 +1,14 @@
 defmodule ElixirScope.Foundation.Services.EventStore do
   @moduledoc """
-  Keeps the events of a namespace, in memory only: they are gone when the process ends.
+  Keeps the events of a namespace: in memory only, so that they are gone when the process ends, or in a database too.
+
+  With `config :elixir_scope, storage: %{warm: %{enable: true}}` they are in the database of the pool `:database`, SQLite
+  or PostgreSQL. An event is acknowledged after its transaction has committed, and is read back when the service starts:
+  none that was acknowledged is lost when the service or the whole node is killed. All that is asked for while a
+  transaction runs goes into the next one, so many callers share one commit; reads are answered meanwhile. When a write
+  fails, its callers get `:service_unavailable`; where only the answer of the database was lost, such an event may
+  appear after a restart. The other values under `warm` are not used. `status/0` says which it is: `persistence` is
+  `:memory` or `:database`. Monotonic timestamps begin anew with each node: across restarts they are not in order.
 
   Functions without a namespace are those of `:production` and stand behind nothing. `store_protected/3` and
   `store_batch_protected/3` stand behind a rate limit and the breaker `{namespace, :event_store}`, where the flags of
@@ -21,8 +29,8 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   require Logger
 
   alias ElixirScope.Foundation.ProcessRegistry
-  alias ElixirScope.Foundation.Logic.EventLogic
-  alias ElixirScope.Foundation.Services.{Service, TelemetryService}
+  alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
+  alias ElixirScope.Foundation.Services.{EventDatabase, Service, TelemetryService}
   alias ElixirScope.Foundation.Types.{Error, Event}
   alias ElixirScope.Foundation.Validation.EventValidator
 
@@ -32,6 +40,11 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   @usual_rule {100, 60_000}
   @stored [:foundation, :event_store, :events_stored]
   @estimated_bytes 1_000
+  # Requests in one transaction; the rest waits for the next.
+  @at_once 1_000
+  # Between two attempts to read the events back.
+  @load_again_ms 100
+  @int64 -0x8000000000000000..0x7FFFFFFFFFFFFFFF
 
   @type namespace :: ProcessRegistry.namespace()
   @type error :: {:error, Error.t() | ElixirScope.Foundation.Error.t()}
@@ -120,8 +133,12 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   @doc "Drops the events before this timestamp and says how many. The unit is that of the events."
   @impl true
   @spec prune_before(integer()) :: {:ok, non_neg_integer()} | error()
-  def prune_before(timestamp) when is_integer(timestamp),
-    do: call(:production, {:prune_before, timestamp})
+  def prune_before(timestamp), do: prune_before(:production, timestamp)
+
+  @doc "Drops the events of this namespace before this timestamp."
+  @spec prune_before(namespace(), integer()) :: {:ok, non_neg_integer()} | error()
+  def prune_before(namespace, timestamp) when is_integer(timestamp),
+    do: call(namespace, {:prune_before, timestamp})
 
   @doc """
   Counts since the start: `events_stored`, `events_pruned`, `start_time` (monotonic ms), `current_event_count`,
@@ -135,9 +152,16 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   @spec stats(namespace()) :: {:ok, map()} | error()
   def stats(namespace), do: call(namespace, :get_stats)
 
-  @doc "How the service is: `status`, `event_count`, `next_id`."
+  @doc """
+  How the service is: `status` (`:running`, or `:starting` until the events have been read back), `persistence`
+  (`:memory` or `:database`), `event_count`, `next_id`.
+  """
   @spec status() :: {:ok, map()} | error()
-  def status, do: call(:production, :get_status)
+  def status, do: status(:production)
+
+  @doc "How the service of this namespace is."
+  @spec status(namespace()) :: {:ok, map()} | error()
+  def status(namespace), do: call(namespace, :get_status)
 
   @doc "Whether the service runs."
   @impl true
@@ -179,11 +203,35 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   end
 
   @impl true
-  def init(opts), do: {:ok, fresh(Keyword.get(opts, :namespace, :production))}
+  def init(opts) do
+    case ConfigLogic.build_config(Keyword.take(opts, [:storage])) do
+      {:ok, config} ->
+        {:ok, started(Keyword.get(opts, :namespace, :production), config.storage.warm.enable)}
 
-  defp fresh(namespace) do
-    %{
+      {:error, error} ->
+        {:stop, {:config_validation_failed, error}}
+    end
+  end
+
+  defp started(namespace, durable?) do
+    state = %{
       namespace: namespace,
+      persistence: if(durable?, do: :database, else: :memory),
+      loaded?: not durable?,
+      # Requests with who waits for them, the latest first.
+      waiting: [],
+      # The process that reads or writes, and the requests it does.
+      job: nil
+    }
+
+    # A linked process ends with this one: nothing is written for a service that is gone.
+    if durable?, do: Process.flag(:trap_exit, true)
+    state = Map.merge(state, fresh())
+    if durable?, do: load(state), else: state
+  end
+
+  defp fresh do
+    %{
       # id => event
       events: %{},
       next_id: 1,
@@ -194,19 +242,19 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   end
 
   @impl true
-  def handle_call({:store_event, event}, _from, state) do
-    case EventValidator.validate(event) do
-      :ok -> {:reply, {:ok, event.event_id}, kept_one(state, event)}
-      {:error, _error} = error -> {:reply, error, state}
-    end
+  def handle_call(:get_status, _from, state) do
+    status = %{
+      status: if(state.loaded?, do: :running, else: :starting),
+      persistence: state.persistence,
+      event_count: map_size(state.events),
+      next_id: state.next_id
+    }
+
+    {:reply, {:ok, status}, state}
   end
 
-  def handle_call({:store_batch, events}, _from, state) do
-    case Enum.find_value(events, :ok, &invalid/1) do
-      :ok -> {:reply, {:ok, Enum.map(events, & &1.event_id)}, kept_batch(state, events)}
-      {:error, _error} = error -> {:reply, error, state}
-    end
-  end
+  def handle_call(request, from, %{loaded?: false} = state),
+    do: {:noreply, %{state | waiting: [{request, from} | state.waiting]}}
 
   def handle_call({:get_event, id}, _from, state) do
     case Map.fetch(state.events, id) do
@@ -221,12 +269,6 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   def handle_call({:get_by_correlation, correlation_id}, _from, state) do
     events = EventLogic.extract_correlation_chain(Map.values(state.events), correlation_id)
     {:reply, {:ok, events}, state}
-  end
-
-  def handle_call({:prune_before, timestamp}, _from, state) do
-    events = Map.reject(state.events, fn {_id, event} -> event.timestamp < timestamp end)
-    count = map_size(state.events) - map_size(events)
-    {:reply, {:ok, count}, %{state | events: events, pruned: state.pruned + count}}
   end
 
   def handle_call(:get_stats, _from, state) do
@@ -244,18 +286,21 @@ defmodule ElixirScope.Foundation.Services.EventStore do
     {:reply, {:ok, stats}, state}
   end
 
-  def handle_call(:get_status, _from, state) do
-    status = %{status: :running, event_count: map_size(state.events), next_id: state.next_id}
-    {:reply, {:ok, status}, state}
+  def handle_call(change, from, state) do
+    case check(change, state.persistence) do
+      :ok -> {:noreply, accept(change, from, state)}
+      {:error, _error} = error -> {:reply, error, state}
+    end
   end
 
-  def handle_call(:reset_state, _from, state), do: {:reply, :ok, fresh(state.namespace)}
-
   @impl true
-  def handle_cast({:store_event, event}, state) do
-    case EventValidator.validate(event) do
+  def handle_cast(request, %{loaded?: false} = state),
+    do: {:noreply, %{state | waiting: [{request, nil} | state.waiting]}}
+
+  def handle_cast(change, state) do
+    case check(change, state.persistence) do
       :ok ->
-        {:noreply, kept_one(state, event)}
+        {:noreply, accept(change, nil, state)}
 
       {:error, error} ->
         Logger.warning("EventStore dropped an event: #{error.message}")
@@ -264,11 +309,143 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   end
 
   @impl true
+  def handle_info(:load, state), do: {:noreply, load(state)}
+
+  def handle_info({:EXIT, pid, reason}, %{job: {pid, requests}} = state) do
+    state = %{state | job: nil}
+    {:noreply, if(state.loaded?, do: written(reason, requests, state), else: read(reason, state))}
+  end
+
+  # Whoever started the service by hand, and is linked to it, takes it along.
+  def handle_info({:EXIT, _pid, reason}, state) when reason != :normal,
+    do: {:stop, reason, state}
+
   def handle_info(_stray, state), do: {:noreply, state}
 
-  defp invalid(event) do
-    with :ok <- EventValidator.validate(event), do: nil
+  defp check({:store_event, event}, persistence), do: valid(event, persistence)
+
+  defp check({:store_batch, events}, persistence),
+    do: Enum.find_value(events, :ok, &invalid(&1, persistence))
+
+  defp check({:prune_before, timestamp}, :database) when timestamp not in @int64,
+    do: EventValidator.mismatch(:timestamp, timestamp, "an integer of 64 bits")
+
+  defp check(_change, _persistence), do: :ok
+
+  defp invalid(event, persistence) do
+    with :ok <- valid(event, persistence), do: nil
   end
+
+  defp valid(event, :memory), do: EventValidator.validate(event)
+
+  defp valid(event, :database) do
+    with :ok <- EventValidator.validate(event), do: columns(event)
+  end
+
+  # One event that the database would refuse must not take those of others with it.
+  defp columns(%{event_id: id}) when id not in @int64,
+    do: EventValidator.mismatch(:event_id, id, "an integer of 64 bits")
+
+  defp columns(%{timestamp: timestamp}) when timestamp not in @int64,
+    do: EventValidator.mismatch(:timestamp, timestamp, "an integer of 64 bits")
+
+  defp columns(_event), do: :ok
+
+  defp accept(change, from, %{persistence: :memory} = state), do: perform({change, from}, state)
+  defp accept({:store_batch, []} = change, from, state), do: perform({change, from}, state)
+
+  defp accept(change, from, state),
+    do: write(%{state | waiting: [{change, from} | state.waiting]})
+
+  defp write(%{job: nil, waiting: [_ | _]} = state) do
+    {requests, later} = state.waiting |> Enum.reverse() |> Enum.split(@at_once)
+    namespace = state.namespace
+
+    pid =
+      spawn_link(fn ->
+        changes = Enum.map(requests, fn {change, _from} -> row_change(change) end)
+        exit({:shutdown, EventDatabase.write(namespace, changes)})
+      end)
+
+    %{state | job: {pid, requests}, waiting: Enum.reverse(later)}
+  end
+
+  defp write(state), do: state
+
+  defp row_change({:store_event, event}), do: {:store, [event]}
+  defp row_change({:store_batch, events}), do: {:store, events}
+  defp row_change({:prune_before, timestamp}), do: {:prune, timestamp}
+  defp row_change(:reset_state), do: :reset
+
+  defp written({:shutdown, :ok}, requests, state),
+    do: requests |> Enum.reduce(state, &perform/2) |> write()
+
+  defp written(reason, requests, state) do
+    refuse(requests, "The database did not take the events", reason)
+    write(state)
+  end
+
+  defp load(%{namespace: namespace} = state) do
+    pid = spawn_link(fn -> exit({:shutdown, EventDatabase.read(namespace)}) end)
+    %{state | job: {pid, []}}
+  end
+
+  # What came in the meantime is done now, in its order.
+  defp read({:shutdown, {:ok, events}}, state) do
+    loaded = Map.new(events, &{&1.event_id, &1})
+    next_id = loaded |> Map.keys() |> Enum.max(fn -> 0 end) |> Kernel.+(1)
+    early = Enum.reverse(state.waiting)
+    state = %{state | events: loaded, next_id: next_id, loaded?: true, waiting: []}
+
+    Enum.reduce(early, state, fn {request, from}, state ->
+      case from && handle_call(request, from, state) do
+        nil ->
+          {:noreply, state} = handle_cast(request, state)
+          state
+
+        {:noreply, state} ->
+          state
+
+        {:reply, answer, state} ->
+          GenServer.reply(from, answer)
+          state
+      end
+    end)
+  end
+
+  defp read(reason, state) do
+    refuse(state.waiting, "The events could not be read back", reason)
+    Process.send_after(self(), :load, @load_again_ms)
+    %{state | waiting: []}
+  end
+
+  defp refuse(requests, message, reason) do
+    reason = with({:shutdown, {:error, error}} <- reason, do: error)
+    error = {:error, unavailable(message, %{reason: reason})}
+    {waiting, dropped} = Enum.split_with(requests, fn {_request, from} -> from end)
+    Enum.each(waiting, fn {_request, from} -> GenServer.reply(from, error) end)
+    if dropped != [], do: Logger.warning("#{message}: #{length(dropped)} that nobody waits for")
+  end
+
+  defp perform({change, from}, state) do
+    {answer, state} = perform_change(change, state)
+    if from, do: GenServer.reply(from, answer)
+    state
+  end
+
+  defp perform_change({:store_event, event}, state),
+    do: {{:ok, event.event_id}, kept_one(state, event)}
+
+  defp perform_change({:store_batch, events}, state),
+    do: {{:ok, Enum.map(events, & &1.event_id)}, kept_batch(state, events)}
+
+  defp perform_change({:prune_before, timestamp}, state) do
+    events = Map.reject(state.events, fn {_id, event} -> event.timestamp < timestamp end)
+    count = map_size(state.events) - map_size(events)
+    {{:ok, count}, %{state | events: events, pruned: state.pruned + count}}
+  end
+
+  defp perform_change(:reset_state, state), do: {:ok, Map.merge(state, fresh())}
 
   defp kept_one(state, event) do
     metadata = %{event_type: event.event_type, event_id: event.event_id}

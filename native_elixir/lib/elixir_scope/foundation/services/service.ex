@@ -13,24 +13,77 @@ defmodule ElixirScope.Foundation.Services.Service do
 
   @timeout 5_000
 
+  # By their supervisor's names for them.
+  @modules %{
+    config_server: ElixirScope.Foundation.Services.ConfigServer,
+    event_store: ElixirScope.Foundation.Services.EventStore,
+    telemetry_service: ElixirScope.Foundation.Services.TelemetryService
+  }
+  # A service that its supervisor is starting again is asked so many times more.
+  @again 10
+
   @doc """
   Calls the service of a namespace. One that is not there, or dies before it answers, is `down`; one that does not
   answer in time ends the caller, as any `GenServer.call/3` does.
+
+  One that its supervisor starts again is asked again, so that its restart is no failure: when the request never
+  reached it, and when it may be done twice, as a read, an update or a store under an event's id may.
   """
   @spec call(namespace(), name(), term(), down(), timeout()) :: term()
-  def call(namespace, name, request, down, timeout \\ @timeout) do
+  def call(namespace, name, request, down, timeout \\ @timeout),
+    do: attempt({namespace, name, request, down, timeout}, @again)
+
+  defp attempt({namespace, name, _request, _down, _timeout} = call, again) do
     case ProcessRegistry.lookup(namespace, name) do
-      {:ok, pid} -> call_process(pid, request, down, timeout)
-      :error -> down.()
+      {:ok, pid} -> call_process(pid, call, again)
+      :error -> once_more(nil, call, again)
     end
   end
 
-  defp call_process(pid, request, down, timeout) do
+  defp call_process(pid, {_namespace, _name, request, down, timeout} = call, again) do
     GenServer.call(pid, request, timeout)
   catch
     :exit, {reason, {GenServer, :call, _arguments}}
     when reason not in [:timeout, :calling_self] ->
-      down.()
+      if reason == :noproc or repeatable?(request),
+        do: once_more(pid, call, again),
+        else: down.()
+  end
+
+  # What an update changed went with the process, so it has to be done again; it may be told to others twice.
+  defp repeatable?({:update_config, _path, _value}), do: true
+
+  defp repeatable?({kind, _argument}),
+    do:
+      kind in [
+        :get_config_path,
+        :get_event,
+        :query_events,
+        :get_by_correlation,
+        :store_event,
+        :store_batch
+      ]
+
+  defp repeatable?(request), do: request in [:get_config, :get_stats, :get_status]
+
+  defp once_more(_dead, {_namespace, _name, _request, down, _timeout}, 0), do: down.()
+
+  defp once_more(dead, {namespace, name, _request, down, _timeout} = call, again) do
+    if restarted?(namespace, name, dead), do: attempt(call, again - 1), else: down.()
+  end
+
+  # The supervisor answers after a restart, if it knows of the end already; if not, it still names the dead process.
+  defp restarted?(namespace, name, dead) do
+    with {:ok, supervisor} <- ProcessRegistry.lookup(namespace, {:supervisor, :services}),
+         children = Supervisor.which_children(supervisor),
+         {_id, child, _type, _modules} <- List.keyfind(children, @modules[name], 0) do
+      child == :restarting or (is_pid(child) and (child != dead or Process.sleep(1) == :ok))
+    else
+      _none -> false
+    end
+  catch
+    # The supervisor is gone too, or its child asks.
+    :exit, _reason -> false
   end
 
   @doc "Sends the service a message that nobody waits for; where it is not there, nothing happens."

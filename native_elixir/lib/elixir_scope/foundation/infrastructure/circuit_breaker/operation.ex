@@ -9,6 +9,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
 
   @success 0
   @failure 1
+  @cancelled 4
 
   @type crash :: {:crash, :error | :exit | :throw, term(), Exception.stacktrace()}
 
@@ -24,6 +25,10 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
 
     :error ->
       classified(classifier, :error, @failure, :error)
+
+    # Something in front of the service refused, which says nothing about the service.
+    {__MODULE__, :cancelled, result} ->
+      {@cancelled, result}
 
     result when is_tuple(result) and tuple_size(result) > 0 and elem(result, 0) == :error ->
       classified(classifier, result, @failure, result)

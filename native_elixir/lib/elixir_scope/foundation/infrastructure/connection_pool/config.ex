@@ -33,6 +33,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
             health: :off,
             health_interval: 0,
             check_limit: 5_000,
+            leak_after: 0,
+            queue_target: 0,
+            queue_interval: 0,
             retry_after: 100,
             retry_at_most: 10_000,
             close_timeout: 5_000,
@@ -59,6 +62,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
           health: :off | :passive | :active | :mixed,
           health_interval: non_neg_integer(),
           check_limit: non_neg_integer(),
+          leak_after: non_neg_integer(),
+          queue_target: non_neg_integer(),
+          queue_interval: non_neg_integer(),
           retry_after: pos_integer(),
           retry_at_most: pos_integer(),
           close_timeout: non_neg_integer(),
@@ -78,7 +84,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
     :max_lifetime_jitter,
     :keepalive,
     :health_interval,
-    :check_limit
+    :check_limit,
+    :leak_after,
+    :queue_target,
+    :queue_interval
   ]
   @keys [:name, :namespace, :strategy, :health, :timeout | @counts ++ @times]
 
@@ -120,6 +129,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
       health: config.health,
       health_interval_ns: config.health_interval * @ms,
       check_limit_ns: config.check_limit * @ms,
+      leak_after_ns: config.leak_after * @ms,
+      queue_target_ns: config.queue_target * @ms,
+      queue_interval_ns: config.queue_interval * @ms,
       overflow_ttl_ns: config.overflow_ttl * @ms,
       backoff_ns: config.retry_after * @ms,
       backoff_cap_ns: config.retry_at_most * @ms,

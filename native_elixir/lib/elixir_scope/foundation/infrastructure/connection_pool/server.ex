@@ -95,6 +95,11 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Server do
   def handle_info({:escope_pool, :check, slot, epoch}, state),
     do: {:noreply, check(state, slot, epoch)}
 
+  def handle_info({:escope_pool, :leaked, slot, holder, since_ns}, state) do
+    event(state, :connection_leaked, %{slot: slot, holder: holder, since_ns: since_ns})
+    {:noreply, state}
+  end
+
   def handle_info({:escope_pool, :maintain}, state), do: {:noreply, maintain(state)}
   def handle_info(:maintain, state), do: {:noreply, maintain(%{state | timer: nil})}
   def handle_info({:EXIT, pid, reason}, state), do: {:noreply, ended(state, pid, reason)}

@@ -4,7 +4,7 @@
 //! returns; a kill of the calling process takes effect only then. A call that would have to wake thousands does a
 //! part of it and has the pool process, or whoever closes the pool, go on: a scheduler has other things to do.
 
-use elixirscope::pool::{Action, Actions, Lease, WakeOutcome};
+use elixirscope::pool::{Action, Actions, Lease, Owner, WakeOutcome};
 use rustler::{Atom, Encoder, Env, Term};
 
 use super::SharedPool;
@@ -37,8 +37,9 @@ impl SharedPool {
                         self.tell_server(env, atoms::destroy(), slot, epoch)
                     }
                     Action::Check { slot, epoch, .. } => self.tell_server(env, atoms::check(), slot, epoch),
-                    // No option asks for leak detection.
-                    Action::Leaked { .. } => {}
+                    Action::Leaked { lease, owner, since_ns } => {
+                        self.tell_leak(env, lease.slot, owner, since_ns);
+                    }
                     Action::Wake { waiter_token, outcome } => self.wake(env, waiter_token, outcome),
                 }
             }
@@ -62,6 +63,15 @@ impl SharedPool {
     fn tell_server(&self, env: Env<'_>, what: Atom, slot: u32, epoch: u64) {
         // A dead pool process: the pool is closed or about to be, and its connections died with it.
         let _ = env.send(&self.server, (atoms::escope_pool(), what, slot, epoch));
+    }
+
+    /// With the holder, unless that has died: then its death ends the lease.
+    fn tell_leak(&self, env: Env<'_>, slot: u32, owner: Owner, since_ns: u64) {
+        let holder = self.processes.shard(owner.0).get(&owner.0).map(|process| process.pid);
+        if let Some(holder) = holder {
+            let leak = (atoms::escope_pool(), atoms::leaked(), slot, holder, since_ns);
+            let _ = env.send(&self.server, leak);
+        }
     }
 
     fn wake(&self, env: Env<'_>, word: u64, outcome: WakeOutcome) {

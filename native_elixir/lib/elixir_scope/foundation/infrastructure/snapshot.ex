@@ -1,0 +1,66 @@
+defmodule ElixirScope.Foundation.Infrastructure.Snapshot do
+  @moduledoc """
+  All breakers, limiters, pools and service metrics of a namespace as they are now: what `OpenMetrics` and the status page
+  show. Each object is read by itself, without a process being asked for it; only the metrics come from
+  TelemetryService, and are empty where that does not run.
+  """
+
+  alias ElixirScope.Foundation.Infrastructure.{
+    CircuitBreaker,
+    CircuitBreakerRegistry,
+    ConnectionPool,
+    Names,
+    TokenBucketLimiter
+  }
+
+  alias ElixirScope.Foundation.Services.TelemetryService
+
+  @typedoc "A metric's dotted name, number of emissions, and numeric measurements; these are nil where only emissions are kept."
+  @type metric :: {String.t(), non_neg_integer(), %{atom() => number()} | nil}
+  @type t :: %{
+          breakers: [{atom(), CircuitBreaker.Stats.t()}],
+          limiters: [{atom(), map()}],
+          pools: [{atom(), map()}],
+          metrics: [metric()]
+        }
+
+  @doc "Each part sorted by name."
+  @spec take(Names.namespace()) :: t()
+  def take(namespace \\ :production) do
+    %{
+      breakers:
+        each(CircuitBreakerRegistry.list(namespace), &CircuitBreaker.stats(namespace, &1)),
+      limiters:
+        each(TokenBucketLimiter.list(namespace), &TokenBucketLimiter.stats(namespace, &1)),
+      pools: each(ConnectionPool.list_pools(namespace), &ConnectionPool.status({namespace, &1})),
+      metrics: metrics(namespace)
+    }
+  end
+
+  # What is gone since it was listed is left out.
+  defp each(names, stats),
+    do: for(name <- Enum.sort(names), {:ok, found} <- [stats.(name)], do: {name, found})
+
+  defp metrics(namespace) do
+    case TelemetryService.get_metrics(namespace) do
+      {:ok, metrics} -> metrics |> Map.delete(:retrieved_at) |> flat([]) |> Enum.sort()
+      {:error, _down} -> []
+    end
+  end
+
+  defp flat(emissions, path) when is_integer(emissions), do: [{dotted(path), emissions, nil}]
+
+  # A metric may have others below it.
+  defp flat(%{measurements: measurements, count: count, timestamp: _, metadata: _} = metric, path) do
+    numbers = Map.filter(measurements, fn {_name, value} -> is_number(value) end)
+    below = Map.drop(metric, [:measurements, :count, :timestamp, :metadata])
+    [{dotted(path), count, numbers} | flat(below, path)]
+  end
+
+  defp flat(%{} = nested, path),
+    do: Enum.flat_map(nested, fn {name, below} -> flat(below, [name | path]) end)
+
+  defp flat(_other, _path), do: []
+
+  defp dotted(path), do: path |> Enum.reverse() |> Enum.map_join(".", &to_string/1)
+end
