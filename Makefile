@@ -17,6 +17,10 @@ example-release: ## build and run a release of examples/parse_service, and read 
 	ci/deps.sh demo
 	ci/example_release.sh
 
+browser: ## the status page in headless Chromium, which is installed for it
+	ci/deps.sh browser
+	ci/browser.sh
+
 vectors: ## the same recorded operations replayed by Rust, C, Elixir and Python
 	ci/vectors.sh
 
@@ -49,4 +53,4 @@ clean: ## remove what was built
 	cargo clean
 	rm -rf native_elixir/_build native_elixir/priv/native/*.so python/build
 
-.PHONY: help build demo test example-release vectors bench bench-check soak mutants header install uninstall lint clean
+.PHONY: help build demo test example-release browser vectors bench bench-check soak mutants header install uninstall lint clean

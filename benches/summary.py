@@ -34,6 +34,7 @@ REQUIRED = {
     "rust-flood": (1, 2),
     "rust-group3": (1, 2),
     "rust-pool": (1, 2),
+    "rust-pool-deadpool": (1, 2),
     "c-breaker": (1, 2),
     "c-limiter": (1, 2),
     "c-pool": (1, 2),

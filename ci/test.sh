@@ -51,7 +51,6 @@ step lint ci/lint.sh
 step rust ci/rust.sh
 step capi ci/capi.sh
 step elixir ci/elixir.sh
-step browser ci/browser.sh
 step example ci/example_release.sh
 step readme-elixir ci/readme_elixir.sh
 step dialyzer ci/dialyzer.sh

@@ -1,4 +1,7 @@
-//! Pool beside r2d2: an idle connection out and back in. The connection is a number in both.
+//! Pool beside r2d2 and deadpool: an idle connection out and back in. The connection is a number in all.
+//!
+//! deadpool lends through a future. With an idle connection it is ready at its first poll, so one poll with a waker that does
+//! nothing is its whole check-out, and no executor is measured with it.
 
 use crate::side_by_side::{Row, Side};
 use elixirscope::clock::{Clock, Monotonic};
@@ -9,6 +12,8 @@ use r2d2::ManageConnection;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const SIZE: u32 = 10;
@@ -34,6 +39,23 @@ impl ManageConnection for Numbers {
     }
 }
 
+impl deadpool::managed::Manager for Numbers {
+    type Type = u64;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut u64,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
 pub fn rows(threads: usize) -> Vec<Value> {
     let pool = Lent::new();
     let ours = |repeats| pool.pairs(repeats);
@@ -45,11 +67,25 @@ pub fn rows(threads: usize) -> Vec<Value> {
         .expect("numbers are always to be had");
     let peer =
         |repeats| (0..repeats).filter(|_| r2d2.get().map(|number| black_box(*number)).is_ok()).count() as u64;
-    let (ours, peer): (Side, Side) = (&ours, &peer);
-    Row { id: "rust-pool", peer: "r2d2", bound: Some(0.33), threads }
-        .measure(ours, peer)
-        .into_iter()
-        .collect()
+    let deadpool = deadpool::managed::Pool::<Numbers>::builder(Numbers)
+        .max_size(SIZE as usize)
+        .build()
+        .expect("without time-outs it needs no runtime");
+    let second = |repeats| (0..repeats).filter(|_| lent_at_once(&deadpool)).count() as u64;
+    let (ours, peer, second): (Side, Side, Side) = (&ours, &peer, &second);
+    [
+        Row { id: "rust-pool", peer: "r2d2", bound: Some(0.33), threads }.measure(ours, peer),
+        Row { id: "rust-pool-deadpool", peer: "deadpool", bound: Some(0.33), threads }.measure(ours, second),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// One check-out of deadpool's that needs no wait, and its check-in.
+fn lent_at_once(pool: &deadpool::managed::Pool<Numbers>) -> bool {
+    let ready = pin!(pool.get()).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(ready, Poll::Ready(Ok(number)) if black_box(*number) == 1)
 }
 
 /// A pool of numbers as an edge would keep it: the pool lends slots, the numbers stand at the slots' indices.

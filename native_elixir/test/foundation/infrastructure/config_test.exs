@@ -223,7 +223,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
     test "of the telemetry prefix keeps the application from starting" do
       code = """
       alias ElixirScope.Foundation.Infrastructure.Telemetry
-      for app <- [:crypto, :sasl], do: :ok = Application.start(app)
+      for app <- [:crypto, :inets, :sasl], do: :ok = Application.start(app)
       for prefix <- [:mine, [:mine | :own], ["mine"]] do
         Application.put_env(:elixir_scope, :telemetry_prefix, prefix)
         {:error, {error, _start}} = Application.start(:elixir_scope_foundation)
