@@ -64,7 +64,8 @@ defmodule ElixirScope.Foundation.PoolCase do
       )
 
     ends =
-      s.timed_out + s.cancelled + s.exhausted + s.queue_full + s.closed_requests + s.create_failed
+      s.timed_out + s.cancelled + s.exhausted + s.queue_full + s.closed_requests +
+        s.create_failed + s.shed
 
     import ExUnit.Assertions
     assert s.requests == s.granted + ends

@@ -307,12 +307,16 @@ struct Stats {
     queue_full: u64,
     closed_requests: u64,
     create_failed: u64,
+    shed: u64,
     returned: u64,
     broken: u64,
     reclaimed: u64,
     created: u64,
     create_errors: u64,
     destroyed: u64,
+    checks_passed: u64,
+    checks_failed: u64,
+    leaks: u64,
 }
 
 #[rustler::nif]
@@ -339,11 +343,15 @@ fn pool_stats(env: Env<'_>, pool: ResourceArc<SharedPool>) -> NifResult<Stats> {
         queue_full: counts.queue_full,
         closed_requests: counts.closed,
         create_failed: counts.create_failed,
+        shed: counts.shed,
         returned: counts.returned,
         broken: counts.broken,
         reclaimed: counts.reclaimed,
         created: counts.created,
         create_errors: counts.create_errors,
         destroyed: counts.destroys,
+        checks_passed: counts.checks_passed,
+        checks_failed: counts.checks_failed,
+        leaks: counts.leaks,
     })
 }

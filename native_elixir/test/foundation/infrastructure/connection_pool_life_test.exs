@@ -108,6 +108,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
     assert {:error, %{error_type: :shed}} = ConnectionPool.checkout(pool, 60_000)
     :ok = ConnectionPool.checkin(pool, agent)
     assert {:ok, ^agent} = ConnectionPool.checkout(pool)
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert %{shed: 1} = assert_settled(pool)
   end
 
   test "connections are made ahead of demand" do

@@ -72,7 +72,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
     event = @prefix ++ [:connection_leaked]
     refute_received {:telemetry, ^event, _, %{pool: ^name, namespace: ^namespace}}
     :ok = ConnectionPool.checkin(pool, agent)
-    assert_settled(pool)
+    assert %{leaks: 1} = assert_settled(pool)
   end
 
   test "a pool tells what becomes of its connections, and which calls it refused" do

@@ -78,7 +78,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   | --- | --- | --- | --- |
   | `:checkout` | the caller, if chosen | `queue_time`, `connection_age` | `pool`, `slot` |
   | `:checkin` | who gives back what was chosen | `use_time`, `connection_age` | `pool`, `slot` |
-  | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed` | the refused caller | | `pool`, `timeout`, `last_error` |
+  | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`, `:shed` | the refused caller | | `pool`, `timeout`, `last_error` |
   | `:connection_created`, `:connection_closed`, `:check_failed` | the pool's process | | `namespace`, `pool`, `slot` |
   | `:connection_leaked` | the pool's process | | `namespace`, `pool`, `slot`, `holder`, `since_ns` (of the pool's clock) |
   | `:connection_down`, `:create_failed` | the pool's process | | `namespace`, `pool`, `slot`, `reason` |
@@ -333,9 +333,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
       `checking`, `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
     * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
-      `queue_full`, `closed_requests`, `create_failed`;
-    * leases: `returned`, `broken`, `reclaimed` (by the holder's death);
-    * connections: `created`, `create_errors`, `destroyed`.
+      `queue_full`, `closed_requests`, `create_failed`, `shed`;
+    * leases: `returned`, `broken`, `reclaimed` (by the holder's death); `leaks`, those reported by `:leak_after`;
+    * connections: `created`, `create_errors`, `destroyed`; `checks_passed`, `checks_failed`.
   """
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
   def status(pool) do

@@ -196,7 +196,8 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
           exhausted: "exhausted",
           queue_full: "queue_full",
           closed_requests: "closed",
-          create_failed: "create_failed"
+          create_failed: "create_failed",
+          shed: "shed"
         )
       ),
       counter(
