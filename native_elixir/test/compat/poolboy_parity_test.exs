@@ -242,7 +242,8 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
   defp observe("a pool that is stopped ends its waiters", mod) do
     pool = start(mod)
     worker = mod.checkout(pool)
-    waiter = Task.async(fn -> caught(fn -> mod.checkout(pool) end) end)
+    # However long this machine takes to stop the pool: the waiter has no time-out of its own.
+    waiter = Task.async(fn -> caught(fn -> mod.checkout(pool, true, :infinity) end) end)
     await_waiting(waiter.pid)
     monitor = Process.monitor(worker)
     stopped = mod.stop(pool)
