@@ -68,7 +68,7 @@ impl Word<u128> for AtomicWide {
     #[inline]
     fn replace(&self, old: u128, new: u128) -> Result<u128, u128> {
         let (old, new) = (old as Wide, new as Wide);
-        let result = self.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed);
+        let result = self.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
         result.map(u128::from).map_err(u128::from)
     }
 }

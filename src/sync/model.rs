@@ -53,17 +53,6 @@ impl AtomicWide {
     ) -> Result<Wide, Wide> {
         self.next().compare_exchange(old, new, success, failure)
     }
-
-    /// Like the product's.
-    pub fn compare_exchange_weak(
-        &self,
-        old: Wide,
-        new: Wide,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<Wide, Wide> {
-        self.next().compare_exchange_weak(old, new, success, failure)
-    }
 }
 
 /// Models always run.

@@ -63,18 +63,6 @@ impl AtomicWide {
         self.exchange_elsewhere(old, new, success, failure)
     }
 
-    /// Like [`AtomicWide::compare_exchange`], and may fail without a reason.
-    #[inline(always)]
-    pub fn compare_exchange_weak(
-        &self,
-        old: Wide,
-        new: Wide,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<Wide, Wide> {
-        self.compare_exchange(old, new, success, failure)
-    }
-
     #[inline(never)]
     fn load_elsewhere(&self, order: Ordering) -> Wide {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
