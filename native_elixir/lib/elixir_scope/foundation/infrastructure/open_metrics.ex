@@ -65,44 +65,39 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
           :stale,
           :expired
         ])
-      ),
-      counter("elixirscope_breaker_admitted", "Calls admitted.", of(all, "breaker", :admitted)),
-      counter(
-        "elixirscope_breaker_reported",
-        "Results told without a permit.",
-        of(all, "breaker", :reported)
-      ),
-      counter(
-        "elixirscope_breaker_rejected",
-        "Calls rejected, by reason.",
-        labelled(all, "breaker", "reason",
-          rejected_open: "open",
-          rejected_half_open: "half_open",
-          rejected_forced_open: "forced_open",
-          rejected_degraded: "degraded"
+      )
+    ] ++
+      counters(all, "breaker",
+        admitted: "Calls admitted.",
+        reported: "Results told without a permit."
+      ) ++
+      [
+        counter(
+          "elixirscope_breaker_rejected",
+          "Calls rejected, by reason.",
+          labelled(all, "breaker", "reason",
+            rejected_open: "open",
+            rejected_half_open: "half_open",
+            rejected_forced_open: "forced_open",
+            rejected_degraded: "degraded"
+          )
         )
-      ),
-      gauge(
-        "elixirscope_breaker_opens",
-        "Times opened since it was closed last.",
-        of(all, "breaker", :opens)
-      ),
-      gauge(
-        "elixirscope_breaker_failures",
-        "Failures that count toward a trip.",
-        of(all, "breaker", :failure_count)
-      ),
-      gauge(
-        "elixirscope_breaker_live_probes",
-        "Probes under way.",
-        of(all, "breaker", :live_probes)
-      ),
-      {"elixirscope_breaker_retry_after_seconds", "gauge", "seconds",
-       "Time until a call may be admitted.",
-       for({name, stats} <- all, do: {"", [{"breaker", name}], seconds(stats.retry_after_ns)})},
-      {"elixirscope_breaker_size_bytes", "gauge", "bytes", "Memory of the breaker.",
-       of(all, "breaker", :bytes)}
-    ]
+      ] ++
+      gauges(all, "breaker", opens: "Times opened since it was closed last.") ++
+      [
+        gauge(
+          "elixirscope_breaker_failures",
+          "Failures that count toward a trip.",
+          of(all, "breaker", :failure_count)
+        )
+      ] ++
+      gauges(all, "breaker", live_probes: "Probes under way.") ++
+      [
+        {"elixirscope_breaker_retry_after_seconds", "gauge", "seconds",
+         "Time until a call may be admitted.",
+         for({name, stats} <- all, do: {"", [{"breaker", name}], seconds(stats.retry_after_ns)})},
+        memory(all, "breaker")
+      ]
   end
 
   defp limiters(all) do
@@ -116,45 +111,19 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
           never: "never",
           table_full: "table_full"
         )
-      ),
-      counter(
-        "elixirscope_limiter_evicted",
-        "Keys that made room.",
-        of(all, "limiter", :evicted)
-      ),
-      counter(
-        "elixirscope_limiter_overflowed",
-        "Keys that share the overflow bucket.",
-        of(all, "limiter", :overflowed)
-      ),
-      counter(
-        "elixirscope_limiter_forfeited",
-        "Receipts that gave nothing back.",
-        of(all, "limiter", :forfeited)
-      ),
-      counter(
-        "elixirscope_limiter_rolled_back",
-        "Groups that were debited in part and given back.",
-        of(all, "limiter", :rolled_back)
-      ),
-      gauge(
-        "elixirscope_limiter_waiting",
-        "Callers that wait for a token.",
-        of(all, "limiter", :waiting)
-      ),
-      gauge(
-        "elixirscope_limiter_live_keys",
-        "Keys that owe something.",
-        of(all, "limiter", :live_keys)
-      ),
-      gauge(
-        "elixirscope_limiter_capacity",
-        "Live keys that it is meant for.",
-        of(all, "limiter", :capacity)
-      ),
-      {"elixirscope_limiter_size_bytes", "gauge", "bytes", "Memory of the limiter.",
-       of(all, "limiter", :bytes)}
-    ]
+      )
+    ] ++
+      counters(all, "limiter",
+        evicted: "Keys that made room.",
+        overflowed: "Keys that share the overflow bucket.",
+        forfeited: "Receipts that gave nothing back.",
+        rolled_back: "Groups that were debited in part and given back."
+      ) ++
+      gauges(all, "limiter",
+        waiting: "Callers that wait for a token.",
+        live_keys: "Keys that owe something.",
+        capacity: "Live keys that it is meant for."
+      ) ++ [memory(all, "limiter")]
   end
 
   defp pools(all) do
@@ -163,56 +132,42 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
         "elixirscope_pool_connections",
         "Connections by what they are doing.",
         labelled(all, "pool", "state", [:idle, :in_use, :creating, :checking, :closing])
-      ),
-      gauge("elixirscope_pool_size", "Connections that are kept.", of(all, "pool", :size)),
-      gauge(
-        "elixirscope_pool_capacity",
-        "Connections that there may be, with overflow.",
-        of(all, "pool", :capacity)
-      ),
-      gauge(
-        "elixirscope_pool_overflow",
-        "Connections above the size.",
-        of(all, "pool", :overflow)
-      ),
-      gauge(
-        "elixirscope_pool_waiting",
-        "Callers that wait for a connection.",
-        of(all, "pool", :waiting)
-      ),
-      gauge(
-        "elixirscope_pool_failing",
-        "Creations that failed in a row.",
-        of(all, "pool", :failing)
-      ),
-      counter("elixirscope_pool_requests", "Check-outs asked for.", of(all, "pool", :requests)),
-      counter(
-        "elixirscope_pool_outcomes",
-        "Check-outs by how they ended.",
-        labelled(all, "pool", "outcome",
-          granted: "granted",
-          timed_out: "timed_out",
-          cancelled: "cancelled",
-          exhausted: "exhausted",
-          queue_full: "queue_full",
-          closed_requests: "closed",
-          create_failed: "create_failed",
-          shed: "shed"
+      )
+    ] ++
+      gauges(all, "pool",
+        size: "Connections that are kept.",
+        capacity: "Connections that there may be, with overflow.",
+        overflow: "Connections above the size.",
+        waiting: "Callers that wait for a connection.",
+        failing: "Creations that failed in a row."
+      ) ++
+      counters(all, "pool", requests: "Check-outs asked for.") ++
+      [
+        counter(
+          "elixirscope_pool_outcomes",
+          "Check-outs by how they ended.",
+          labelled(all, "pool", "outcome",
+            granted: "granted",
+            timed_out: "timed_out",
+            cancelled: "cancelled",
+            exhausted: "exhausted",
+            queue_full: "queue_full",
+            closed_requests: "closed",
+            create_failed: "create_failed",
+            shed: "shed"
+          )
+        ),
+        counter(
+          "elixirscope_pool_checkins",
+          "Leases by how they ended.",
+          labelled(all, "pool", "outcome", [:returned, :broken, :reclaimed])
         )
-      ),
-      counter(
-        "elixirscope_pool_checkins",
-        "Leases by how they ended.",
-        labelled(all, "pool", "outcome", [:returned, :broken, :reclaimed])
-      ),
-      counter("elixirscope_pool_created", "Connections made.", of(all, "pool", :created)),
-      counter(
-        "elixirscope_pool_create_errors",
-        "Connections that could not be made.",
-        of(all, "pool", :create_errors)
-      ),
-      counter("elixirscope_pool_destroyed", "Connections closed.", of(all, "pool", :destroyed))
-    ]
+      ] ++
+      counters(all, "pool",
+        created: "Connections made.",
+        create_errors: "Connections that could not be made.",
+        destroyed: "Connections closed."
+      )
   end
 
   defp metrics(all) do
@@ -231,6 +186,21 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
         end
       )
     ]
+  end
+
+  # Families that are called as their field is.
+  defp counters(all, label, fields),
+    do:
+      for({field, help} <- fields, do: counter(named(label, field), help, of(all, label, field)))
+
+  defp gauges(all, label, fields),
+    do: for({field, help} <- fields, do: gauge(named(label, field), help, of(all, label, field)))
+
+  defp named(label, field), do: "elixirscope_#{label}_#{field}"
+
+  defp memory(all, label) do
+    {named(label, :size_bytes), "gauge", "bytes", "Memory of the #{label}.",
+     of(all, label, :bytes)}
   end
 
   defp counter(name, help, samples),
