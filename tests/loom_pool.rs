@@ -10,6 +10,7 @@
 //! | `pool_split_room` | looking for room within the size under the lock that starts the creation |
 //! | `pool_keeps_late` | looking for the pool's end when a connection is ready or comes back |
 //! | `pool_split_surplus` | looking at the queue under the lock that closes a surplus connection |
+//! | `pool_settles_unheld` | counting the check-ins that carry out their actions among what keeps the memory |
 //! | `pool_lost_untold` | telling a waiter of its grant before the granted connection is lost |
 #![cfg(escope_loom)]
 
@@ -22,10 +23,12 @@
 // sabotage: pool_split_room p13_two_callers_within_the_size_make_one_connection
 // sabotage: pool_keeps_late p24_close_meets_a_creation
 // sabotage: pool_split_surplus p13_the_last_overflow_s_return_meets_a_caller
+// sabotage: pool_settles_unheld p24_the_last_of_leases_and_program_ends_the_memory
 // sabotage: pool_lost_untold p20_a_lost_connection_meets_a_grant_that_was_not_told
 
 use elixirscope::pool::*;
 use loom::sync::Arc;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
 const A: Owner = Owner(1);
@@ -425,5 +428,65 @@ fn p13_the_last_overflow_s_return_meets_a_caller() {
         }
         assert_eq!(destroyed + woken, 1);
         assert_eq!((seen.closing as usize, seen.waiting as usize, seen.idle), (destroyed, destroyed, 0));
+    });
+}
+
+/// Stands for the pool's memory.
+#[derive(Default)]
+struct Memory {
+    /// Loom reports a use that may meet the end.
+    bytes: loom::cell::UnsafeCell<()>,
+    ended: loom::sync::atomic::AtomicBool,
+}
+
+impl Memory {
+    fn is_used(&self) {
+        self.bytes.with(|_| ());
+        assert!(!self.ended.load(Relaxed), "the memory is used after its end");
+    }
+
+    fn ends(&self) {
+        self.bytes.with_mut(|_| ());
+        assert!(!self.ended.swap(true, Relaxed), "the memory ends twice");
+    }
+}
+
+/// Returns a lease as an edge does whose memory the leases keep.
+fn return_and_settle(pool: &Pool, lease: Lease, memory: &Memory) {
+    let mut actions = Actions::new();
+    if pool.checkin_unowned(lease, Condition::Good, now, &mut actions).unwrap() == Returned::Settling {
+        memory.is_used();
+        for action in actions.iter() {
+            let Action::Destroy { slot, epoch, .. } = action else { panic!("{action:?} of a closed pool") };
+            pool.destroyed(slot, epoch, now, &mut Actions::new()).unwrap();
+        }
+        if pool.settled() {
+            memory.ends();
+        }
+    }
+}
+
+/// Two check-ins and the program's last reference: whoever is last ends the memory, and nobody uses it after that.
+#[test]
+fn p24_the_last_of_leases_and_program_ends_the_memory() {
+    loom::model(|| {
+        let pool = pool(2);
+        let memory = Arc::new(Memory::default());
+        let leases = [lease(&pool, Owner::NONE), lease(&pool, Owner::NONE)];
+        let returning = leases.map(|lease| {
+            let (pool, memory) = (Arc::clone(&pool), Arc::clone(&memory));
+            thread::spawn(move || return_and_settle(&pool, lease, &memory))
+        });
+        let mut actions = Actions::new();
+        let is_held = pool.abandon(now, &mut actions);
+        for action in actions.iter() {
+            let Action::Destroy { slot, epoch, .. } = action else { panic!("{action:?} of a closed pool") };
+            pool.destroyed(slot, epoch, now, &mut Actions::new()).unwrap();
+        }
+        if !is_held {
+            memory.ends();
+        }
+        returning.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(memory.ended.load(Relaxed), "the memory leaks");
     });
 }

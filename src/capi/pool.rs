@@ -7,8 +7,8 @@
 //!   [`descriptor`] wakes an event loop, [`fork`] notices a child.
 //!
 //! Life of a pool: the program's references are counted apart, and are one reference to the memory together. The
-//! last `_free` closes the pool; each lease on loan keeps the memory, as a statement keeps a closed SQLite database, and the last
-//! check-in ends it. In a forked child the last `_free` only drops memory.
+//! last `_free` closes the pool; the leases on loan, which the core counts anyway ([`Pool::abandon`]), are another, as a
+//! statement keeps a closed SQLite database, and the last check-in ends it. In a forked child the last `_free` only drops memory.
 
 pub mod admin;
 pub mod callbacks;
@@ -120,9 +120,14 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
             return Ok(Status::Ok);
         }
         if this.home.is_current() {
-            this.edge.close();
-            // SAFETY: this reference stands for all users, and there is none left.
-            unsafe { handle::release(pool) };
+            // SAFETY: this reference stands for all users, and there is none left; the new one is for all leases, which
+            // may end before `abandon` returns.
+            unsafe {
+                let leases = handle::share(pool);
+                let is_held = this.edge.abandon();
+                end_of_leases(leases, !is_held);
+                handle::release(pool);
+            }
         } else {
             // SAFETY: the child's last user is gone, and the leases that keep the parent's pool alive are refused
             // here, so nothing refers to this copy.
@@ -133,20 +138,22 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
 }
 
 /// Writes a granted lease and its connection.
-///
-/// # Safety
-/// `pool` is a live handle.
-unsafe fn lend(
-    pool: *mut escope_pool,
-    granted: Lease,
-    made: *mut c_void,
-    lease: &Out<escope_lease>,
-    connection: &Out<*mut c_void>,
-) {
-    // SAFETY: alive by the caller's contract. This is the lease's own reference.
-    unsafe { handle::share(pool) };
+#[inline]
+fn lend((granted, made): (Lease, *mut c_void), lease: &Out<escope_lease>, connection: &Out<*mut c_void>) {
     lease.set(granted.into());
     connection.set(made);
+}
+
+/// Gives the leases' reference back, if a check-in was the `last`.
+///
+/// # Safety
+/// `last` is what the edge of `pool` said of a check-in.
+#[inline]
+unsafe fn end_of_leases(pool: *mut escope_pool, last: bool) {
+    if last {
+        // SAFETY: the reference that `escope_pool_free` took for all leases; the edge says so once.
+        unsafe { handle::release(pool) };
+    }
 }
 
 fn no_connection(reason: NoConnection) -> Verdict {

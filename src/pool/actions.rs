@@ -153,6 +153,12 @@ impl Actions {
         (self.alarm_ns != u64::MAX).then_some(self.alarm_ns)
     }
 
+    /// Whether the call asked for nothing at all: no action, none left over, no alarm.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.is_empty() && !self.more && self.alarm_ns == u64::MAX
+    }
+
     /// Empties the buffer for the next call.
     #[inline]
     pub fn clear(&mut self) {

@@ -69,6 +69,7 @@ mod random;
 mod slots;
 mod snapshot;
 mod state;
+mod unowned;
 mod waiters;
 
 use std::collections::TryReserveError;
@@ -84,6 +85,7 @@ pub use lease::{
     StaleReport, Ticket, Wait,
 };
 pub use snapshot::{Counts, Phase, Snapshot};
+pub use unowned::Returned;
 
 use crate::error::ConfigError;
 use crate::sync::{AtomicU64, Mutex, Ordering, PushList, unique_id};
@@ -167,23 +169,6 @@ impl Pool {
             return self.checkout(owner, wait, waiter_token, now, actions);
         }
         self.locked(now, actions, |state, now| state.checkout(owner, wait, Growth::Size, waiter_token, now))
-    }
-
-    /// As [`Pool::checkout`] where a slot is idle; else nothing has happened and nothing is counted.
-    ///
-    /// For an edge whose waiters need a place of their own before they are queued, so that only they pay for it.
-    #[inline(always)]
-    pub fn checkout_idle(
-        &self,
-        owner: Owner,
-        now: impl FnOnce() -> u64,
-        actions: &mut Actions,
-    ) -> Option<Checkout> {
-        let mut now = Now::new(now);
-        let mut state = self.state.lock();
-        let granted = state.checkout_idle(owner, &mut now);
-        self.unlock(state, &mut now, actions);
-        granted
     }
 
     /// Gives a slot back.

@@ -65,7 +65,7 @@ pub(super) struct State {
     id: u64,
     config: PoolConfig,
     words: Arc<Words>,
-    slots: Slots,
+    pub(super) slots: Slots,
     waiters: Waiters,
     backoff: Backoff,
     codel: Codel,
@@ -73,10 +73,14 @@ pub(super) struct State {
     lives: Random,
     counts: Counts,
     shut: Option<Shut>,
+    /// Check-ins whose actions are still carried out, and whether only they and leases keep the pool: see
+    /// [`unowned`](super::unowned).
+    pub(super) settling: u32,
+    pub(super) abandoned: bool,
     /// When the size last changed: what is surplus since then counts as idle from then on.
     resized_ns: u64,
     /// Whether a grant from idle, and a return, has more to do than to move the slot.
-    grants_further: bool,
+    pub(super) grants_further: bool,
     returns_further: bool,
     /// The alarm that the edge was given last, `u64::MAX` for none.
     alarm_ns: u64,
@@ -102,6 +106,8 @@ impl State {
             lives: Random::new(!config.jitter_seed),
             counts: Counts::default(),
             shut: None,
+            settling: 0,
+            abandoned: false,
             resized_ns: 0,
             grants_further: config.stamps_leases()
                 || config.pre_ping_after_ns != NO_PRE_PING
@@ -144,31 +150,43 @@ impl State {
         }
     }
 
+    /// Takes an idle slot, if the pool lends one; then [`State::grant_idle`] counts it.
     #[inline(always)]
-    pub(super) fn checkout_idle<F: FnOnce() -> u64>(
+    pub(super) fn lease_idle<F: FnOnce() -> u64>(
         &mut self,
         owner: Owner,
         now: &mut Now<F>,
-    ) -> Option<Checkout> {
+    ) -> Option<(u32, u64)> {
         if self.shut.is_some() {
             return None;
         }
         if self.ages() {
             self.close_aged(now.get());
         }
-        let (slot, epoch) = self.slots.lease_idle(owner)?;
+        let leased = self.slots.lease_idle(owner)?;
         self.counts.requests += 1;
-        Some(self.grant_idle(slot, epoch, now))
+        Some(leased)
     }
 
     #[inline(always)]
-    fn grant_idle<F: FnOnce() -> u64>(&mut self, slot: u32, epoch: u64, now: &mut Now<F>) -> Checkout {
-        self.counts.granted += 1;
-        let lease = self.lease(slot, epoch);
+    pub(super) fn grant_idle<F: FnOnce() -> u64>(
+        &mut self,
+        slot: u32,
+        epoch: u64,
+        now: &mut Now<F>,
+    ) -> Checkout {
+        let lease = self.granted(slot, epoch);
         if self.grants_further {
             return self.grant_further(lease, now.get());
         }
         Checkout::Granted(lease)
+    }
+
+    /// The lease on an idle slot where [`State::grants_further`] asks for nothing else.
+    #[inline(always)]
+    pub(super) fn granted(&mut self, slot: u32, epoch: u64) -> Lease {
+        self.counts.granted += 1;
+        self.lease(slot, epoch)
     }
 
     /// What a grant from idle means to the statistics, to `min_idle` and to the test before use.

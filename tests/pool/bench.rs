@@ -118,9 +118,9 @@ impl Bench {
         answer
     }
 
-    pub fn checkout_idle(&mut self, owner: u64) -> Option<Checkout> {
+    pub fn checkout_unowned(&mut self) -> Option<Checkout> {
         let mut actions = Actions::new();
-        let answer = self.pool.checkout_idle(Owner(owner), || self.now, &mut actions);
+        let answer = self.pool.checkout_unowned(|| self.now, &mut actions);
         self.take(actions);
         answer
     }

@@ -179,7 +179,7 @@ fn p20_a_connection_that_died_before_its_waiter_was_told_is_told_first() {
 fn p02_an_idle_slot_is_lent_without_a_place_to_wait() {
     let mut bench = Bench::new(1, 0).filled(1);
     let before = bench.seen().counts;
-    let Some(Checkout::Granted(lease)) = bench.checkout_idle(1) else { panic!("one is idle") };
+    let Some(Checkout::Granted(lease)) = bench.checkout_unowned() else { panic!("one is idle") };
     assert_eq!(
         bench.seen().counts,
         Counts { requests: before.requests + 1, granted: before.granted + 1, ..before }
@@ -191,15 +191,15 @@ fn p02_an_idle_slot_is_lent_without_a_place_to_wait() {
 fn p02_without_an_idle_slot_nothing_has_happened() {
     let mut bench = Bench::new(1, 1);
     let before = bench.seen();
-    assert_eq!(bench.checkout_idle(1), None, "none is made");
+    assert_eq!(bench.checkout_unowned(), None, "none is made");
     assert_eq!(bench.seen(), before);
     let held = bench.lease(1);
     let before = bench.seen();
-    assert_eq!(bench.checkout_idle(1), None, "none may overflow on its account");
+    assert_eq!(bench.checkout_unowned(), None, "none may overflow on its account");
     assert_eq!(bench.seen(), before);
     bench.give_back(held);
     bench.pool.close(|| 0, &mut Actions::new());
     let before = bench.seen();
-    assert_eq!(bench.checkout_idle(1), None, "the pool is closed");
+    assert_eq!(bench.checkout_unowned(), None, "the pool is closed");
     assert_eq!(bench.seen(), before);
 }

@@ -3,9 +3,8 @@
 use std::ffi::c_void;
 
 use super::super::boundary::{Failure, Out, fail, guarded, input, invalid};
-use super::super::handle;
 use super::super::status::escope_status;
-use super::{at_home, escope_pool, lend, no_connection};
+use super::{at_home, end_of_leases, escope_pool, lend, no_connection};
 use crate::pool::{Condition, Lease};
 use crate::status::Status;
 
@@ -75,9 +74,8 @@ pub unsafe extern "C" fn escope_pool_checkout(
             (at_home(pool)?, Out::required(lease, "lease")?, Out::required(connection, "connection")?)
         };
         match this.edge.checkout(timeout_ns) {
-            Ok((granted, made)) => {
-                // SAFETY: the handle is alive.
-                unsafe { lend(pool, granted, made, &lease, &connection) };
+            Ok(lent) => {
+                lend(lent, &lease, &connection);
                 Ok(Status::Ok)
             }
             Err(reason) => no_connection(reason),
@@ -117,9 +115,9 @@ pub unsafe extern "C" fn escope_pool_checkin(
         };
         let escope_lease { private_pool: pool_id, private_epoch: epoch, private_slot: slot, .. } = *lease;
         let returned = this.edge.checkin(Lease { pool: pool_id, slot, epoch }, condition);
-        returned.map_err(|_| stale(pool_id, slot, epoch))?;
-        // SAFETY: the reference that the check-out took for this lease, which ended just now and only once.
-        unsafe { handle::release(pool) };
+        let last = returned.map_err(|_| stale(pool_id, slot, epoch))?;
+        // SAFETY: the leases' reference is alive, since this was the last of them where `last` says so.
+        unsafe { end_of_leases(pool, last) };
         Ok(Status::Ok)
     })
 }

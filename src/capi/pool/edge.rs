@@ -24,7 +24,7 @@ use super::desk::{Desk, Seat, Turn};
 use crate::error::ConfigError;
 use crate::pool::{
     Actions, CancelOutcome, Checkout, Condition, GiveUp, HealthChecks, Lease, Owner, Phase, Pool, PoolConfig,
-    Refusal, Snapshot, StaleLease, Ticket, Wait, WakeOutcome,
+    Refusal, Returned, Snapshot, StaleLease, Ticket, Wait, WakeOutcome,
 };
 use crate::sync::monotonic_ns;
 
@@ -108,7 +108,7 @@ impl Edge {
     pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
         let mut actions = Actions::new();
         // Without a seat at the desk, which only those who wait need.
-        match self.core.checkout_idle(Owner::NONE, monotonic_ns, &mut actions) {
+        match self.core.checkout_unowned(monotonic_ns, &mut actions) {
             Some(Checkout::Granted(lease)) => {
                 self.settle(&mut actions);
                 Ok(self.lent(lease))
@@ -165,7 +165,7 @@ impl Edge {
     pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
         let mut actions = Actions::new();
         loop {
-            let idle = self.core.checkout_idle(Owner::NONE, monotonic_ns, &mut actions);
+            let idle = self.core.checkout_unowned(monotonic_ns, &mut actions);
             let asked =
                 idle.and_then(asked_idle).unwrap_or_else(|| self.ask(wait_for(timeout_ns), &mut actions));
             self.settle(&mut actions);
@@ -186,14 +186,23 @@ impl Edge {
         self.wait(place, until_ns, &mut Actions::new())
     }
 
-    /// Gives up a wait that has not ended; a connection that it was granted meanwhile goes to the next.
-    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) {
+    /// Gives up a wait that has not ended; a connection that it was granted meanwhile goes to the next. The result is
+    /// that of [`Edge::checkin`].
+    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) -> bool {
         let mut actions = Actions::new();
         let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, monotonic_ns, &mut actions);
         self.settle(&mut actions);
-        if let CancelOutcome::Granted(lease) = outcome {
-            let returned = self.checkin(lease, Condition::Good);
-            returned.expect("a lease that nobody was told of is returned once");
+        let CancelOutcome::Granted(lease) = outcome else { return false };
+        let returned = self.checkin(lease, Condition::Good);
+        returned.expect("a lease that nobody was told of is returned once")
+    }
+
+    fn close_desk(&self, actions: &mut Actions) {
+        let chores = self.desk.close();
+        self.settle(actions);
+        for chore in chores {
+            self.abandon_chore(chore, actions);
+            self.settle(actions);
         }
     }
 
@@ -224,22 +233,32 @@ impl Edge {
     fn is_fit(&self, lease: Lease, until_ns: u64) -> bool {
         let fit = self.callbacks.check(self.connection(lease.slot), until_ns) && monotonic_ns() <= until_ns;
         if !fit {
-            self.checkin(lease, Condition::Broken).expect("the lease is this call's alone");
+            let last = self.checkin(lease, Condition::Broken).expect("the lease is this call's alone");
+            debug_assert!(!last, "a check-out has a reference of its own");
         }
         fit
     }
 
-    /// Returns a connection.
-    pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
+    /// Returns a connection. True: the pool is abandoned and this was its last lease, so its memory is the caller's to
+    /// end. Else the pool may be gone, and whoever has nothing but the lease must not touch it.
+    #[inline]
+    pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<bool, StaleLease> {
         let mut actions = Actions::new();
         if let Some(holder) = self.holders.get(lease.slot as usize) {
             // Relaxed: for people.
             holder.store(0, Ordering::Relaxed);
         }
-        let result = self.core.checkin(lease, condition, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        match self.core.checkin_unowned(lease, condition, monotonic_ns, &mut actions)? {
+            Returned::Done => Ok(false),
+            Returned::Settling => Ok(self.settle_return(&mut actions)),
+        }
+    }
+
+    #[cold]
+    fn settle_return(&self, actions: &mut Actions) -> bool {
+        self.settle(actions);
         self.stir();
-        result
+        self.core.settled()
     }
 
     /// Does what time asks for and what nobody has begun; tells when to come again.
@@ -258,12 +277,16 @@ impl Edge {
     pub fn close(&self) {
         let mut actions = Actions::new();
         self.core.close(monotonic_ns, &mut actions);
-        let chores = self.desk.close();
-        self.settle(&mut actions);
-        for chore in chores {
-            self.abandon(chore, &mut actions);
-            self.settle(&mut actions);
-        }
+        self.close_desk(&mut actions);
+    }
+
+    /// As [`Edge::close`], when nobody but leases will use the pool any more. Whether there are some: then a
+    /// [`Edge::checkin`] will say that it was the last.
+    pub fn abandon(&self) -> bool {
+        let mut actions = Actions::new();
+        let is_held = self.core.abandon(monotonic_ns, &mut actions);
+        self.close_desk(&mut actions);
+        is_held
     }
 
     /// Closes the pool to new callers and waits until nothing is left of it; whether that came in time.

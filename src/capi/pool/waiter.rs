@@ -12,7 +12,7 @@ use super::calls::escope_lease;
 use super::desk::Desk;
 use super::edge::{Asked, Edge, NoConnection, Place};
 use super::fork::Generation;
-use super::{at_home, escope_pool, foreign, lend, no_connection};
+use super::{at_home, end_of_leases, escope_pool, foreign, lend, no_connection};
 use crate::capi::boundary::{Failure, Out, fail, guarded, input, invalid};
 use crate::capi::handle;
 use crate::capi::status::escope_status;
@@ -124,8 +124,7 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
         }
         match this.edge.begin(timeout_ns) {
             Asked::Lent(granted) | Asked::Untested(granted, _) => {
-                // SAFETY: the handle is alive.
-                unsafe { lend(pool, granted, this.edge.lent(granted).1, &lease, &connection) };
+                lend(this.edge.lent(granted), &lease, &connection);
                 Ok(Status::Ok)
             }
             Asked::Queued(place) => {
@@ -182,12 +181,10 @@ pub unsafe extern "C" fn escope_waiter_wait(
             return Ok(Status::PoolExhausted);
         };
         *place = None;
-        let (granted, made) = match ended {
-            Ok(lent) => lent,
+        match ended {
+            Ok(lent) => lend(lent, &lease, &connection),
             Err(reason) => return no_connection(reason),
-        };
-        // SAFETY: the waiter keeps the pool alive.
-        unsafe { lend(this.pool.0, granted, made, &lease, &connection) };
+        }
         Ok(Status::Ok)
     })
 }
@@ -250,7 +247,9 @@ pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
         }
         let place = this.place.lock().map_or_else(|poisoned| poisoned.into_inner().take(), |mut p| p.take());
         if let Some(place) = place {
-            this.pool.edge().give_up(&place);
+            let last = this.pool.edge().give_up(&place);
+            // SAFETY: this place holds a reference of its own.
+            unsafe { end_of_leases(this.pool.0, last) };
         }
         // SAFETY: the reference of `escope_pool_checkout_begin`, which is the caller's to give.
         unsafe { handle::release(waiter) };

@@ -38,7 +38,7 @@ impl Edge {
     /// Carries out `actions` and all that follows from them, but for creations; leaves the buffer empty.
     #[inline]
     pub(super) fn settle(&self, actions: &mut Actions) {
-        if !actions.is_empty() || actions.more() || actions.alarm_ns().is_some() {
+        if !actions.is_done() {
             self.settle_all(actions);
         }
     }
@@ -55,7 +55,7 @@ impl Edge {
                     self.check(slot, epoch, kind, deadline_ns, actions);
                 }
                 Some(Later::Tell(leak)) => self.callbacks.leaked(&leak),
-                Some(Later::Abandon(chore)) => self.abandon(chore, actions),
+                Some(Later::Abandon(chore)) => self.abandon_chore(chore, actions),
             }
         }
     }
@@ -101,7 +101,7 @@ impl Edge {
         self.report(chore, made, actions);
     }
 
-    pub(super) fn abandon(&self, chore: Chore, actions: &mut Actions) {
+    pub(super) fn abandon_chore(&self, chore: Chore, actions: &mut Actions) {
         self.report(chore, Err(CreateError::Null), actions);
     }
 
