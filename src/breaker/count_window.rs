@@ -110,7 +110,7 @@ impl Cell<'_> {
     }
 
     /// Whether one more success leaves the window as it is: N successes, none of them slow, and no level to take back.
-    #[inline]
+    #[inline(never)]
     pub(super) fn window_ignores_success(self, control: Control) -> bool {
         let Some((window_id, size)) = self.head.blocks[control.block()].count_window() else { return false };
         let sums = Sums(self.count_window().0.load(Ordering::Acquire));

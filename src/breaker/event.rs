@@ -164,7 +164,7 @@ impl Event {
 pub struct Events([Option<Event>; 3]);
 
 impl Events {
-    pub(super) const NONE: Self = Self([None; 3]);
+    pub(crate) const NONE: Self = Self([None; 3]);
 
     pub(super) fn push(&mut self, event: Event) {
         let free = self.0.iter_mut().find(|slot| slot.is_none());

@@ -104,22 +104,41 @@ impl Breaker {
     /// Asks to make a call. `now` is read only if the verdict depends on it.
     #[inline]
     pub fn acquire(&self, now: impl FnOnce() -> u64) -> Acquired {
-        let control = self.head.control();
-        if control.admits_at_once() && !self.injects_faults() {
-            self.counters.increment(ADMITTED);
-            return Acquired::new(Ok(Permit::closed(control.generation())), Events::NONE);
+        match self.acquire_at_once() {
+            Some(permit) => Acquired::new(Ok(permit), Events::NONE),
+            None => self.acquire_slow(now),
         }
-        self.acquire_slow(now)
+    }
+
+    /// The permit of a closed breaker that is far from anything; `None` says nothing and counts nothing.
+    #[inline(always)]
+    pub(crate) fn acquire_at_once(&self) -> Option<Permit> {
+        let control = self.head.control();
+        if !control.admits_at_once() || self.injects_faults() {
+            return None;
+        }
+        self.counters.increment(ADMITTED);
+        Some(Permit::closed(control.generation()))
     }
 
     /// Says how the call of `permit` went. `now` is read only if something depends on it.
     #[inline]
     pub fn record(&self, permit: Permit, outcome: Outcome, now: impl FnOnce() -> u64) -> Recorded {
-        if outcome == Outcome::Success && !permit.is_probe() && self.ignores_success(permit.generation) {
-            self.counters.increment(SUCCEEDED);
+        if self.record_at_once(&permit, outcome) {
             return Recorded { verdict: RecordVerdict::Applied, events: Events::NONE };
         }
         self.record_slow(permit, outcome, now)
+    }
+
+    /// Counts a success that changes nothing else; false says nothing and counts nothing.
+    #[inline(always)]
+    pub(crate) fn record_at_once(&self, permit: &Permit, outcome: Outcome) -> bool {
+        let changes_nothing =
+            outcome == Outcome::Success && !permit.is_probe() && self.ignores_success(permit.generation);
+        if changes_nothing {
+            self.counters.increment(SUCCEEDED);
+        }
+        changes_nothing
     }
 
     /// Says how a call went that had no permit, in the generation that is under way: for callers that cannot ask first.
@@ -237,14 +256,15 @@ impl Breaker {
     }
 
     /// Whether a success of `generation` changes nothing.
-    #[inline]
+    #[inline(always)]
     fn ignores_success(&self, generation: u32) -> bool {
         let control = self.head.control();
         control.ignores_success(generation)
             || control.counts_in_window(generation) && self.cell().window_ignores_success(control)
     }
 
-    fn acquire_slow(&self, now: impl FnOnce() -> u64) -> Acquired {
+    /// What [`Breaker::acquire`] does where [`Breaker::acquire_at_once`] says nothing.
+    pub(crate) fn acquire_slow(&self, now: impl FnOnce() -> u64) -> Acquired {
         let mut events = Events::NONE;
         #[cfg(feature = "fault-injection")]
         let mut now = super::closed::Lazy::new(now);
@@ -259,7 +279,13 @@ impl Breaker {
         acquired
     }
 
-    fn record_slow(&self, permit: Permit, outcome: Outcome, now: impl FnOnce() -> u64) -> Recorded {
+    /// What [`Breaker::record`] does where [`Breaker::record_at_once`] says nothing.
+    pub(crate) fn record_slow(
+        &self,
+        permit: Permit,
+        outcome: Outcome,
+        now: impl FnOnce() -> u64,
+    ) -> Recorded {
         let mut events = Events::NONE;
         let verdict = self.cell().record(permit, outcome, now, &mut events);
         let counter = match (verdict, outcome) {

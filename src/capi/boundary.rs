@@ -79,14 +79,21 @@ pub fn require_wide_words() -> Result<(), Failure> {
 /// Refuses NULL and a misaligned pointer without reading it.
 #[inline]
 pub fn check<T>(pointer: *const T, argument: &str) -> Result<(), Failure> {
-    if pointer.is_null() {
-        return Err(invalid(argument, "NULL", "a valid pointer"));
-    }
-    if !pointer.is_aligned() {
-        let allowed = format_args!("a pointer aligned to {} bytes", align_of::<T>());
-        return Err(invalid(argument, format_args!("{pointer:p}"), allowed));
+    if pointer.is_null() || !pointer.is_aligned() {
+        return Err(unfit(pointer.cast(), align_of::<T>(), argument));
     }
     Ok(())
+}
+
+/// By value, so that a fit pointer need not stand in memory for the message.
+#[cold]
+#[inline(never)]
+fn unfit(pointer: *const (), alignment: usize, argument: &str) -> Failure {
+    if pointer.is_null() {
+        return invalid(argument, "NULL", "a valid pointer");
+    }
+    let allowed = format_args!("a pointer aligned to {alignment} bytes");
+    invalid(argument, format_args!("{pointer:p}"), allowed)
 }
 
 /// Borrows an input that must be there.

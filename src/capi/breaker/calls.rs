@@ -1,14 +1,15 @@
 //! What a guarded call needs: leave to make it, and a place to say how it went.
 //!
-//! What stands between an exported function and the core is always inlined: a permit or a list of events that
-//! goes through memory costs more than a closed breaker's verdict.
+//! A permit or a list of events that goes through memory costs more than a closed breaker's verdict: it is written in
+//! other pieces than it is read in, which a processor cannot forward. So what stands between an exported function and the
+//! core's short paths is always inlined, and what the long ones return in memory stays in functions of their own.
 
 use super::super::boundary::{Failure, Out, Verdict, check, guarded, input};
 use super::super::status::escope_status;
 use super::escope_breaker;
 use super::event::{EventsOut, escope_events};
 use super::permit::{already_done, escope_permit, not_found, outcome};
-use crate::breaker::{RecordVerdict, Recorded, RejectReason};
+use crate::breaker::{Events, Outcome, Permit, RecordVerdict, Recorded, RejectReason};
 use crate::status::Status;
 use crate::sync::monotonic_ns;
 
@@ -231,7 +232,27 @@ unsafe fn acquire(
             EventsOut::new(events)?,
         )
     };
-    let acquired = breaker.core.acquire(now);
+    if let Some(admitted) = breaker.core.acquire_at_once() {
+        permit.set(escope_permit::new(breaker.id, admitted));
+        events.set(&Events::NONE);
+        if let Some(out) = retry_after {
+            out.set(0);
+        }
+        return Ok(Status::Ok);
+    }
+    Ok(acquire_slow(breaker, &permit, retry_after.as_ref(), &events, now))
+}
+
+/// Apart, so that the short path saves no registers for this one.
+#[inline(never)]
+fn acquire_slow(
+    breaker: &escope_breaker,
+    permit: &Out<escope_permit>,
+    retry_after: Option<&Out<u64>>,
+    events: &EventsOut,
+    now: impl FnOnce() -> u64,
+) -> Status {
+    let acquired = breaker.core.acquire_slow(now);
     events.set(&acquired.events);
     let (status, retry_after_ns) = match acquired.verdict {
         Ok(admitted) => {
@@ -245,7 +266,7 @@ unsafe fn acquire(
     if let Some(out) = retry_after {
         out.set(retry_after_ns);
     }
-    Ok(status)
+    status
 }
 
 /// # Safety
@@ -304,7 +325,22 @@ unsafe fn record(
     let outcome = outcome(number)?;
     // SAFETY: not NULL and aligned; initialised and not written by others by the caller's contract.
     let permit = unsafe { escope_permit::take(permit, breaker.id) }?;
-    told(&breaker.core.record(permit, outcome, now), &events)
+    if breaker.core.record_at_once(&permit, outcome) {
+        events.set(&Events::NONE);
+        return Ok(Status::Ok);
+    }
+    record_slow(breaker, permit, outcome, &events, now)
+}
+
+#[inline(never)]
+fn record_slow(
+    breaker: &escope_breaker,
+    permit: Permit,
+    outcome: Outcome,
+    events: &EventsOut,
+    now: impl FnOnce() -> u64,
+) -> Verdict {
+    told(&breaker.core.record_slow(permit, outcome, now), events)
 }
 
 /// # Safety
