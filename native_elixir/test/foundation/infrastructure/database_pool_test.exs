@@ -349,6 +349,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
             {[path: ""], :path},
             {[path: "a\0b"], :path},
             {[path: "a.db", setup: "PRAGMA x"], :setup},
+            {[path: "a.db", wal: :yes], :wal},
             {[path: "a.db", size: -1], :size},
             {:no, :options}
           ] do
@@ -372,18 +373,71 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
     end
   end
 
-  test "a setup statement runs on each connection", %{path: path} do
-    pool = start_database(path, setup: ["PRAGMA journal_mode = WAL", "PRAGMA cache_size = 7"])
-    pragma = fn conn, name -> elem(DatabasePool.query(conn, "PRAGMA " <> name), 1).rows end
+  test "each connection has a write-ahead log, does not wait in SQLite, and then runs the setup",
+       %{
+         path: path
+       } do
+    settings = fn pool, names ->
+      both =
+        with_database(pool, fn one ->
+          {pragmas(one, names), with_database(pool, &pragmas(&1, names))}
+        end)
 
-    settings = fn conn ->
-      Enum.map(~w(journal_mode cache_size busy_timeout), &pragma.(conn, &1))
+      assert {:ok, {settings, {:ok, settings}}} = both
+      assert %{created: 2} = assert_settled(pool)
+      stop_supervised!(elem(pool, 0))
+      settings
     end
 
-    both = with_database(pool, fn one -> {settings.(one), with_database(pool, settings)} end)
-    expected = [[{"wal"}], [{7}], [{0}]]
-    assert both == {:ok, {expected, {:ok, expected}}}
-    assert %{created: 2} = assert_settled(pool)
+    assert settings.(start_database(path, wal: false), ~w(journal_mode busy_timeout)) == [
+             "delete",
+             0
+           ]
+
+    assert settings.(start_database(path), ~w(journal_mode busy_timeout)) == ["wal", 0]
+    # The database keeps it.
+    assert settings.(start_database(path, wal: false), ~w(journal_mode)) == ["wal"]
+    own = ["PRAGMA cache_size = 7", "PRAGMA synchronous = OFF"]
+    assert settings.(start_database(path, setup: own), ~w(cache_size synchronous)) == [7, 0]
+  end
+
+  test "reads go on while another process writes", %{path: path} do
+    pool = start_database(path)
+    create_table(pool)
+    holder = lock(path)
+    count = &DatabasePool.query(&1, "SELECT count(*) FROM t", [], @short)
+    assert {:ok, %{rows: [{0}]}} = with_database(pool, count)
+    unlock(holder)
+    assert {:ok, %{rows: [{1}]}} = with_database(pool, count)
+    assert_settled(pool)
+  end
+
+  test "a database that somebody holds gets its log once it is free, within the caller's time", %{
+    path: path
+  } do
+    {"", 0} = System.cmd("sqlite3", [path, "CREATE TABLE t (a, b)"])
+    holder = lock(path)
+    pool = start_database(path, retry_after: 1, retry_at_most: 10)
+
+    assert {:error, %Error{error_type: :pool_timeout} = error} =
+             with_database(pool, & &1, timeout: 100)
+
+    assert error.message =~ "the database was locked"
+
+    waiter =
+      Task.async(fn -> with_database(pool, &pragmas(&1, ["journal_mode"]), timeout: 60_000) end)
+
+    assert Task.yield(waiter, 50) == nil
+    unlock(holder)
+    assert {:ok, ["wal"]} = Task.await(waiter, 60_000)
+    assert_settled(pool)
+  end
+
+  defp pragmas(connection, names) do
+    for name <- names do
+      {:ok, %{rows: [{value}]}} = DatabasePool.query(connection, "PRAGMA " <> name)
+      value
+    end
   end
 
   defp insert(pool, value, opts) do

@@ -18,8 +18,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
 
   Without a `:path` the pool does not start and `with_connection/2` answers `:pool_not_found`. To run it in your
   own tree instead: `{DatabasePool, path: "app.db"}`. It takes the options of
-  `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and `:setup`, SQL statements that are run on
-  each new connection.
+  `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and of SQLite's two below.
 
   ## PostgreSQL
 
@@ -37,6 +36,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   unless the VM is started with more (`+A 16`), so a long statement delays all others, and SQLite itself never
   waits for a lock here (`busy_timeout` is 0): a locked database is tried again by the calling process, after a
   random pause, until the call's deadline.
+
+  The database gets a write-ahead log, in which readers and the writer do not lock each other out; the first connection needs
+  the database for itself to bring that in, and the pool tries until it has it. `wal: false` leaves the journal as it is. `:setup`
+  are SQL statements that are run on each new connection.
 
   A connection is a process that the functions of `:sqlite3` take as well. It may be killed at any time: what it
   was doing is finished or rolled back, and its lock is released.
@@ -86,9 +89,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
 
   defp worker(:sqlite, options) do
     {path, options} = Keyword.pop(options, :path)
+    {wal, options} = Keyword.pop(options, :wal, true)
     {setup, options} = Keyword.pop(options, :setup, [])
 
-    with {:ok, argument} <- Connection.argument(path, setup),
+    with {:ok, argument} <- Connection.argument(path, wal, setup),
          do: {:ok, [worker: {Connection, argument}], options}
   end
 

@@ -1,6 +1,10 @@
 defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   @moduledoc false
   # Opens and closes one SQLite connection of the driver erlang-p1-sqlite3.
+  #
+  # The journal is a write-ahead log, so that readers and the writer do not lock each other out. It is the database's, not
+  # the connection's: the first connection changes it, for which it needs the database for itself, and later ones find it.
+  # Where somebody else holds the database then, the connection is not made: its pool tries again while somebody waits.
 
   @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
@@ -8,30 +12,34 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
 
   @setup_timeout 5_000
+  @at_once [timeout: 0, grace: @setup_timeout]
   # SQLITE_BUSY and SQLITE_LOCKED.
   @locked [5, 6]
 
   @doc "The worker's argument, or what is wrong with it."
-  @spec argument(term(), term()) :: {:ok, map()} | {:error, Error.t()}
-  def argument(path, setup) do
+  @spec argument(term(), term(), term()) :: {:ok, map()} | {:error, Error.t()}
+  def argument(path, wal, setup) do
     cond do
       not (is_binary(path) and path != "" and not String.contains?(path, <<0>>)) ->
         {:error, Error.refused(:path, path, "the path of a database file, as a string")}
+
+      not is_boolean(wal) ->
+        {:error, Error.refused(:wal, wal, "true or false")}
 
       not (is_list(setup) and Enum.all?(setup, &is_binary/1)) ->
         {:error, Error.refused(:setup, setup, "a list of SQL statements")}
 
       true ->
-        {:ok, %{path: path, setup: setup}}
+        {:ok, %{path: path, wal: wal and path != ":memory:", setup: setup}}
     end
   end
 
   @impl true
-  def connect(%{path: path, setup: setup}) do
+  def connect(%{path: path} = argument) do
     with :ok <- driver(),
          :ok <- place(path),
          {:ok, connection} <- open(path) do
-      case prepare(connection, setup) do
+      case prepare(connection, argument) do
         :ok ->
           {:ok, connection}
 
@@ -90,9 +98,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
 
   # The first statement reads the file's header: what is no database is found out now, not by the first user. A
   # database that somebody has locked is a database.
-  defp prepare(connection, setup) do
+  defp prepare(connection, %{wal: wal, setup: setup}) do
     with :ok <- run(connection, "PRAGMA busy_timeout = 0"),
-         :ok <- header(connection) do
+         :ok <- header(connection),
+         :ok <- if(wal, do: wal(connection), else: :ok) do
       Enum.reduce_while(setup, :ok, fn sql, :ok ->
         case run(connection, sql) do
           :ok -> {:cont, :ok}
@@ -103,10 +112,28 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp header(connection) do
-    case Statement.run(connection, "PRAGMA schema_version", [], timeout: 0, grace: @setup_timeout) do
+    case Statement.run(connection, "PRAGMA schema_version", [], @at_once) do
       {:ok, _} -> :ok
       {:error, %Error{context: %{sqlite_code: code}}} when code in @locked -> :ok
       {:error, error} -> {:error, error}
+    end
+  end
+
+  # SQLite answers with the journal that there is now: it is another one where the file's place has no shared memory.
+  defp wal(connection) do
+    with {:ok, result} <- Statement.run(connection, "PRAGMA journal_mode = WAL", [], @at_once) do
+      case Statement.rows(result).rows do
+        [{"wal"}] ->
+          :ok
+
+        [{mode}] ->
+          {:error,
+           Error.new(
+             :external_service_error,
+             "the database cannot have a write-ahead log, its journal is #{mode}; `wal: false` leaves it so",
+             context: %{journal_mode: mode}
+           )}
+      end
     end
   end
 

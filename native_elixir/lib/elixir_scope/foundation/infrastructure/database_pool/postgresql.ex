@@ -15,9 +15,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
   @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
+  alias ElixirScope.Foundation.Infrastructure.Connection.Call
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.SQL
 
   @timeout 5_000
-  @longest 0x7FFF_FFFF
 
   @type connection :: {__MODULE__, pid()}
 
@@ -103,10 +104,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
   @spec run(connection(), iodata(), list(), keyword()) ::
           {:ok, {String.t(), [String.t()], [tuple()]}} | {:error, Error.t()}
   def run({_, driver} = connection, sql, params, opts) do
-    with {:ok, sql} <- text(sql),
+    with {:ok, sql} <- SQL.text(sql),
          {:ok, literals} <- literals(params),
          :ok <- Infrastructure.check_options(opts, [:timeout, :grace]),
-         {:ok, timeout} <- milliseconds(opts),
+         {:ok, timeout} <- Call.milliseconds(opts, :timeout, @timeout),
          :ok <- usable(connection),
          {:ok, answers} <- send_all(driver, sql, literals, timeout) do
       {:ok, result(answers)}
@@ -174,7 +175,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
 
   # The driver's answers: `{tag, columns, rows}` of a statement with rows, a tag, or `{:error, fields}`.
   defp simple(driver, sql, timeout) do
-    with {:ok, answers} <- call(driver, {:squery, sql}, timeout) do
+    with {:ok, answers} <- call(driver, sql, timeout) do
       case List.keyfind(Enum.filter(answers, &is_tuple/1), :error, 0) do
         {:error, fields} -> failed(sql, fields)
         nil -> {:ok, answers}
@@ -214,23 +215,11 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
 
   defp value(text, _type), do: text
 
-  # A connection that does not answer is in an unknown state: nobody may use it again. Its pool notices its end.
-  defp call(driver, request, timeout) do
-    GenServer.call(driver, request, timeout)
-  catch
-    :exit, {:timeout, _} ->
-      Process.exit(driver, :kill)
-
-      {:error,
-       Error.new(:timeout, "the statement took longer than #{timeout} ms; its outcome is unknown",
-         context: %{timeout: timeout}
-       )}
-
-    :exit, {reason, _} ->
-      {:error,
-       Error.new(:dependency_failed, "the connection died; the statement's outcome is unknown",
-         context: %{reason: reason}
-       )}
+  # Without the text: it may hold the values of parameters.
+  defp call(driver, sql, timeout) do
+    Call.run(driver, timeout, "statement", %{}, fn ->
+      GenServer.call(driver, {:squery, sql}, timeout)
+    end)
   end
 
   defp failed(sql, fields) do
@@ -241,15 +230,6 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
        context: %{sql: sql, sqlstate: fields[:code] && to_string(fields[:code])}
      )}
   end
-
-  defp text(sql) do
-    text = IO.iodata_to_binary(sql)
-    if String.valid?(text), do: {:ok, text}, else: bad_sql(sql)
-  rescue
-    ArgumentError -> bad_sql(sql)
-  end
-
-  defp bad_sql(sql), do: {:error, Error.refused(:sql, sql, "a statement as a string in UTF-8")}
 
   defp literals(params) when is_list(params) do
     literals = Enum.map(params, &literal/1)
@@ -285,11 +265,4 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
   end
 
   defp literal(_value), do: :error
-
-  defp milliseconds(opts) do
-    case Keyword.get(opts, :timeout, @timeout) do
-      ms when is_integer(ms) and ms >= 0 and ms <= @longest -> {:ok, ms}
-      other -> {:error, Error.refused(:timeout, other, "milliseconds from 0 to #{@longest}")}
-    end
-  end
 end

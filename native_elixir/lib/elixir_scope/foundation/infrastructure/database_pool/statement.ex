@@ -6,12 +6,12 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
   # drawn from the upper half of that, so that waiters neither rush in step nor sleep long past the unlock.
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
+  alias ElixirScope.Foundation.Infrastructure.Connection.Call
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.SQL
 
   @busy 5
   @locked 6
   @timeout 5_000
-  # The two times of a call are added up, and no timer is longer than 2^32 - 1.
-  @longest 0x7FFF_FFFF
   @longest_pause 32
   # An answer of SQLite that comes in time is not thrown away because the deadline for trying again is near.
   @grace 1_000
@@ -21,11 +21,11 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
   @spec run(pid(), iodata(), list(), keyword()) :: {:ok, result()} | {:error, Error.t()}
   def run(connection, sql, params, opts) do
     with :ok <- connection(connection),
-         {:ok, sql} <- text(sql),
+         {:ok, sql} <- SQL.text(sql),
          {:ok, params} <- params(params),
          :ok <- Infrastructure.check_options(opts, [:timeout, :grace]),
-         {:ok, timeout} <- milliseconds(opts, :timeout, @timeout),
-         {:ok, grace} <- milliseconds(opts, :grace, @grace) do
+         {:ok, timeout} <- Call.milliseconds(opts, :timeout, @timeout),
+         {:ok, grace} <- Call.milliseconds(opts, :grace, @grace) do
       attempt({connection, sql, params, grace}, now() + timeout, timeout, 1)
     end
   end
@@ -76,28 +76,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
     end
   end
 
-  # A connection that does not answer is in an unknown state: nobody may use it again. Its pool notices its end.
   defp call(connection, sql, params, timeout) do
     result =
-      if params == [],
-        do: :sqlite3.sql_exec_timeout(connection, sql, timeout),
-        else: :sqlite3.sql_exec_timeout(connection, sql, params, timeout)
+      Call.run(connection, timeout, "statement", %{sql: sql}, fn ->
+        if params == [],
+          do: :sqlite3.sql_exec_timeout(connection, sql, timeout),
+          else: :sqlite3.sql_exec_timeout(connection, sql, params, timeout)
+      end)
 
     if is_list(result), do: List.keyfind(result, :error, 0, result), else: result
-  catch
-    :exit, {:timeout, _} ->
-      Process.exit(connection, :kill)
-
-      {:error,
-       Error.new(:timeout, "the statement took longer than #{timeout} ms; its outcome is unknown",
-         context: %{sql: sql}
-       )}
-
-    :exit, {reason, _} ->
-      {:error,
-       Error.new(:dependency_failed, "the connection died; the statement's outcome is unknown",
-         context: %{sql: sql, reason: reason}
-       )}
   end
 
   defp failed(sql, code, message) do
@@ -114,15 +101,6 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
 
   defp connection(other),
     do: {:error, Error.refused(:connection, other, "a connection of a database pool")}
-
-  defp text(sql) do
-    text = IO.iodata_to_binary(sql)
-    if String.valid?(text), do: {:ok, text}, else: bad_sql(sql)
-  rescue
-    ArgumentError -> bad_sql(sql)
-  end
-
-  defp bad_sql(sql), do: {:error, Error.refused(:sql, sql, "a statement as a string in UTF-8")}
 
   defp params(params) when is_list(params) do
     Enum.reduce_while(Enum.with_index(params, 1), {:ok, []}, fn {value, index}, {:ok, done} ->
@@ -157,13 +135,6 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Statement do
   end
 
   defp param(_value), do: {:error, "nil, an integer, a float, a string or {:blob, bytes}"}
-
-  defp milliseconds(opts, name, default) do
-    case Keyword.get(opts, name, default) do
-      ms when is_integer(ms) and ms >= 0 and ms <= @longest -> {:ok, ms}
-      other -> {:error, Error.refused(name, other, "milliseconds from 0 to #{@longest}")}
-    end
-  end
 
   defp now, do: System.monotonic_time(:millisecond)
 end
