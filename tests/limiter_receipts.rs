@@ -6,7 +6,7 @@ mod oracle;
 #[path = "support/limiter_setup.rs"]
 mod setup;
 
-use elixirscope::limiter::{Adjusted, By, Key, RawReceipt, Receipt, Verdict};
+use elixirscope::limiter::{Adjusted, By, Key, Limit, Limiter, RawReceipt, Receipt, Verdict};
 use oracle::{History, Model, Terms, Ticket};
 use proptest::prelude::*;
 use setup::{SECOND, advance, after, keyed, later, limiter, nonce, rule, table, terms};
@@ -174,6 +174,45 @@ proptest! {
         let full = limiter.peek(key, &rule, || now);
         prop_assert_eq!((full.remaining, full.reset_after_ns), (terms.burst, 0));
         prop_assert!(before.remaining + cost >= terms.burst);
+    }
+
+    /// Some give back at once, some later; reservations in between make balances negative.
+    #[test]
+    fn l15_the_refund_of_a_check_is_that_of_its_receipt(
+        terms in terms(),
+        deeds in prop::collection::vec((advance(), 0..6_u64, 0..3_u8, any::<bool>()), 1..60),
+        named in any::<bool>(),
+    ) {
+        let (one, two, rule) = (limiter(8), limiter(8), keyed(terms));
+        let limit = Limit::new(&rule, SECOND).unwrap();
+        let (by, limit) = if named { (By::Limit(&limit), Some(&limit)) } else { (By::Rule(&rule), None) };
+        let (key, mut now, mut held) = (one.key(b"key"), 1000, vec![]);
+        for (share, cost, back, ahead) in deeds {
+            now = later(now, terms, share);
+            let reserved = one.reserve(key, by, cost, 0, || now);
+            let checked = match by {
+                By::Rule(rule) => two.check(key, rule, cost, || now),
+                By::Limit(limit) => two.check_limit(key, limit, cost, || now),
+            };
+            prop_assert_eq!(reserved.decision, checked);
+            held.extend(reserved.receipt.map(|receipt| (receipt, cost)));
+            if ahead {
+                for limiter in [&one, &two] {
+                    let _ = limiter.reserve(key, by, 2, u64::MAX, || now);
+                }
+            }
+            for _ in 0..back {
+                let Some((receipt, cost)) = held.pop() else { break };
+                let refunded = one.refund(receipt, cost, limit, || now).unwrap();
+                prop_assert_eq!(refunded, two.refund_check(key, by, cost, || now));
+            }
+            let state = |limiter: &Limiter| match by {
+                By::Rule(rule) => limiter.peek(key, rule, || now),
+                By::Limit(limit) => limiter.peek_limit(key, limit, || now),
+            };
+            prop_assert_eq!(state(&one), state(&two));
+        }
+        prop_assert_eq!(one.stats(), two.stats());
     }
 
     #[test]

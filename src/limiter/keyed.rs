@@ -235,6 +235,14 @@ impl Limiter {
         self.table.refund(receipt, amount, limit, now()).inspect(|adjusted| self.count_adjusted(*adjusted))
     }
 
+    /// Gives back the `cost` of a check that was admitted, as a refund would, had it left a receipt. At most once a check,
+    /// and by what it was made by: nothing here can tell.
+    pub fn refund_check(&self, key: Key, by: By<'_>, cost: u64, now: impl FnOnce() -> u64) -> Adjusted {
+        let adjusted = self.table.refund_check(key, by, cost, now());
+        self.count_adjusted(adjusted);
+        adjusted
+    }
+
     /// Takes a reservation back before its time has come.
     pub fn cancel(&self, receipt: Receipt, now: impl FnOnce() -> u64) -> Adjusted {
         let adjusted = self.table.cancel(receipt, now());

@@ -10,6 +10,7 @@
 //! cancels one of those later gets nothing, unless the key has come to the very same instant again.
 
 use super::entry::{Entry, MAX_N, MAX_NOW_NS, MAX_TAT};
+use super::group::By;
 use super::key::{KEY_BITS, Key};
 use super::limit::Limit;
 use super::measure::Measure;
@@ -123,6 +124,25 @@ impl<S: AsRef<[Line]>> Table<S> {
     ) -> Result<Adjusted, ConfigError> {
         receipt.check_refund(amount)?;
         Ok(self.give_back(&receipt, Seat::Own, amount, limit, now))
+    }
+
+    /// Gives back the `cost` of a check that was admitted, as a refund would, had it left a receipt. A check by itself costs
+    /// less than one with a receipt; whoever calls this vouches that it is done at most once a check, and by what the
+    /// check was made by.
+    pub fn refund_check(&self, key: Key, by: By<'_>, cost: u64, now: u64) -> Adjusted {
+        let measure = by.resolve();
+        let ticks = measure.rule().ticks();
+        // Only a cancellation would look at the instant.
+        let receipt = Receipt {
+            key,
+            mark: measure.mark(),
+            n: ticks.n.get() as u8,
+            tat: 0,
+            w: ticks.w.get(),
+            full: ticks.full as u64,
+            cost,
+        };
+        self.give_back(&receipt, Seat::Own, cost, by.limit(), now)
     }
 
     /// Replaces the estimate that a receipt stands for by what was used: the difference is refunded, or debited without a

@@ -3,7 +3,7 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
   doctest ElixirScope.Foundation.Infrastructure
 
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
-  alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, TokenBucketLimiter}
 
   setup do
     reference = make_ref()
@@ -36,6 +36,82 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
       assert {:error, %Error{error_type: :rate_limited}} = run.(user_id: 1)
       assert {:ok, 1} = run.(user_id: 2)
       assert {:error, %Error{error_type: :never}} = run.(user_id: 3, cost: 11)
+    end
+
+    test "gives the token back when the breaker refuses", %{namespace: namespace} do
+      key = make_ref()
+
+      for {limit, others} <- [
+            {{7, 60_000}, []},
+            {{7, 60_000}, cost: 2},
+            {:config_updates, []},
+            {:config_updates, cost: 3}
+          ] do
+        opts = [rate_limit: limit, rate_key: {key, limit, others}] ++ others
+        run = &Infrastructure.protected_operation(namespace, :search, opts, &1)
+        place = [namespace: namespace]
+
+        remaining = fn ->
+          {:ok, decision} = TokenBucketLimiter.peek(opts[:rate_key], limit, place)
+          decision.remaining
+        end
+
+        assert {:ok, 1} = run.(fn -> 1 end)
+        left = remaining.()
+        :ok = CircuitBreaker.force_open(namespace, :search)
+        for _ <- 1..20, do: assert({:error, %Error{error_type: :forced_open}} = run.(fn -> 1 end))
+        assert remaining.() == left
+        :ok = CircuitBreaker.auto(namespace, :search)
+        # What came to the service is spent, however it went; a call that is none costs nothing.
+        assert {:error, :down} = run.(fn -> {:error, :down} end)
+        assert remaining.() == left - Keyword.get(others, :cost, 1)
+        assert {:error, %Error{message: "`operation` is :none" <> _}} = run.(:none)
+        assert remaining.() == left - Keyword.get(others, :cost, 1)
+      end
+    end
+
+    test "forfeits the token where somebody waits for it", %{namespace: namespace} do
+      opts = [rate_limit: {2, 60_000}, rate_key: make_ref()]
+      place = [namespace: namespace]
+
+      {:ok, _} =
+        TokenBucketLimiter.reserve(
+          opts[:rate_key],
+          {2, 60_000},
+          [cost: 1, max_wait_ms: 600_000] ++ place
+        )
+
+      # Between the check and the refusal somebody reserves more than there is.
+      {:ok, limit} =
+        Infrastructure.Protection.Limit.of_operation(
+          namespace,
+          :search,
+          opts,
+          nil,
+          Infrastructure.Config.read()
+        )
+
+      :ok = Infrastructure.Protection.Limit.take(limit)
+
+      {:ok, %{wait_ns: wait_ns}} =
+        TokenBucketLimiter.reserve(
+          opts[:rate_key],
+          {2, 60_000},
+          [cost: 1, max_wait_ms: 600_000] ++ place
+        )
+
+      assert wait_ns > 0
+      :ok = Infrastructure.Protection.Limit.give_back(limit)
+      assert {:ok, %{forfeited: 1}} = TokenBucketLimiter.stats(namespace)
+    end
+
+    test "without a breaker of that name gives the token back, too", %{namespace: namespace} do
+      opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
+
+      for _ <- 1..3 do
+        assert {:error, %Error{message: "`service` is \"search\"" <> _}} =
+                 Infrastructure.protected_operation(namespace, "search", opts, fn -> 1 end)
+      end
     end
 
     test "without a rule nothing is limited", %{namespace: namespace} do

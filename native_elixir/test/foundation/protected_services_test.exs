@@ -259,6 +259,36 @@ defmodule ElixirScope.Foundation.ProtectedServicesTest do
                ConfigServer.update_config_protected(namespace, @updatable, true, %{user_id: user})
     end
 
+    test "an open breaker spends no token of an update or a store", %{
+      namespace: namespace,
+      user: user
+    } do
+      break(namespace, :config_server)
+      break(namespace, :event_store)
+
+      for id <- 1..120 do
+        for refused <- [
+              ConfigServer.update_config_v2(namespace, @updatable, true, user_id: user),
+              EventStore.store_protected(namespace, event(id), user_id: user),
+              EventStore.store_batch_protected(namespace, [event(id), event(id + 1)],
+                user_id: user
+              )
+            ],
+            do: assert({:error, %Error{error_type: :forced_open}} = refused)
+      end
+
+      :ok = CircuitBreaker.auto(namespace, :config_server)
+      :ok = CircuitBreaker.auto(namespace, :event_store)
+
+      for _ <- 1..10 do
+        assert {:ok, :ok} =
+                 ConfigServer.update_config_v2(namespace, @updatable, true, user_id: user)
+      end
+
+      for id <- 1..100,
+          do: assert({:ok, ^id} = EventStore.store_protected(namespace, event(id), user_id: user))
+    end
+
     test "a user must be named", %{namespace: namespace} do
       for context <- [%{}, [], nil, %{user_id: nil}, :me] do
         assert {:error, %Error{error_type: :invalid_input}} =

@@ -30,14 +30,12 @@ defmodule ElixirScope.Foundation.Infrastructure do
   alias ElixirScope.Foundation.Error
 
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, Config, ConnectionPool}
-  alias ElixirScope.Foundation.Infrastructure.{Protection, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.Protection
+  alias ElixirScope.Foundation.Infrastructure.Protection.Limit
 
   @type namespace :: CircuitBreaker.namespace()
 
   @operation_options [:rate_key, :rate_limit, :user_id, :cost]
-
-  # Rules of `default_limits` that a service has without being asked.
-  @service_rules %{event_store: :event_storage}
 
   @doc """
   Runs `operation` behind the breaker of `service`; without breakers (feature flag) directly, with the same
@@ -48,11 +46,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
       {:ok, :found}
   """
   @spec execute_with_protection(namespace(), atom(), (() -> term())) :: term()
-  def execute_with_protection(namespace, service, operation),
-    do: execute_configured(namespace, service, operation, Config.read())
-
-  defp execute_configured(namespace, service, operation, configured) do
-    case Config.enabled(:circuit_breakers, configured) do
+  def execute_with_protection(namespace, service, operation) do
+    case Config.enabled(:circuit_breakers, Config.read()) do
       {:ok, true} -> CircuitBreaker.execute(namespace, service, operation)
       {:ok, false} -> CircuitBreaker.execute_unguarded(namespace, service, operation)
       error -> error
@@ -65,12 +60,14 @@ defmodule ElixirScope.Foundation.Infrastructure do
   Options:
 
     * `:rate_limit`: `{limit, window_ms}`, or the name of a rule in `default_limits`. Without it the service
-      `:event_store` has the rule `:event_storage`, others have none;
+      `:event_store` has the rule `:event_storage` (100 in 60,000 ms where there is none), others have none;
     * `:rate_key`: what is counted; by default the rule or service together with `:user_id`, or with the
       namespace if there is no user;
     * `:cost`: how many calls this one counts for, 1 by default.
 
-  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context.
+  A limited call is `{:error, %Error{error_type: :rate_limited}}` with `retry_after_ms` in its context. A call that the
+  breaker rejects gets its token back, for nothing was done that the limit is there to bound; it is forfeited if
+  somebody waits for the same key already.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> opts = [rate_limit: {1, 60_000}, rate_key: make_ref()]
@@ -83,16 +80,52 @@ defmodule ElixirScope.Foundation.Infrastructure do
   """
   @spec protected_operation(namespace(), atom(), keyword(), (() -> term())) :: term()
   def protected_operation(namespace, service, opts, operation) do
-    with :ok <- check_operation_options(opts),
-         do: protected_operation(namespace, service, opts, operation, Config.read())
+    protected_operation(namespace, service, opts, operation, Limit.default_of(service))
   end
 
-  # With options that were checked, and a configuration that was read already.
+  # With the limit that a call has where the options give none.
   @doc false
-  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), Config.t()) :: term()
-  def protected_operation(namespace, service, opts, operation, configured) do
-    with :ok <- check_rate_limit(namespace, service, opts, configured),
-         do: execute_configured(namespace, service, operation, configured)
+  @spec protected_operation(namespace(), atom(), keyword(), (() -> term()), Limit.default()) ::
+          term()
+  def protected_operation(namespace, service, opts, operation, default) do
+    configured = Config.read()
+
+    with :ok <- check_options(opts, @operation_options),
+         :ok <- CircuitBreaker.check_operation(operation),
+         {:ok, limit} <- Limit.of_operation(namespace, service, opts, default, configured),
+         :ok <- Limit.take(limit) do
+      case attempt(namespace, service, operation, configured) do
+        {:admitted, result} ->
+          result
+
+        {:refused, error} ->
+          Limit.give_back(limit)
+          error
+      end
+    end
+  end
+
+  defp attempt(namespace, service, operation, configured) do
+    case Config.enabled(:circuit_breakers, configured) do
+      {:ok, true} ->
+        CircuitBreaker.attempt(namespace, service, operation)
+
+      {:ok, false} ->
+        {:admitted, CircuitBreaker.execute_unguarded(namespace, service, operation)}
+
+      error ->
+        {:refused, error}
+    end
+  end
+
+  # The rate limit alone.
+  @doc false
+  @spec check_rate_limit(namespace(), atom(), keyword(), Limit.default()) ::
+          :ok | {:error, Error.t()}
+  def check_rate_limit(namespace, service, opts, default) do
+    with :ok <- check_options(opts, @operation_options),
+         {:ok, limit} <- Limit.of_operation(namespace, service, opts, default, Config.read()),
+         do: Limit.take(limit)
   end
 
   @doc "Runs `operation` with a connection of the pool. See `ConnectionPool.with_connection/3`."
@@ -170,10 +203,6 @@ defmodule ElixirScope.Foundation.Infrastructure do
   defdelegate execute_protected(key, opts, operation), to: Protection, as: :execute
 
   @doc false
-  @spec check_operation_options(term()) :: :ok | {:error, Error.t()}
-  def check_operation_options(opts), do: check_options(opts, @operation_options)
-
-  @doc false
   @spec check_options(term(), [atom()]) :: :ok | {:error, Error.t()}
   def check_options(opts, allowed), do: check_options(opts, allowed, opts)
 
@@ -189,95 +218,4 @@ defmodule ElixirScope.Foundation.Infrastructure do
 
   defp check_options(_no_keywords, _allowed, all),
     do: {:error, Error.refused(:opts, all, "a keyword list")}
-
-  @doc false
-  @spec limited(term(), {pos_integer(), pos_integer()}, keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, {limit, window_ms}, opts) do
-    with {:error, :rate_limited, retry_after_ms} <-
-           TokenBucketLimiter.check_rate_limit(key, limit, window_ms, opts),
-         do: refused(key, {limit, window_ms}, retry_after_ms, %{})
-  end
-
-  def limited(_key, rule, _opts), do: not_a_rule(rule)
-
-  # By the limit of this name, whose configured rule is `rule`.
-  @doc false
-  @spec limited(term(), atom(), term(), keyword()) :: :ok | {:error, Error.t()}
-  def limited(key, name, {_limit, _window_ms} = rule, opts) do
-    with {:error, :rate_limited, retry_after_ms} <-
-           TokenBucketLimiter.check_configured(key, name, rule, opts),
-         do: refused(key, rule, retry_after_ms, %{rule: name})
-  end
-
-  def limited(_key, _name, rule, _opts), do: not_a_rule(rule)
-
-  # The refusal of a limit of `Protection.Limit`.
-  @doc false
-  @spec refused(tuple(), pos_integer() | :infinity) :: {:error, Error.t()}
-  def refused({key, rule}, retry_after_ms), do: refused(key, rule, retry_after_ms, %{})
-
-  def refused({key, name, rule}, retry_after_ms),
-    do: refused(key, rule, retry_after_ms, %{rule: name})
-
-  defp refused(key, {limit, window_ms}, retry_after_ms, context) do
-    context =
-      Map.merge(context, %{
-        key: key,
-        limit: limit,
-        window_ms: window_ms,
-        retry_after_ms: retry_after_ms
-      })
-
-    Error.error_result(:rate_limited, nil, context: context)
-  end
-
-  # The first step of `protected_operation/4` alone: `:ok` also where the flag is off or there is no rule.
-  @doc false
-  @spec check_rate_limit(namespace(), atom(), keyword(), Config.t()) :: :ok | {:error, Error.t()}
-  def check_rate_limit(namespace, service, opts, configured) do
-    wanted = Keyword.get(opts, :rate_limit, Map.get(@service_rules, service))
-
-    with {:ok, true} when not is_nil(wanted) <- Config.enabled(:rate_limiting, configured),
-         {:ok, rule} <- rule(wanted, configured) do
-      key = rate_key(namespace, service, wanted, opts)
-      options = limiter_options(namespace, opts)
-
-      if is_atom(wanted),
-        do: limited(key, wanted, rule, options),
-        else: limited(key, rule, options)
-    else
-      {:ok, _off_or_no_rule} -> :ok
-      error -> error
-    end
-  end
-
-  defp rule(name, configured) when is_atom(name) do
-    with {:ok, nil} <- Config.default_limit(name, configured), do: not_a_rule(name)
-  end
-
-  defp rule(rule, _configured), do: {:ok, rule}
-
-  defp limiter_options(:production, opts), do: cost(opts)
-  defp limiter_options(namespace, opts), do: [{:namespace, namespace} | cost(opts)]
-
-  # A check without options is the fastest.
-  defp cost(opts) do
-    case Keyword.get(opts, :cost, 1) do
-      1 -> []
-      cost -> [cost: cost]
-    end
-  end
-
-  defp rate_key(namespace, service, wanted, opts) do
-    subject = if is_atom(wanted), do: wanted, else: service
-    Keyword.get_lazy(opts, :rate_key, fn -> {subject, Keyword.get(opts, :user_id, namespace)} end)
-  end
-
-  defp not_a_rule(given) do
-    allowed =
-      "{limit, window_ms}, or a name in `default_limits` of `config :elixir_scope, :infrastructure, " <>
-        "rate_limiting: ...`: #{inspect(Config.default_limit_names())}"
-
-    {:error, Error.refused(:rate_limit, given, allowed)}
-  end
 end

@@ -27,7 +27,8 @@ use crate::clock::ObjectClock;
 use crate::key::{self, Keys, Unfit};
 use crate::live::Live;
 use crate::refusal::created;
-use answer::{Refused, encode_decision, encode_refused, verdict_atom};
+use answer::{Refused, adjusted_atom, encode_check, encode_decision, encode_refused};
+use limit::LimitResource;
 use measure::Measure;
 
 /// A limiter, its clock, and how many callers wait for a grant of it.
@@ -103,11 +104,40 @@ fn limiter_check<'a>(
         let key = key::key(&limiter.core, key)?;
         Ok(limiter.core.check(key, &rule, cost, || limiter.clock.now_ns()))
     });
-    match decided {
-        Ok(decision) if decision.is_allowed() => atoms::ok().to_term(env),
-        Ok(decision) => (verdict_atom(decision.verdict), decision.retry_after_ms()).encode(env),
+    encode_check(env, decided)
+}
+
+/// The same, by a limit with a name.
+#[rustler::nif]
+fn limiter_check_limit<'a>(
+    env: Env<'a>,
+    limiter: &'a LimiterResource,
+    key: Term<'a>,
+    limit: &'a LimitResource,
+    cost: u64,
+) -> Term<'a> {
+    let decided = Keys::new(&limiter.core, Some(limit.name())).next(key).map_err(Refused::from);
+    let now = || limiter.clock.now_ns();
+    encode_check(env, decided.map(|(key, _)| limiter.core.check_limit(key, limit.core(), cost, now)))
+}
+
+/// Gives back what such a check of `cost` has debited: `applied`, `forfeited`, or `{error, ...}`.
+#[rustler::nif]
+fn limiter_refund_check<'a>(
+    env: Env<'a>,
+    limiter: &'a LimiterResource,
+    key: Term<'a>,
+    by: Term<'a>,
+    cost: u64,
+) -> Result<Term<'a>, rustler::Error> {
+    let now = || limiter.clock.now_ns();
+    let refunded = Measure::decode(by)?
+        .map_err(Refused::from)
+        .and_then(|by| Ok(limiter.core.refund_check(limiter.key(key, &by)?, by.by(), cost, now)));
+    Ok(match refunded {
+        Ok(adjusted) => adjusted_atom(adjusted).to_term(env),
         Err(refused) => encode_refused(env, refused),
-    }
+    })
 }
 
 /// `{verdict, remaining, limit, retry_after_ns, reset_after_ns}`, or `{error, ...}`.
@@ -149,7 +179,7 @@ fn limiter_reset<'a>(
     env: Env<'a>,
     limiter: &'a LimiterResource,
     key: Term<'a>,
-    limit: Option<&'a limit::LimitResource>,
+    limit: Option<&'a LimitResource>,
 ) -> Term<'a> {
     match Keys::new(&limiter.core, limit.map(|limit| limit.name())).next(key) {
         Ok((key, _)) => limiter.core.reset(key).encode(env),

@@ -184,24 +184,47 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
   def execute_unguarded(namespace, service, operation, limit_ms \\ :infinity)
 
   def execute_unguarded(namespace, service, operation, limit_ms) when is_function(operation, 0) do
-    {_outcome, result} = Operation.run(operation, nil, limit_ms)
-    without_crash(result, %{namespace: namespace, service: service})
-  end
+    case Operation.run(operation, nil, limit_ms) do
+      {_outcome, {:crash, kind, reason, stacktrace}} ->
+        {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
 
-  def execute_unguarded(_namespace, _service, operation, _limit_ms),
-    do: not_an_operation(operation)
-
-  @doc false
-  # As `execute/2`, and tells a refusal of the breaker from an error of the operation.
-  @spec attempt(Handle.t(), operation()) :: {:refused | :admitted, term()}
-  def attempt(handle, operation) when is_function(operation, 0) do
-    case Native.breaker_acquire(handle.breaker) do
-      {reason, retry_after} -> {:refused, rejected(handle, reason, retry_after)}
-      permit -> {:admitted, handle |> permitted(permit, operation) |> without_crash(handle)}
+      {_outcome, result} ->
+        result
     end
   end
 
-  def attempt(_handle, operation), do: {:admitted, not_an_operation(operation)}
+  def execute_unguarded(_namespace, _service, operation, _limit_ms),
+    do: check_operation(operation)
+
+  @doc false
+  # As `execute/2`, and tells a call that was not made from an error of the operation.
+  @spec attempt(Handle.t(), operation()) :: {:refused | :admitted, term()}
+  def attempt(handle, operation) when is_function(operation, 0) do
+    case Native.breaker_acquire(handle.breaker) do
+      {reason, retry_after} when is_atom(reason) ->
+        {:refused, rejected(handle, reason, retry_after)}
+
+      permit ->
+        {:admitted, handle |> permitted(permit, operation) |> without_crash(handle)}
+    end
+  end
+
+  def attempt(_handle, operation), do: {:refused, check_operation(operation)}
+
+  @doc false
+  @spec attempt(namespace(), service(), operation()) :: {:refused | :admitted, term()}
+  def attempt(namespace, service, operation) do
+    case Names.lookup(:breaker, namespace, service) do
+      nil ->
+        case handle(namespace, service) do
+          {:ok, handle} -> attempt(handle, operation)
+          error -> {:refused, error}
+        end
+
+      handle ->
+        attempt(handle, operation)
+    end
+  end
 
   defp without_crash({:crash, kind, reason, stacktrace}, %{namespace: namespace, service: service}),
        do: {:error, Operation.crash_error(kind, reason, stacktrace, namespace, service)}
@@ -216,14 +239,18 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     end
   end
 
-  defp call(_handle, operation), do: not_an_operation(operation)
+  defp call(_handle, operation), do: check_operation(operation)
 
   defp permitted(handle, {:delayed, ns, permit}, operation),
     do: guard(handle, permit, Operation.delayed(operation, ns))
 
   defp permitted(handle, permit, operation), do: guard(handle, permit, operation)
 
-  defp not_an_operation(operation),
+  @doc false
+  @spec check_operation(term()) :: :ok | {:error, Error.t()}
+  def check_operation(operation) when is_function(operation, 0), do: :ok
+
+  def check_operation(operation),
     do: {:error, Error.refused(:operation, operation, "a function without arguments")}
 
   defp guard(%{call_events: false} = handle, permit, operation) do

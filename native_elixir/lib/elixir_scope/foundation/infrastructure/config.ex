@@ -21,8 +21,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
     connection_pools: :any
   }
 
-  @typedoc "What was configured when it was read."
-  @opaque t :: %{atom() => {:ok, map()} | {:error, Error.t()}}
+  @typedoc "What was configured when it was read: of each section what it holds and what its switch says."
+  @opaque t :: %{
+            atom() => {{:ok, map()} | {:error, Error.t()}, {:ok, boolean()} | {:error, Error.t()}}
+          }
 
   @doc """
   What is configured now, for those of the functions below that take it: a call that asks for several things reads
@@ -40,10 +42,20 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
 
   # Each protected call reads, so what was found is kept together with what it was read from.
   defp check_sections(configured) do
-    sections = Map.new(@sections, fn {name, _allowed} -> {name, check(name, configured)} end)
+    sections =
+      Map.new(@sections, fn {name, _allowed} ->
+        section = check(name, configured)
+        {name, {section, switch(section)}}
+      end)
+
     :persistent_term.put(__MODULE__, {configured, sections})
     sections
   end
+
+  defp switch({:ok, %{enabled: enabled}}) when is_boolean(enabled), do: {:ok, enabled}
+  defp switch({:ok, %{enabled: other}}), do: invalid(:enabled, other, "true or false")
+  defp switch({:ok, _says_nothing}), do: {:ok, false}
+  defp switch(error), do: error
 
   defp check(name, configured) do
     with {:ok, all} <- options(configured, Map.keys(@sections), "infrastructure section"),
@@ -54,7 +66,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   @spec section(:circuit_breakers | :rate_limiting | :connection_pools, t()) ::
           {:ok, map()} | {:error, Error.t()}
   def section(name, configured \\ read()) when is_map_key(@sections, name),
-    do: Map.fetch!(configured, name)
+    do: configured |> Map.fetch!(name) |> elem(0)
 
   @doc """
   Whether a section says `enabled: true`; off when it says nothing. What is neither yes nor no is an error, for
@@ -62,14 +74,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   """
   @spec enabled(:circuit_breakers | :rate_limiting, t()) ::
           {:ok, boolean()} | {:error, Error.t()}
-  def enabled(name, configured \\ read()) do
-    case section(name, configured) do
-      {:ok, %{enabled: enabled}} when is_boolean(enabled) -> {:ok, enabled}
-      {:ok, %{enabled: other}} -> invalid(:enabled, other, "true or false")
-      {:ok, _says_nothing} -> {:ok, false}
-      error -> error
-    end
-  end
+  def enabled(name, configured \\ read())
+
+  def enabled(:circuit_breakers, %{circuit_breakers: {_section, enabled}}), do: enabled
+  def enabled(:rate_limiting, %{rate_limiting: {_section, enabled}}), do: enabled
 
   @doc """
   What is configured for breakers: `{defaults, services}`, options that are not looked at here.

@@ -84,6 +84,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
 
   def limiter_new(_max_keys, _full_policy, _max_waiting, _clock), do: stub()
   def limiter_check(_limiter, _key, _limit, _window_ns, _cost), do: stub()
+  def limiter_check_limit(_limiter, _key, _limit, _cost), do: stub()
+  def limiter_refund_check(_limiter, _key, _measure, _cost), do: stub()
   def limiter_decide(_limiter, _key, _measure, _cost), do: stub()
   def limiter_peek(_limiter, _key, _measure), do: stub()
   def limiter_check_each(_limiter, _keys, _measure, _cost, _now_ns), do: stub()

@@ -10,8 +10,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   @namespace :production
   @parts [:circuit_breaker, :rate_limiter, :connection_pool]
   @options [:circuit_breaker, :rate_limiter, :connection_pool, :timeout]
-  # What a receive can wait.
-  @longest_ms 0xFFFF_FFFF
 
   @spec configure(atom(), map() | keyword()) :: :ok | {:error, Error.t()}
   def configure(key, config) do
@@ -26,11 +24,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   @spec fetch(atom()) :: {:ok, map()} | {:error, Error.t()}
   def fetch(key) do
     case Names.lookup(:protection, @namespace, key) do
-      nil ->
-        {:error, Error.refused(:key, key, "a key of configure_protection/2: #{inspect(keys())}")}
-
-      config ->
-        {:ok, config}
+      nil -> unknown(key)
+      config -> {:ok, config}
     end
   end
 
@@ -82,22 +77,18 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   # Options alone are enough: then the key need not be configured.
   defp known(key, opts) do
-    with {:error, error} <- fetch(key) do
-      if Enum.any?(@parts, &Keyword.has_key?(opts, &1)), do: {:ok, %{}}, else: {:error, error}
+    case Names.lookup(:protection, @namespace, key) do
+      nil -> if Enum.any?(@parts, &Keyword.has_key?(opts, &1)), do: {:ok, %{}}, else: unknown(key)
+      config -> {:ok, config}
     end
   end
 
+  defp unknown(key),
+    do: {:error, Error.refused(:key, key, "a key of configure_protection/2: #{inspect(keys())}")}
+
   defp check_call(nil, timeout, operation) do
-    cond do
-      not is_function(operation, 0) ->
-        {:error, Error.refused(:operation, operation, "a function without arguments")}
-
-      timeout in [nil, :infinity] or (is_integer(timeout) and timeout in 0..@longest_ms) ->
-        :ok
-
-      true ->
-        {:error, Error.refused(:timeout, timeout, "0 to #{@longest_ms} ms, or :infinity")}
-    end
+    with :ok <- CircuitBreaker.check_operation(operation),
+         do: if(timeout == nil, do: :ok, else: ConnectionPool.Config.check_timeout(timeout))
   end
 
   defp check_call(pool, timeout, operation),

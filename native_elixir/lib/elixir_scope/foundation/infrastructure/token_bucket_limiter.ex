@@ -141,29 +141,45 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   # As `check_rate_limit/4` by the limit `name`, of which the configuration says `configured` now.
   @doc false
   @spec check_configured(key(), atom(), term(), [option()]) :: answer()
+  def check_configured(key, name, configured, []) do
+    with {:ok, handle} <- Handle.fetch(:production, :default),
+         {:ok, limit} <- Handle.limit(handle, name, configured),
+         do: check_limit(handle, key, name, limit, 1)
+  end
+
   def check_configured(key, name, configured, opts) do
     with :ok <- Rules.options(opts, [:cost]),
          {:ok, cost} <- Rules.cost_of(opts),
          {:ok, handle} <- Handle.fetch(opts),
-         {:ok, limit} <- Handle.limit(handle, name, configured) do
-      case Native.limiter_decide(handle.native, key, limit, cost) do
-        {:allowed, _remaining, _limit, _retry, _reset}
-        when :erlang.map_get(:allowed_events, handle) == nil ->
-          :ok
+         {:ok, limit} <- Handle.limit(handle, name, configured),
+         do: check_limit(handle, key, name, limit, cost)
+  end
 
-        {:error, :key_opaque} ->
-          written = Native.limiter_decide(handle.native, Rules.written(key), limit, cost)
-          tell(handle, verdict(written), key, name, cost)
+  defp check_limit(handle, key, name, limit, cost) do
+    case Native.limiter_check_limit(handle.native, key, limit, cost) do
+      :ok when :erlang.map_get(:allowed_events, handle) == nil ->
+        :ok
 
-        decided ->
-          tell(handle, verdict(decided), key, name, cost)
-      end
+      {:error, :key_opaque} ->
+        verdict = Native.limiter_check_limit(handle.native, Rules.written(key), limit, cost)
+        tell(handle, verdict, key, name, cost)
+
+      verdict ->
+        tell(handle, verdict, key, name, cost)
     end
   end
 
-  defp verdict({:allowed, _remaining, _limit, _retry, _reset}), do: :ok
-  defp verdict({refusal, _remaining, _limit, retry, _reset}), do: {refusal, Decision.ms(retry)}
-  defp verdict(error), do: error
+  # Gives back what `check_rate_limit/4` or `check_configured/4` took with these options. Only for who does so once.
+  @doc false
+  @spec refund_check(key(), rule(), [option()]) :: :ok
+  def refund_check(key, rule, opts) do
+    with {:ok, cost} <- Rules.cost_of(opts),
+         {:ok, handle} <- Handle.fetch(opts),
+         {:ok, measure} <- Rules.measure(rule, handle),
+         do: Rules.fit(key, &Native.limiter_refund_check(handle.native, &1, measure, cost))
+
+    :ok
+  end
 
   @doc """
   Checks each of `keys` by itself, in order and at one moment, in a third of the time that so many calls take. A refusal
@@ -319,15 +335,6 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   @spec reserve(key(), rule(), [option() | max_wait()]) ::
           {:ok, Reservation.t()} | {:error, Error.t()}
   def reserve(key, rule, opts \\ []), do: Receipts.reserve(key, rule, opts)
-
-  # As `reserve/3` at once, by the limit `name`, of which the configuration says `configured` now.
-  @doc false
-  @spec reserve_configured(key(), atom(), term()) :: {:ok, Reservation.t()} | {:error, Error.t()}
-  def reserve_configured(key, name, configured) do
-    with {:ok, handle} <- Handle.fetch([]),
-         {:ok, _limit} <- Handle.limit(handle, name, configured),
-         do: Receipts.reserve(key, name, [])
-  end
 
   @doc """
   Takes a reservation back before its time has come, as if it had never been made: `:too_late` afterwards, and

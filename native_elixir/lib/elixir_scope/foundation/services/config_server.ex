@@ -36,15 +36,13 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @behaviour ElixirScope.Foundation.Contracts.Configurable
 
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.Infrastructure.Protection.Limit
   alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
   alias ElixirScope.Foundation.Services.{ConfigDatabase, EventStore, Service, TelemetryService}
   alias ElixirScope.Foundation.Types.{Config, Error}
   alias ElixirScope.Foundation.Validation.ConfigValidator
 
   @service :config_server
-  @rule :config_updates
-  # Where `default_limits` has no such rule.
-  @usual_rule {10, 60_000}
 
   @type namespace :: ProcessRegistry.namespace()
   @type path :: ConfigLogic.path()
@@ -163,16 +161,10 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   those of `ElixirScope.Foundation.Infrastructure.protected_operation/4`.
   """
   @spec get_enhanced(namespace(), path(), keyword()) :: {:ok, term()} | error()
-  def get_enhanced(namespace, path, opts \\ []) when is_list(path),
-    do:
-      Service.limited_call(
-        namespace,
-        @service,
-        opts,
-        fn _configured -> [] end,
-        {:get_config_path, path},
-        &down/0
-      )
+  def get_enhanced(namespace, path, opts \\ []) when is_list(path) do
+    request = {:get_config_path, path}
+    Service.limited_call(namespace, @service, opts, nil, request, &down/0)
+  end
 
   @doc """
   As `update/3`, limited for each `user_id` of `user_context` (a map or a keyword list) by the rule `config_updates`,
@@ -180,11 +172,11 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   """
   @spec update_config_protected(namespace(), path(), term(), map() | keyword()) :: :ok | error()
   def update_config_protected(namespace, path, value, user_context) when is_list(path) do
-    configured = Infrastructure.Config.read()
+    limit = Limit.default(:config_updates)
 
     with {:ok, user_id} <- user_id(user_context),
-         opts = update_limit(namespace, user_id, configured),
-         :ok <- Infrastructure.check_rate_limit(namespace, @service, opts, configured),
+         opts = [user_id: user_id],
+         :ok <- Infrastructure.check_rate_limit(namespace, @service, opts, limit),
          do: update(namespace, path, value)
   end
 
@@ -195,18 +187,12 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   """
   @spec update_config_v2(namespace(), path(), term(), keyword()) :: {:ok, :ok} | error()
   def update_config_v2(namespace, path, value, opts) when is_list(path) do
-    defaults = &update_limit(namespace, Keyword.get(opts, :user_id), &1)
+    limit = Limit.default(:config_updates)
     request = {:update_config, path, value}
 
-    with :ok <- Service.limited_call(namespace, @service, opts, defaults, request, &down/0),
+    with :ok <- Service.limited_call(namespace, @service, opts, limit, request, &down/0),
          do: {:ok, :ok}
   end
-
-  defp update_limit(namespace, user_id, configured),
-    do: [
-      rate_limit: Service.rule(@rule, @usual_rule, configured),
-      rate_key: {:config_update, user_id || namespace}
-    ]
 
   defp user_id(%{user_id: user_id}) when not is_nil(user_id), do: {:ok, user_id}
 

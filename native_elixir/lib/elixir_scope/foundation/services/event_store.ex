@@ -28,6 +28,7 @@ defmodule ElixirScope.Foundation.Services.EventStore do
 
   require Logger
 
+  alias ElixirScope.Foundation.Infrastructure.Protection.Limit
   alias ElixirScope.Foundation.ProcessRegistry
   alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
   alias ElixirScope.Foundation.Services.{EventDatabase, Service, TelemetryService}
@@ -35,9 +36,6 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   alias ElixirScope.Foundation.Validation.EventValidator
 
   @service :event_store
-  @rule :event_storage
-  # Where `default_limits` has no such rule.
-  @usual_rule {100, 60_000}
   @stored [:foundation, :event_store, :events_stored]
   @estimated_bytes 1_000
   # Requests in one transaction; the rest waits for the next.
@@ -86,24 +84,20 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   """
   @spec store_protected(namespace(), Event.t(), keyword()) :: {:ok, Event.id()} | error()
   def store_protected(namespace, event, opts \\ []),
-    do: limited(namespace, opts, 1, {:store_event, event})
+    do: limited(namespace, opts, {:store_event, event})
 
   @doc "As `store_batch/2`, protected like `store_protected/3`; a batch costs its length."
   @spec store_batch_protected(namespace(), [Event.t()], keyword()) ::
           {:ok, [Event.id()]} | error()
-  def store_batch_protected(namespace, events, opts \\ []) when is_list(events),
-    do: limited(namespace, opts, length(events), {:store_batch, events})
+  def store_batch_protected(namespace, events, opts \\ []) when is_list(events) do
+    # What is no list of options is told as it is.
+    opts = if Keyword.keyword?(opts), do: Keyword.put_new(opts, :cost, length(events)), else: opts
+    limited(namespace, opts, {:store_batch, events})
+  end
 
-  defp limited(namespace, opts, cost, request) do
-    defaults = fn configured ->
-      [
-        rate_limit: Service.rule(@rule, @usual_rule, configured),
-        rate_key: {@rule, Keyword.get(opts, :user_id) || namespace},
-        cost: cost
-      ]
-    end
-
-    Service.limited_call(namespace, @service, opts, defaults, request, &down/0)
+  defp limited(namespace, opts, request) do
+    default = Limit.default(:event_storage)
+    Service.limited_call(namespace, @service, opts, default, request, &down/0)
   end
 
   @doc "The event of this id, or `:not_found`."

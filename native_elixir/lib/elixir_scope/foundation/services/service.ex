@@ -4,7 +4,7 @@ defmodule ElixirScope.Foundation.Services.Service do
   # hand, and what only tests may do.
 
   alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
-  alias ElixirScope.Foundation.Infrastructure.Config
+  alias ElixirScope.Foundation.Infrastructure.Protection.Limit
   alias ElixirScope.Foundation.Types.Error
 
   @type namespace :: ProcessRegistry.namespace()
@@ -109,22 +109,16 @@ defmodule ElixirScope.Foundation.Services.Service do
   end
 
   @doc """
-  The same behind the rate limit that `opts` ask for; see
-  `ElixirScope.Foundation.Infrastructure.protected_operation/4`. `defaults` gives what the service adds to options
-  that are right, by the configuration that the call has read.
+  The same behind the rate limit that `opts` ask for, or else `default`; see
+  `ElixirScope.Foundation.Infrastructure.protected_operation/4`.
   """
-  @spec limited_call(namespace(), name(), keyword(), (Config.t() -> keyword()), term(), down()) ::
-          term()
-  def limited_call(namespace, name, opts, defaults, request, down) do
-    with :ok <- Infrastructure.check_operation_options(opts) do
-      configured = Config.read()
-      opts = Keyword.merge(defaults.(configured), opts)
-      operation = operation(namespace, name, request, down)
+  @spec limited_call(namespace(), name(), keyword(), Limit.default(), term(), down()) :: term()
+  def limited_call(namespace, name, opts, default, request, down) do
+    operation = operation(namespace, name, request, down)
 
-      namespace
-      |> Infrastructure.protected_operation(name, opts, operation, configured)
-      |> answer()
-    end
+    namespace
+    |> Infrastructure.protected_operation(name, opts, operation, default)
+    |> answer()
   end
 
   # One judge decides how long a call may take: the breaker, where it runs the operation in a process of its own
@@ -144,16 +138,6 @@ defmodule ElixirScope.Foundation.Services.Service do
 
   defp answer({:ok, answer}), do: answer
   defp answer(refusal), do: refusal
-
-  @doc "The rule of this name in `default_limits`, or the one that holds where none is configured."
-  @spec rule(atom(), {pos_integer(), pos_integer()}, Config.t()) :: term()
-  def rule(name, otherwise, configured) do
-    case Config.default_limit(name, configured) do
-      {:ok, nil} -> otherwise
-      # A configuration that cannot be read is told by the protected call itself.
-      _configured_or_wrong -> name
-    end
-  end
 
   @doc "Starts a service that does not run, linked to the caller, who survives a start that fails."
   @spec initialize(module(), name(), keyword(), (term() -> Error.t())) ::

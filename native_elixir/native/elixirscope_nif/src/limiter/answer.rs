@@ -48,6 +48,15 @@ pub fn encode_decision<'a>(env: Env<'a>, result: Result<Decision, Refused>) -> T
     }
 }
 
+/// `ok`, `{refusal, retry_after_ms}` or `{error, ...}`.
+pub fn encode_check<'a>(env: Env<'a>, result: Result<Decision, Refused>) -> Term<'a> {
+    match result {
+        Ok(decision) if decision.is_allowed() => atoms::ok().to_term(env),
+        Ok(decision) => (verdict_atom(decision.verdict), decision.retry_after_ms()).encode(env),
+        Err(refused) => encode_refused(env, refused),
+    }
+}
+
 pub fn encode_refused<'a>(env: Env<'a>, refused: Refused) -> Term<'a> {
     match refused {
         Refused::Config(error) => (atoms::error(), refusal(error)).encode(env),

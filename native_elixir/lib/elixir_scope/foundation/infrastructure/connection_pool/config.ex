@@ -159,6 +159,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   def timeout_ns(:infinity), do: @forever_ns
   def timeout_ns(_), do: :error
 
+  @doc "Whether this is a wait, told by the name of the option."
+  @spec check_timeout(term()) :: :ok | {:error, Error.t()}
+  def check_timeout(timeout) do
+    if timeout_ns(timeout) == :error, do: invalid(:timeout, timeout, timeout_range()), else: :ok
+  end
+
   @doc "The inverse of `timeout_ns/1`."
   @spec timeout_ms(non_neg_integer()) :: timeout()
   def timeout_ms(@forever_ns), do: :infinity
@@ -247,9 +253,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Config do
   defp check(:health, health),
     do: invalid(:health, health, ":off, :passive, :active or :mixed")
 
-  defp check(:timeout, timeout) do
-    if timeout_ns(timeout) == :error, do: invalid(:timeout, timeout, timeout_range()), else: :ok
-  end
+  defp check(:timeout, timeout), do: check_timeout(timeout)
 
   defp check(key, value) when key in @times do
     if is_integer(value) and value >= 0 and value <= @max_ms,

@@ -18,8 +18,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
 
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, Config, ConnectionPool}
-  alias ElixirScope.Foundation.Infrastructure.{Protection, TokenBucketLimiter}
   alias ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation
+  alias ElixirScope.Foundation.Infrastructure.Protection.Limit
 
   @namespace :production
   # How long a call without `timeout:` waits for a connection.
@@ -27,7 +27,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
 
   @type deadline :: integer() | :infinity | nil
   @type stages :: %{
-          limit: Protection.Limit.t() | nil,
+          limit: Limit.t(),
           breaker: atom() | nil,
           pool: ConnectionPool.pool() | nil,
           timeout: timeout() | nil
@@ -38,14 +38,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
     deadline = deadline(stages.timeout)
 
     with {:ok, breaker} <- breaker(stages.breaker),
-         {:ok, receipt} <- Protection.Limit.take(stages.limit, gives_back?(breaker, stages.pool)) do
+         :ok <- Limit.take(stages.limit) do
       case attempt(breaker, stages.pool, operation, deadline) do
         {:refused, error} ->
-          give_back(receipt)
+          Limit.give_back(stages.limit)
           error
 
         {:admitted, {__MODULE__, :refused, error}} ->
-          give_back(receipt)
+          Limit.give_back(stages.limit)
           error
 
         {:admitted, result} ->
@@ -68,12 +68,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
       error -> error
     end
   end
-
-  defp gives_back?(nil, nil), do: false
-  defp gives_back?(_breaker, _pool), do: true
-
-  defp give_back(nil), do: :ok
-  defp give_back(receipt), do: TokenBucketLimiter.refund(receipt)
 
   defp attempt(nil, nil, operation, deadline) do
     {:admitted,

@@ -1,16 +1,111 @@
 defmodule ElixirScope.Foundation.Infrastructure.Protection.Limit do
   @moduledoc false
-  # The rate limit of one call: what is counted, and by which rule.
+  # The rate limit of one call: what is counted, and by which rule; taking its token and giving it back.
+  #
+  # A token is taken by a check and given back by `TokenBucketLimiter.refund_check/4`, without a receipt: every call
+  # would pay for one, which costs more than the rest of the call, and hardly any uses it. A call gives back at most once.
 
-  alias ElixirScope.Foundation.{Error, Infrastructure}
-  alias ElixirScope.Foundation.Infrastructure.{Config, TokenBucketLimiter}
-  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.{Decision, Receipt}
+  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.Infrastructure.{Config, Names, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter.Decision
 
   @type rule :: {pos_integer(), pos_integer()}
-  @type t :: {key :: term(), rule()} | {key :: term(), name :: atom(), rule()}
+  @typedoc "A key, the name of its limit if it has one, the rule, and the options of the check; nil without a limit."
+  @type t :: {term(), atom(), rule(), [TokenBucketLimiter.option()]} | nil
+  @typedoc """
+  What a service has without being asked: a rule of `default_limits`, the one that holds where that has none, and what
+  its keys begin with (nil: what the rule says).
+  """
+  @type default :: {atom(), rule(), atom()} | nil
 
-  @doc "The limit that a call has, or nil; `option` is its `rate_limiter:`."
-  @spec of(atom(), map(), term()) :: {:ok, t() | nil} | {:error, Error.t()}
+  @event_storage {:event_storage, {100, 60_000}, :event_storage}
+  @config_updates {:config_updates, {10, 60_000}, :config_update}
+
+  @doc "The limits of the services: of what is stored, and of what is changed."
+  @spec default(:event_storage | :config_updates) :: default()
+  def default(:event_storage), do: @event_storage
+  def default(:config_updates), do: @config_updates
+
+  @doc "What any operation of a service has."
+  @spec default_of(atom()) :: default()
+  def default_of(:event_store), do: put_elem(@event_storage, 2, nil)
+  def default_of(_service), do: nil
+
+  @doc "The limit of an operation of a service by the options of `Infrastructure.protected_operation/4`."
+  @spec of_operation(Names.namespace(), atom(), keyword(), default(), Config.t()) ::
+          {:ok, t()} | {:error, Error.t()}
+  def of_operation(namespace, service, opts, default, configured) do
+    case Config.enabled(:rate_limiting, configured) do
+      {:ok, true} -> operation(namespace, service, opts, default, configured)
+      {:ok, false} -> {:ok, nil}
+      error -> error
+    end
+  end
+
+  defp operation(namespace, service, opts, default, configured) do
+    case wanted(option(opts, :rate_limit), default, configured) do
+      {:ok, nil} ->
+        {:ok, nil}
+
+      {:ok, {name, rule, tag}} ->
+        key =
+          case option(opts, :rate_key) do
+            nil -> {tag || name || service, option(opts, :user_id) || namespace}
+            key -> key
+          end
+
+        {:ok, {key, name, rule, options(namespace, option(opts, :cost))}}
+
+      error ->
+        error
+    end
+  end
+
+  # Most calls have no options.
+  defp option([], _key), do: nil
+  defp option(opts, key), do: Keyword.get(opts, key)
+
+  # The rule, its name if it has one, and what keys begin with.
+  defp wanted(nil, nil, _configured), do: {:ok, nil}
+
+  defp wanted(nil, {name, usual, tag}, configured) do
+    case Config.default_limit(name, configured) do
+      {:ok, nil} -> {:ok, {nil, usual, tag || name}}
+      {:ok, rule} -> {:ok, {name, rule, tag}}
+      error -> error
+    end
+  end
+
+  defp wanted(name, default, configured) when is_atom(name) do
+    case Config.default_limit(name, configured) do
+      {:ok, nil} -> not_a_rule(name)
+      {:ok, rule} -> {:ok, {name, rule, tag(default)}}
+      error -> error
+    end
+  end
+
+  defp wanted(rule, default, _configured), do: {:ok, {nil, rule, tag(default)}}
+
+  defp tag(nil), do: nil
+  defp tag({_name, _usual, tag}), do: tag
+
+  # A check without options is the fastest.
+  defp options(:production, cost) when cost in [nil, 1], do: []
+  defp options(:production, cost), do: [cost: cost]
+
+  defp options(namespace, cost),
+    do: [namespace: namespace, cost: if(is_nil(cost), do: 1, else: cost)]
+
+  defp not_a_rule(given) do
+    allowed =
+      "{limit, window_ms}, or a name in `default_limits` of `config :elixir_scope, :infrastructure, " <>
+        "rate_limiting: ...`: #{inspect(Config.default_limit_names())}"
+
+    {:error, Error.refused(:rate_limit, given, allowed)}
+  end
+
+  @doc "The limit of a call of `Infrastructure.execute_protected/3`; `option` is its `rate_limiter:`."
+  @spec of(atom(), map(), term()) :: {:ok, t()} | {:error, Error.t()}
   def of(key, config, option) do
     case Config.enabled(:rate_limiting) do
       {:ok, true} -> limit(key, config, option)
@@ -24,64 +119,71 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Limit do
 
   defp limit(_key, config, {name, id}) when is_atom(name) do
     with %{rate_limiter: own} <- config do
-      {:ok, {{name, id}, rule(own)}}
+      {:ok, {{name, id}, nil, rule(own), []}}
     else
       _none -> named(name, id)
     end
   end
 
-  defp limit(_key, _config, other), do: not_a_rule(other)
+  defp limit(_key, _config, other), do: not_a_limiter(other)
 
   defp named(name, id) do
     case Config.default_limit(name) do
-      {:ok, nil} -> not_a_rule({name, id})
-      {:ok, rule} -> {:ok, {{name, id}, name, rule}}
+      {:ok, nil} -> not_a_limiter({name, id})
+      {:ok, rule} -> {:ok, {{name, id}, name, rule, []}}
       error -> error
     end
   end
 
-  defp not_a_rule(given),
+  defp not_a_limiter(given),
     do: {:error, Error.refused(:rate_limiter, given, "{name of a default limit, id}")}
 
-  @doc "The limit of all calls of a key together."
-  @spec own(atom(), map()) :: t()
-  def own(key, config), do: {{:protection, key}, rule(config)}
+  # The limit of all calls of a key together.
+  defp own(key, config), do: {{:protection, key}, nil, rule(config), []}
 
   defp rule(%{limit: limit, window_ms: window_ms}), do: {limit, window_ms}
 
-  @doc "Takes a token, with a receipt where a later stage may have to give it back: a check without one costs less."
-  @spec take(t() | nil, boolean()) :: {:ok, Receipt.t() | nil} | {:error, Error.t()}
-  def take(nil, _receipt?), do: {:ok, nil}
+  @doc "Takes a token."
+  @spec take(t()) :: :ok | {:error, Error.t()}
+  def take(nil), do: :ok
 
-  def take(limit, false) do
-    with :ok <- check(limit), do: {:ok, nil}
+  def take({key, nil, {limit, window_ms} = rule, options}) do
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_rate_limit(key, limit, window_ms, options),
+         do: refused(key, rule, retry_after_ms, %{})
   end
 
-  def take(limit, true) do
-    with {:ok, reservation} <- reserve(limit) do
-      case reservation.decision do
-        %{verdict: :allowed} ->
-          {:ok, reservation.receipt}
-
-        %{verdict: :rate_limited} = decision ->
-          Infrastructure.refused(limit, Decision.retry_after_ms(decision))
-
-        %{verdict: refusal} ->
-          Error.error_result(refusal, nil, context: %{key: elem(limit, 0)})
-      end
-    end
+  def take({key, name, {_limit, _window_ms} = rule, options}) do
+    with {:error, :rate_limited, retry_after_ms} <-
+           TokenBucketLimiter.check_configured(key, name, rule, options),
+         do: refused(key, rule, retry_after_ms, %{rule: name})
   end
 
-  defp check({key, rule}), do: Infrastructure.limited(key, rule, [])
-  defp check({key, name, rule}), do: Infrastructure.limited(key, name, rule, [])
+  def take({_key, _name, rule, _options}), do: not_a_rule(rule)
 
-  defp reserve({key, rule}), do: TokenBucketLimiter.reserve(key, rule)
-  defp reserve({key, name, rule}), do: TokenBucketLimiter.reserve_configured(key, name, rule)
+  defp refused(key, {limit, window_ms}, retry_after_ms, context) do
+    context =
+      Map.merge(context, %{
+        key: key,
+        limit: limit,
+        window_ms: window_ms,
+        retry_after_ms: retry_after_ms
+      })
+
+    Error.error_result(:rate_limited, nil, context: context)
+  end
+
+  @doc "Gives back what `take/1` took; forfeited where somebody waits for the key already."
+  @spec give_back(t()) :: :ok
+  def give_back(nil), do: :ok
+
+  def give_back({key, name, rule, options}),
+    do: TokenBucketLimiter.refund_check(key, name || rule, options)
 
   @doc "What is left of a key's own limit."
   @spec status(atom(), map()) :: map()
   def status(key, config) do
-    {key, rule} = own(key, config)
+    {key, nil, rule, []} = own(key, config)
 
     case TokenBucketLimiter.peek(key, rule) do
       {:ok, decision} ->
