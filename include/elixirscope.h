@@ -112,7 +112,7 @@ enum {
     ESCOPE_STATUS_TOO_LATE = 15,
     /** Nothing was given back, for later reservations rely on it. */
     ESCOPE_STATUS_FORFEITED = 16,
-    /** Keys may still owe by the rule that was in force four changes before. */
+    /** Keys may still owe from the rule that was in force four changes before. */
     ESCOPE_STATUS_CHANGE_TOO_SOON = 17,
     /** The wait for a connection was ended early because all waits had become too long. */
     ESCOPE_STATUS_SHED = 18,
@@ -1300,7 +1300,7 @@ void escope_limit_free(struct escope_limit *limit);
  * @param rule           the new rule; the burst is at most 2^32 - 1.
  * @param strategy       ESCOPE_CHANGE_*: what becomes of the tokens that a key has left.
  * @param retry_after_ns receives the time until the change is possible: 0, or what CHANGE_TOO_SOON waits for; may be NULL.
- * @return OK; CHANGE_TOO_SOON: keys may still owe by the rule that was in force four changes before; INVALID_ARGUMENT.
+ * @return OK; CHANGE_TOO_SOON: keys may still owe from the rule that was in force four changes before; INVALID_ARGUMENT.
  *
  * Thread safety: any thread, concurrently. May block, for as long as another call changes this limit; so not in a
  * signal handler. Checks by the limit never wait.

@@ -65,7 +65,7 @@ statuses! {
     FaultInjected = 14, "fault_injected", "The call was chosen to fail by fault injection.";
     TooLate = 15, "too_late", "The time of the reservation has come, so it cannot be cancelled.";
     Forfeited = 16, "forfeited", "Nothing was given back, for later reservations rely on it.";
-    ChangeTooSoon = 17, "change_too_soon", "Keys may still owe by the rule that was in force four changes before.";
+    ChangeTooSoon = 17, "change_too_soon", "Keys may still owe from the rule that was in force four changes before.";
     Shed = 18, "shed", "The wait for a connection was ended early because all waits had become too long.";
     InvalidArgument = -1, "invalid_argument", "An argument is invalid.";
     AlreadyDone = -2, "already_done", "The permit or receipt was used before.";

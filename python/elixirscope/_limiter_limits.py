@@ -63,7 +63,7 @@ class Limit(Unique):
     ) -> None:
         """Replaces the rule. A key that owes tokens is carried over when it is used next, by ``strategy``.
 
-        Raises `ChangeTooSoon`, with ``retry_after``, while keys may still owe by the rule of four
+        Raises `ChangeTooSoon`, with ``retry_after``, while keys may still owe from the rule of four
         changes ago.
         """
         if not isinstance(strategy, Strategy):

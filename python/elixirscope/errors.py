@@ -131,7 +131,7 @@ class TableFull(RateLimited):
 
 
 class ChangeTooSoon(Refused):
-    """Keys may still owe by the rule that was in force four changes before."""
+    """Keys may still owe from the rule that was in force four changes before."""
 
     status = Status.CHANGE_TOO_SOON
 

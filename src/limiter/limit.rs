@@ -5,12 +5,14 @@
 //! entry, and keys that are never used again cost nothing. A call that meets a newer mark started before the change:
 //! it takes the new rule and looks again.
 //!
-//! A table knows no limits. It takes the place of a key whose debt is paid back by the rule that wrote it; so a key that is not
-//! used until then may have a full burst, though a slower rule that came since would let it wait for longer.
+//! A table knows no limits. Where places are short it takes that of a key whose debt is paid back by the rule that wrote it;
+//! there a key that is not used until then may have a full burst, though a slower rule that came since would let it wait
+//! for longer.
 //!
 //! The limit remembers its last four rules, each in a slot of its own, so a reader never waits for a change: the slot of the
 //! rule of now is not written before three more changes. A fifth rule is only taken when whatever the first may have
-//! left is full again, for its mark is used anew.
+//! left is full again, for its mark is used anew: by the first rule itself, since its entries are then read as the fifth's,
+//! and as the rules in between have carried it over, since a key owes that until it is forgotten.
 
 use super::change::{Strategy, converted_tat};
 use super::entry::{Entry, MAX_NOW_NS};
@@ -64,7 +66,7 @@ struct Remembered {
 pub enum ChangeError {
     /// The rule is out of range.
     Invalid(ConfigError),
-    /// Keys may still owe by the rule that was in force four changes before.
+    /// Keys may still owe what the rule that was in force four changes before has left.
     TooSoon {
         /// Nanoseconds after which the change is possible.
         retry_after_ns: u64,
@@ -103,8 +105,8 @@ impl Limit {
     }
 
     /// Replaces the rule. Keys that owe tokens are carried over by `strategy` when they are used next, with the balance
-    /// that they had at `now`. Refused, with the time to come back, while a key may still owe by the rule that was in force
-    /// four changes before.
+    /// that they had at `now`. Refused, with the time to come back, while a key may still owe what the rule that was in force
+    /// four changes before has left.
     pub fn change(&self, rule: &KeyedRule, strategy: Strategy, now: u64) -> Result<(), ChangeError> {
         let rule = *rule.effective();
         check_burst(&rule).map_err(ChangeError::Invalid)?;
@@ -115,8 +117,7 @@ impl Limit {
         // Changes follow each other in time, whatever their callers' clocks say.
         let now = now.min(MAX_NOW_NS).max(old.began_ns);
         if let Some(oldest) = (number + 1).checked_sub(MARKS) {
-            let ended_ns = self.remember(oldest + 1).began_ns;
-            let free_ns = self.owed_until(&self.remember(oldest), ended_ns);
+            let free_ns = self.left_until(oldest, number);
             if now < free_ns {
                 return Err(ChangeError::TooSoon { retry_after_ns: free_ns - now });
             }
@@ -138,6 +139,28 @@ impl Limit {
         let Ticks { n, full, .. } = *old.rule.ticks();
         let own = divide_up(2 * full, n).saturating_add(self.max_wait_ns).saturating_add(ended_ns);
         own.max(old.inherited_until_ns)
+    }
+
+    /// When whatever the rule with this number may have left is paid back, by that rule and as carried over to the `latest`.
+    /// For who holds the lock.
+    fn left_until(&self, number: u64, latest: u64) -> u64 {
+        let oldest = self.remember(number);
+        let own_ns = self.owed_until(&oldest, self.remember(number + 1).began_ns);
+        let owed = oldest.rule.ticks().n.get().saturating_mul(own_ns);
+        let carried = self.carried(number, latest, owed).expect("only who holds the lock replaces a rule");
+        own_ns.max(divide_up(carried.into(), self.remember(latest).rule.ticks().n))
+    }
+
+    /// The instant `tat` of the rule with number `from` in ticks of the rule `to`, after all changes between; none if one of the
+    /// rules was replaced meanwhile.
+    fn carried(&self, from: u64, to: u64, mut tat: u64) -> Option<u64> {
+        let mut old = self.remembered(from)?;
+        for at in from + 1..=to {
+            let new = self.remembered(at)?;
+            tat = converted_tat(old.rule.ticks(), new.rule.ticks(), new.strategy, tat, new.began_ns);
+            old = new;
+        }
+        Some(tat)
     }
 
     /// What the limit says now.
@@ -185,20 +208,15 @@ impl Limit {
         let as_time = entry.tat(to.rule.ticks().n.get());
         let age = latest.wrapping_sub(entry.mark().into()) % MARKS;
         // A mark that this limit has not given yet is another limit's.
-        let Some(mut at) = latest.checked_sub(age) else { return Some(as_time) };
+        let Some(at) = latest.checked_sub(age) else { return Some(as_time) };
         if at > to.number && !cfg!(escope_sabotage = "limiter_stale_terms") {
             return None;
         }
         // If the rule is forgotten, what it wrote is paid back.
-        let Some(mut old) = self.remembered(at) else { return Some(as_time) };
-        let mut tat = entry.raw_tat();
-        while at < to.number {
-            at += 1;
-            let new = self.remembered(at)?;
-            tat = converted_tat(old.rule.ticks(), new.rule.ticks(), new.strategy, tat, new.began_ns);
-            old = new;
+        if self.remembered(at).is_none() {
+            return Some(as_time);
         }
-        Some(tat)
+        self.carried(at, to.number, entry.raw_tat())
     }
 }
 

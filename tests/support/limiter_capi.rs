@@ -39,8 +39,6 @@ const KEYS: [&str; 20] =
 const LIMITS: [&CStr; 2] = [c"user", c"organisation"];
 /// Places of a table made for one key.
 const PLACES: usize = 16;
-/// The model knows what the first four rules have left of a limit, not what those before them had.
-const MOST_CHANGES: usize = 4;
 const STRATEGIES: [Strategy; 4] =
     [Strategy::AsIs, Strategy::Proportional, Strategy::Additive, Strategy::Reset];
 const POLICIES: [FullPolicy; 3] = [FullPolicy::DenyNew, FullPolicy::EvictMostFull, FullPolicy::OverflowKey];
@@ -104,7 +102,6 @@ struct Run<'a> {
     limits: Vec<Limit>,
     /// The rules of the keys, then those of the limits.
     terms: [Terms; 4],
-    changes: [usize; 2],
     model: World,
     crowded: bool,
     receipts: Vec<Held>,
@@ -168,7 +165,6 @@ pub fn run(bytes: &[u8]) -> Seen {
         other,
         limits,
         terms,
-        changes: [0; 2],
         model,
         crowded,
         receipts: vec![],
@@ -551,7 +547,12 @@ impl Run<'_> {
         let (terms, mut retry) = (terms(&mut self.script), UNWRITTEN);
         let rule = rule_of(terms);
         // A table takes a place whose debt is paid back by the rule that wrote it; the model goes by the rule of now.
-        if self.crowded || self.changes[index] == MOST_CHANGES {
+        if self.crowded {
+            return;
+        }
+        if let Some(strategy) = known(&STRATEGIES, number)
+            && self.model.change_outgrows(index, terms, strategy, self.now)
+        {
             return;
         }
         // SAFETY: the handle is live, the places are this function's own.
@@ -569,7 +570,6 @@ impl Run<'_> {
             Ok(()) => {
                 self.see("change", status, Status::Ok);
                 assert_eq!(retry, 0);
-                self.changes[index] += 1;
                 self.terms[2 + index] = terms;
                 let of_limit = |held: &&mut Held| held.key >= 12 && (held.key - 12) / 4 == index;
                 self.receipts.iter_mut().filter(of_limit).for_each(|held| held.changed = true);

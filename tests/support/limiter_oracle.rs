@@ -203,6 +203,12 @@ impl Model {
         self.level.div_euclid(i128::from(self.terms.period_ns))
     }
 
+    /// When it is full again, if nobody comes.
+    fn full_at(&self) -> u64 {
+        let missing = round_up(self.terms.full() - self.level, self.terms.rate());
+        u64::try_from(i128::from(self.at) + missing).unwrap_or(u64::MAX)
+    }
+
     fn decision(&self, verdict: Verdict, retry_after_ns: u64) -> Decision {
         let missing = self.terms.full() - self.level;
         Decision {
@@ -245,8 +251,38 @@ pub enum By {
 pub struct LimitModel {
     pub terms: Terms,
     pub max_wait_ns: u64,
-    /// Every rule that it had before, and when that ended.
-    past: Vec<(Terms, u64)>,
+    /// When a bucket has paid back, at the latest, what rules before this one have left.
+    inherited_until: u64,
+    /// Every rule that it had before.
+    past: Vec<Past>,
+}
+
+/// The most that a rule may have left in a bucket.
+#[derive(Debug, Clone)]
+struct Past {
+    /// When that rule itself would have paid it back.
+    own_until: u64,
+    /// The bucket, which every later change carries over as it does the others.
+    worst: Model,
+}
+
+impl LimitModel {
+    fn new(terms: Terms, max_wait_ns: u64) -> Self {
+        Self { terms, max_wait_ns, inherited_until: 0, past: vec![] }
+    }
+
+    /// The limit with another rule. By settling, a bucket may be a burst below empty, and tokens may be promised.
+    fn changed(&self, terms: Terms, strategy: Strategy, now: u64) -> Self {
+        let old = self.terms;
+        let own = now + as_ns(round_up(2 * old.full(), old.rate())) + self.max_wait_ns;
+        let own_until = own.max(self.inherited_until);
+        let level = old.full() - i128::from(own_until - now) * old.rate();
+        let mut past = self.past.clone();
+        past.push(Past { own_until, worst: Model { level, at: now, ..Model::new(old) } });
+        past.iter_mut().for_each(|past| past.worst.change(terms, strategy, now));
+        let inherited_until = past[past.len() - 1].worst.full_at();
+        Self { terms, max_wait_ns: self.max_wait_ns, inherited_until, past }
+    }
 }
 
 /// What a group says.
@@ -286,7 +322,7 @@ impl World {
     }
 
     pub fn add_limit(&mut self, terms: Terms, max_wait_ns: u64) {
-        self.limits.push(LimitModel { terms, max_wait_ns, past: vec![] });
+        self.limits.push(LimitModel::new(terms, max_wait_ns));
     }
 
     fn terms(&self, by: By) -> Terms {
@@ -468,18 +504,22 @@ impl World {
         answer
     }
 
+    /// Whether a debt that this change might leave reaches beyond the time that a table can count.
+    pub fn change_outgrows(&self, index: usize, terms: Terms, strategy: Strategy, now: u64) -> bool {
+        self.limits[index].changed(terms, strategy, now).inherited_until > 1 << 57
+    }
+
     /// Changes the limit in every bucket at once; or tells after how many nanoseconds that is possible.
     pub fn change(&mut self, index: usize, terms: Terms, strategy: Strategy, now: u64) -> Result<(), u64> {
         let limit = &mut self.limits[index];
-        // Four rules are remembered. The oldest must be out of every bucket: by settling, one may be a burst below empty.
-        if let Some((oldest, ended)) = limit.past.len().checked_sub(3).map(|at| limit.past[at]) {
-            let free = ended + as_ns(round_up(2 * oldest.full(), oldest.rate())) + limit.max_wait_ns;
+        // Four rules are remembered. What the oldest has left must be out of every bucket.
+        if let Some(oldest) = limit.past.len().checked_sub(3).map(|at| &limit.past[at]) {
+            let free = oldest.own_until.max(oldest.worst.full_at());
             if now < free {
                 return Err(free - now);
             }
         }
-        limit.past.push((limit.terms, now));
-        limit.terms = terms;
+        *limit = limit.changed(terms, strategy, now);
         for (by, bucket) in self.buckets.values_mut() {
             if *by == By::Limit(index) {
                 bucket.change(terms, strategy, now);

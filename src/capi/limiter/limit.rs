@@ -124,7 +124,7 @@ pub unsafe extern "C" fn escope_limit_free(limit: *mut escope_limit) {
 /// @param rule           the new rule; the burst is at most 2^32 - 1.
 /// @param strategy       ESCOPE_CHANGE_*: what becomes of the tokens that a key has left.
 /// @param retry_after_ns receives the time until the change is possible: 0, or what CHANGE_TOO_SOON waits for; may be NULL.
-/// @return OK; CHANGE_TOO_SOON: keys may still owe by the rule that was in force four changes before; INVALID_ARGUMENT.
+/// @return OK; CHANGE_TOO_SOON: keys may still owe from the rule that was in force four changes before; INVALID_ARGUMENT.
 ///
 /// Thread safety: any thread, concurrently. May block, for as long as another call changes this limit; so not in a
 /// signal handler. Checks by the limit never wait.

@@ -91,7 +91,7 @@ defmodule ElixirScope.Foundation.Error.Catalogue do
     {2529, :forfeited, :low, :system, :protection,
      "Nothing was given back, for later reservations rely on it"},
     {2530, :change_too_soon, :low, :system, :protection,
-     "Keys may still owe by the rule that was in force four changes before"},
+     "Keys may still owe from the rule that was in force four changes before"},
     {2531, :bad_receipt, :medium, :system, :protection, "This is no receipt of this limiter"},
     {2532, :bad_snapshot, :high, :system, :protection,
      "The file holds no snapshot of a limiter, or a damaged one"},

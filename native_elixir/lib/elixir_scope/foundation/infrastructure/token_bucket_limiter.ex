@@ -402,7 +402,7 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
   burst has grown by; `:reset`, a full bucket. `:max_wait_ms` or `:max_wait_ns` is the longest wait of a reservation, one
   window unless given, and stays as it is.
 
-  A fifth rule is refused with `:change_too_soon` while a key may still owe by the first. A burst is at most 2^32 - 1. A change
+  A fifth rule is refused with `:change_too_soon` while a key may still owe from the first. A burst is at most 2^32 - 1. A change
   of `default_limits` in the application's environment is a change `:as_is`, at the next call of `Infrastructure` that
   asks for the limit.
 
