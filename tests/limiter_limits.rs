@@ -35,7 +35,7 @@ fn deeds() -> impl Strategy<Value = Vec<(f64, Deed)>> {
         3 => (0..3_usize, 1..8_u64).prop_map(|(at, cost)| Deed::Reserve(at, cost)),
         1 => (0.0..1.0).prop_map(Deed::Refund),
         1 => (0.0..1.0, 0..20_u64).prop_map(|(which, actual)| Deed::Settle(which, actual)),
-        1 => (terms(), prop::sample::select(&CARRIES[..])).prop_map(|(terms, carry)| Deed::Change(terms, carry)),
+        2 => (terms(), prop::sample::select(&CARRIES[..])).prop_map(|(terms, carry)| Deed::Change(terms, carry)),
     ];
     prop::collection::vec((advance(), deed), 1..80)
 }
@@ -45,10 +45,12 @@ proptest! {
 
     /// A key is carried over when it is used next; the model has carried it over at the change.
     #[test]
-    fn l20_a_change_answers_like_the_model(first in terms(), deeds in deeds()) {
-        let (limiter, limit) = (limiter(64), Limit::new(&keyed(first), MAX_WAIT).unwrap());
+    fn l20_a_change_answers_like_the_model(
+        first in terms(), deeds in deeds(), longest in prop::sample::select(&[0, 100, MAX_WAIT][..]),
+    ) {
+        let (limiter, limit) = (limiter(64), Limit::new(&keyed(first), longest).unwrap());
         let mut world = World::new(None, FullPolicy::DenyNew);
-        world.add_limit(first, MAX_WAIT);
+        world.add_limit(first, longest);
         let by = oracle::By::Limit(0);
         let (mut terms, mut now, mut held) = (first, 1000, vec![]);
         for (advance, deed) in deeds {
@@ -181,6 +183,22 @@ fn l20_a_key_owes_what_was_carried_over_until_its_mark_is_used_anew() {
         let now = second * SECOND;
         assert_eq!(change(now).is_ok(), second == 20, "at {second} s");
         assert_eq!(level(now), second.min(10));
+    }
+}
+
+/// A rule whose mark is used anew has left nothing, in whatever ticks it counted.
+#[test]
+fn l20_a_mark_that_is_used_anew_carries_no_debt() {
+    // 58 ticks a nanosecond, then one.
+    let (limiter, limit) = (limiter(8), Limit::new(&rule(58, 59, 58), 0).unwrap());
+    let key = limiter.key(b"key");
+    assert!(limiter.check_limit(key, &limit, 58, || 1000).is_allowed());
+    for _ in 0..3 {
+        limit.change(&rule(1, 1, 5), Carry::AsIs, 1000).unwrap();
+    }
+    for now in [1200, 1300] {
+        limit.change(&rule(1, 1, 5), Carry::AsIs, now).unwrap();
+        assert_eq!(limiter.peek_limit(key, &limit, || now).remaining, 5, "at {now}");
     }
 }
 

@@ -213,10 +213,9 @@ impl Limit {
             return None;
         }
         // If the rule is forgotten, what it wrote is paid back.
-        if self.remembered(at).is_none() {
-            return Some(as_time);
-        }
-        self.carried(at, to.number, entry.raw_tat())
+        let Some(old) = self.remembered(at) else { return Some(as_time) };
+        // As time, for the mark may be used anew: then another rule wrote it, and what that one counted is paid back.
+        self.carried(at, to.number, entry.tat(old.rule.ticks().n.get()))
     }
 }
 
