@@ -259,6 +259,24 @@ static void a_lease_that_lasts_is_told_once(void) {
     escope_pool_free(pool);
 }
 
+/* Of a leak's holder nothing is lost by what somebody else does with an old copy of a lease. */
+static void a_stale_check_in_leaves_the_name_of_the_holder(void) {
+    struct world world;
+    escope_pool_options options = options_of(&world, 1, 0);
+    escope_lease old, lease;
+    options.leaked = leaked;
+    options.leak_after_ns = 1;
+    escope_pool *pool = pool_of(&options);
+    lend(pool, &old);
+    give_back(pool, &old);
+    lend(pool, &lease);
+    EXPECT(ESCOPE_STATUS_STALE_LEASE, escope_pool_checkin(pool, &old, ESCOPE_CONDITION_GOOD));
+    MAINTAINED(pool, world.told > 0);
+    CHECK(world.told == 1 && world.leak.holder == (uint64_t)gettid());
+    give_back(pool, &lease);
+    escope_pool_free(pool);
+}
+
 static void connections_have_ages(void) {
     struct world world;
     escope_pool_options options = options_of(&world, 3, 0);
@@ -493,6 +511,7 @@ int main(void) {
     idle_connections_are_tested();
     no_connection_is_destroyed_under_its_tester();
     a_lease_that_lasts_is_told_once();
+    a_stale_check_in_leaves_the_name_of_the_holder();
     connections_have_ages();
     a_pool_is_resized_and_its_connections_replaced();
     a_drained_pool_serves_who_waits();

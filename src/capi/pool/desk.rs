@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use super::descriptor::Descriptor;
 use crate::pool::WakeOutcome;
-use crate::sync::monotonic_ns;
 
 /// A creation to be carried out by whoever has time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +212,7 @@ impl<D: Deref<Target = Desk>> Seat<D> {
     /// Sleeps until there is something to do, at most until the slice or the wait is over; `u64::MAX` is no end.
     /// Whatever came before the call counts, and what there is to do comes before the end of a slice: else slices that
     /// are too short to sleep in would never get anything done.
-    pub fn next(&self, slice_end_ns: u64, deadline_ns: u64) -> Turn {
+    pub fn next(&self, slice_end_ns: u64, deadline_ns: u64, now: impl Fn() -> u64) -> Turn {
         let place = self.place as usize;
         let mut state = self.desk.lock();
         (state.places[place].asleep, state.places[place].nudged) = (false, false);
@@ -224,7 +223,7 @@ impl<D: Deref<Target = Desk>> Seat<D> {
             if std::mem::take(&mut state.places[place].stirred) {
                 break Turn::Stirred;
             }
-            let now_ns = monotonic_ns();
+            let now_ns = now();
             if now_ns >= deadline_ns {
                 break Turn::DeadlinePassed;
             }
@@ -298,6 +297,7 @@ impl<D: Deref<Target = Desk>> Drop for Seat<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::monotonic_ns;
 
     const CHORE: Chore = Chore { slot: 3, epoch: 9 };
 
@@ -306,7 +306,7 @@ mod tests {
         let desk = Desk::new();
         let seat = desk.sit();
         desk.wake(seat.token(), WakeOutcome::TimedOut);
-        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Ended(WakeOutcome::TimedOut)));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX, monotonic_ns), Turn::Ended(WakeOutcome::TimedOut)));
     }
 
     #[test]
@@ -316,14 +316,14 @@ mod tests {
         let seat = desk.sit();
         assert_eq!(token as u32, seat.token() as u32, "the place is taken again");
         desk.wake(token, WakeOutcome::Closed);
-        assert!(matches!(seat.next(u64::MAX, 0), Turn::DeadlinePassed));
+        assert!(matches!(seat.next(u64::MAX, 0, monotonic_ns), Turn::DeadlinePassed));
     }
 
     #[test]
     fn a_chore_waits_for_somebody_and_a_closed_desk_takes_none() {
         let desk = Desk::new();
         assert_eq!(desk.leave_chore(CHORE), Ok(()));
-        assert!(matches!(desk.sit().next(u64::MAX, u64::MAX), Turn::Do(CHORE)));
+        assert!(matches!(desk.sit().next(u64::MAX, u64::MAX, monotonic_ns), Turn::Do(CHORE)));
         assert_eq!(desk.take_chore(), None);
         assert_eq!(desk.leave_chore(CHORE), Ok(()));
         assert_eq!(desk.close(), [CHORE]);
@@ -336,21 +336,21 @@ mod tests {
         desk.set_alarm(5);
         desk.set_alarm(u64::MAX - 1);
         let seat = desk.sit();
-        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Alarm));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX, monotonic_ns), Turn::Alarm));
         desk.wake(seat.token(), WakeOutcome::Closed);
-        assert!(matches!(seat.next(u64::MAX, u64::MAX), Turn::Ended(_)));
+        assert!(matches!(seat.next(u64::MAX, u64::MAX, monotonic_ns), Turn::Ended(_)));
     }
 
     #[test]
     fn what_there_is_to_do_comes_before_the_end_of_a_slice() {
         let desk = Desk::new();
         let seat = desk.sit();
-        assert!(matches!(seat.next(0, u64::MAX), Turn::SliceOver));
+        assert!(matches!(seat.next(0, u64::MAX, monotonic_ns), Turn::SliceOver));
         assert_eq!(desk.leave_chore(CHORE), Ok(()));
         desk.set_alarm(1);
-        assert!(matches!(seat.next(0, u64::MAX), Turn::Do(CHORE)));
-        assert!(matches!(seat.next(0, u64::MAX), Turn::Alarm));
-        assert!(matches!(seat.next(0, u64::MAX), Turn::SliceOver));
+        assert!(matches!(seat.next(0, u64::MAX, monotonic_ns), Turn::Do(CHORE)));
+        assert!(matches!(seat.next(0, u64::MAX, monotonic_ns), Turn::Alarm));
+        assert!(matches!(seat.next(0, u64::MAX, monotonic_ns), Turn::SliceOver));
     }
 
     /// The first sleeper wakes at the alarm for which it was nudged, or at the end of its slice before it. What it does
@@ -364,12 +364,12 @@ mod tests {
             let slice_end_ns = monotonic_ns() + SOON_NS;
             let places = [&first, &second].map(|seat| seat.token() as u32 as usize);
             let is_asleep = |place: usize| desk.lock().places[place].asleep;
-            let first = scope.spawn(move || (first.next(slice_end_ns, u64::MAX), first));
+            let first = scope.spawn(move || (first.next(slice_end_ns, u64::MAX, monotonic_ns), first));
             // On a busy machine it may be up again before anybody looks.
             while !is_asleep(places[0]) && !first.is_finished() {
                 std::thread::yield_now();
             }
-            let second = scope.spawn(move || second.next(u64::MAX, u64::MAX));
+            let second = scope.spawn(move || second.next(u64::MAX, u64::MAX, monotonic_ns));
             while !is_asleep(places[1]) {
                 std::thread::yield_now();
             }
@@ -394,11 +394,13 @@ mod tests {
             let first = desk.sit();
             let token = first.token();
             let second = desk.sit();
-            let first =
-                scope.spawn(move || assert!(matches!(first.next(u64::MAX, u64::MAX), Turn::Ended(_))));
+            let first = scope.spawn(move || {
+                assert!(matches!(first.next(u64::MAX, u64::MAX, monotonic_ns), Turn::Ended(_)))
+            });
             sleepers(&desk, 1);
-            let second =
-                scope.spawn(move || assert!(matches!(second.next(u64::MAX, u64::MAX), Turn::Do(CHORE))));
+            let second = scope.spawn(move || {
+                assert!(matches!(second.next(u64::MAX, u64::MAX, monotonic_ns), Turn::Do(CHORE)))
+            });
             sleepers(&desk, 2);
             {
                 // Both at once, as two threads could: the first sleeper finds its wake and must not take the nudge

@@ -16,17 +16,22 @@ use std::ffi::c_void;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::callbacks::{Callbacks, CreateError};
 use super::checks::Checks;
 use super::desk::{Desk, Seat, Turn};
+use super::holders::Holders;
 use crate::error::ConfigError;
 use crate::pool::{
     Actions, CancelOutcome, Checkout, Condition, GiveUp, HealthChecks, Lease, Owner, Phase, Pool, PoolConfig,
     Refusal, Returned, Snapshot, StaleLease, Ticket, Wait, WakeOutcome,
 };
-use crate::sync::monotonic_ns;
+
+/// Where a call reads the time: the machine's clock, or the one instant that the program gives.
+pub trait Time: Fn() -> u64 + Copy {}
+
+impl<T: Fn() -> u64 + Copy> Time for T {}
 
 /// Why a check-out ended without a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +82,7 @@ pub enum Asked<'a> {
 pub struct Edge {
     core: Pool,
     connections: Box<[AtomicPtr<c_void>]>,
-    /// By slot, the thread that holds a lease and knows it, else 0; empty without leak detection.
-    holders: Box<[AtomicU64]>,
+    holders: Holders,
     callbacks: Callbacks,
     checks: Checks,
     tests_on_return: bool,
@@ -94,7 +98,7 @@ impl Edge {
         Self {
             core,
             connections: (0..config.slots()).map(|_| AtomicPtr::default()).collect(),
-            holders: (0..holders).map(|_| AtomicU64::new(0)).collect(),
+            holders: Holders::new(holders),
             callbacks,
             checks: Checks::default(),
             tests_on_return: matches!(config.health, HealthChecks::Passive | HealthChecks::Mixed),
@@ -105,15 +109,15 @@ impl Edge {
 
     /// Takes a connection; see `escope_pool_checkout`.
     #[inline]
-    pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
+    pub fn checkout(&self, timeout_ns: u64, now: impl Time) -> Result<(Lease, *mut c_void), NoConnection> {
         let mut actions = Actions::new();
         // Without a seat at the desk, which only those who wait need.
-        match self.core.checkout_unowned(monotonic_ns, &mut actions) {
+        match self.core.checkout_unowned(now, &mut actions) {
             Some(Checkout::Granted(lease)) => {
-                self.settle(&mut actions);
+                self.settle(now, &mut actions);
                 Ok(self.lent(lease))
             }
-            untested => self.checkout_further(untested, timeout_ns, &mut actions),
+            untested => self.checkout_further(untested, timeout_ns, now, &mut actions),
         }
     }
 
@@ -122,39 +126,40 @@ impl Edge {
         &self,
         idle: Option<Checkout>,
         timeout_ns: u64,
+        now: impl Time,
         actions: &mut Actions,
     ) -> Result<(Lease, *mut c_void), NoConnection> {
         let mut wait = wait_for(timeout_ns);
         let mut idle = idle.and_then(asked_idle);
         loop {
-            match idle.take().unwrap_or_else(|| self.ask(wait, actions)) {
+            match idle.take().unwrap_or_else(|| self.ask(wait, now, actions)) {
                 Asked::Lent(lease) => {
-                    self.settle(actions);
+                    self.settle(now, actions);
                     return Ok(self.lent(lease));
                 }
                 Asked::Untested(lease, until_ns) => {
                     // The tests count as well.
                     if let Wait::For(limit) = wait {
-                        wait = Wait::Until(monotonic_ns().saturating_add(limit));
+                        wait = Wait::Until(now().saturating_add(limit));
                     }
-                    self.settle(actions);
-                    if self.is_fit(lease, until_ns) {
+                    self.settle(now, actions);
+                    if self.is_fit(lease, until_ns, now) {
                         return Ok(self.lent(lease));
                     }
                 }
                 Asked::Queued(place) => {
-                    let ended = self.wait(&place, u64::MAX, actions);
+                    let ended = self.wait(&place, u64::MAX, now, actions);
                     return ended.expect("nobody calls it back before its wait has ended");
                 }
                 Asked::Refused(refusal) => {
-                    self.settle(actions);
+                    self.settle(now, actions);
                     // A creation that a check-in left behind may hold the last slot while nobody waits to make it.
                     let exhausted = refusal == Refusal::Exhausted;
                     let Some(chore) = exhausted.then(|| self.desk.take_chore()).flatten() else {
                         return Err(NoConnection::Refused(refusal));
                     };
-                    self.create(chore, u64::MAX, actions);
-                    self.settle(actions);
+                    self.create(chore, u64::MAX, now, actions);
+                    self.settle(now, actions);
                 }
             }
         }
@@ -162,15 +167,16 @@ impl Edge {
 
     /// Takes an idle connection or a place in the queue, and neither waits nor creates. What there is to create is
     /// left for whoever waits first.
-    pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
+    pub fn begin(&self, timeout_ns: u64, now: impl Time) -> Asked<'_> {
         let mut actions = Actions::new();
         loop {
-            let idle = self.core.checkout_unowned(monotonic_ns, &mut actions);
-            let asked =
-                idle.and_then(asked_idle).unwrap_or_else(|| self.ask(wait_for(timeout_ns), &mut actions));
-            self.settle(&mut actions);
+            let idle = self.core.checkout_unowned(now, &mut actions);
+            let asked = idle
+                .and_then(asked_idle)
+                .unwrap_or_else(|| self.ask(wait_for(timeout_ns), now, &mut actions));
+            self.settle(now, &mut actions);
             match asked {
-                Asked::Untested(lease, until_ns) if !self.is_fit(lease, until_ns) => {}
+                Asked::Untested(lease, until_ns) if !self.is_fit(lease, until_ns, now) => {}
                 Asked::Untested(lease, _) => return Asked::Lent(lease),
                 asked => return asked,
             }
@@ -182,34 +188,35 @@ impl Edge {
         &self,
         place: &Place<D>,
         until_ns: u64,
+        now: impl Time,
     ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
-        self.wait(place, until_ns, &mut Actions::new())
+        self.wait(place, until_ns, now, &mut Actions::new())
     }
 
     /// Gives up a wait that has not ended; a connection that it was granted meanwhile goes to the next. The result is
     /// that of [`Edge::checkin`].
-    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) -> bool {
+    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>, now: impl Time) -> bool {
         let mut actions = Actions::new();
-        let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, now, &mut actions);
+        self.settle(now, &mut actions);
         let CancelOutcome::Granted(lease) = outcome else { return false };
-        let returned = self.checkin(lease, Condition::Good);
+        let returned = self.checkin(lease, Condition::Good, now);
         returned.expect("a lease that nobody was told of is returned once")
     }
 
-    fn close_desk(&self, actions: &mut Actions) {
+    fn close_desk(&self, now: impl Time, actions: &mut Actions) {
         let chores = self.desk.close();
-        self.settle(actions);
+        self.settle(now, actions);
         for chore in chores {
-            self.abandon_chore(chore, actions);
-            self.settle(actions);
+            self.abandon_chore(chore, now, actions);
+            self.settle(now, actions);
         }
     }
 
-    fn ask(&self, wait: Wait, actions: &mut Actions) -> Asked<'_> {
+    fn ask(&self, wait: Wait, now: impl Time, actions: &mut Actions) -> Asked<'_> {
         let asked = Cell::new(0);
         let now = || {
-            asked.set(monotonic_ns());
+            asked.set(now());
             asked.get()
         };
         let seat = self.desk.sit();
@@ -230,10 +237,10 @@ impl Edge {
     }
 
     /// Tests a connection before it is lent; one that fails is given back broken.
-    fn is_fit(&self, lease: Lease, until_ns: u64) -> bool {
-        let fit = self.callbacks.check(self.connection(lease.slot), until_ns) && monotonic_ns() <= until_ns;
+    fn is_fit(&self, lease: Lease, until_ns: u64, now: impl Time) -> bool {
+        let fit = self.callbacks.check(self.connection(lease.slot), until_ns) && now() <= until_ns;
         if !fit {
-            let last = self.checkin(lease, Condition::Broken).expect("the lease is this call's alone");
+            let last = self.checkin(lease, Condition::Broken, now).expect("the lease is this call's alone");
             debug_assert!(!last, "a check-out has a reference of its own");
         }
         fit
@@ -242,69 +249,65 @@ impl Edge {
     /// Returns a connection. True: the pool is abandoned and this was its last lease, so its memory is the caller's to
     /// end. Else the pool may be gone, and whoever has nothing but the lease must not touch it.
     #[inline]
-    pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<bool, StaleLease> {
+    pub fn checkin(&self, lease: Lease, condition: Condition, now: impl Time) -> Result<bool, StaleLease> {
         let mut actions = Actions::new();
-        if let Some(holder) = self.holders.get(lease.slot as usize) {
-            // Relaxed: for people.
-            holder.store(0, Ordering::Relaxed);
-        }
-        match self.core.checkin_unowned(lease, condition, monotonic_ns, &mut actions)? {
+        match self.core.checkin_unowned(lease, condition, now, &mut actions)? {
             Returned::Done => Ok(false),
-            Returned::Settling => Ok(self.settle_return(&mut actions)),
+            Returned::Settling => Ok(self.settle_return(now, &mut actions)),
         }
     }
 
     #[cold]
-    fn settle_return(&self, actions: &mut Actions) -> bool {
-        self.settle(actions);
+    fn settle_return(&self, now: impl Time, actions: &mut Actions) -> bool {
+        self.settle(now, actions);
         self.stir();
         self.core.settled()
     }
 
     /// Does what time asks for and what nobody has begun; tells when to come again.
-    pub fn maintain(&self) -> Option<u64> {
+    pub fn maintain(&self, now: impl Time) -> Option<u64> {
         let mut actions = Actions::new();
-        self.ask_maintain(&mut actions);
-        self.settle(&mut actions);
+        self.ask_maintain(now, &mut actions);
+        self.settle(now, &mut actions);
         while let Some(chore) = self.desk.take_chore() {
-            self.create(chore, u64::MAX, &mut actions);
-            self.settle(&mut actions);
+            self.create(chore, u64::MAX, now, &mut actions);
+            self.settle(now, &mut actions);
         }
-        self.snapshot().next_deadline_ns
+        self.snapshot(now).next_deadline_ns
     }
 
     /// Closes the pool and destroys what is idle.
-    pub fn close(&self) {
+    pub fn close(&self, now: impl Time) {
         let mut actions = Actions::new();
-        self.core.close(monotonic_ns, &mut actions);
-        self.close_desk(&mut actions);
+        self.core.close(now, &mut actions);
+        self.close_desk(now, &mut actions);
     }
 
     /// As [`Edge::close`], when nobody but leases will use the pool any more. Whether there are some: then a
     /// [`Edge::checkin`] will say that it was the last.
-    pub fn abandon(&self) -> bool {
+    pub fn abandon(&self, now: impl Time) -> bool {
         let mut actions = Actions::new();
-        let is_held = self.core.abandon(monotonic_ns, &mut actions);
-        self.close_desk(&mut actions);
+        let is_held = self.core.abandon(now, &mut actions);
+        self.close_desk(now, &mut actions);
         is_held
     }
 
     /// Closes the pool to new callers and waits until nothing is left of it; whether that came in time.
-    pub fn drain(&self, timeout_ns: u64) -> bool {
+    pub fn drain(&self, timeout_ns: u64, now: impl Time) -> bool {
         let mut actions = Actions::new();
-        let until_ns = monotonic_ns().saturating_add(timeout_ns);
+        let until_ns = now().saturating_add(timeout_ns);
         // Release, and before the core's lock: whoever returns a connection to a pool that drains finds this set.
         self.draining.store(true, Ordering::Release);
-        self.core.drain(u64::MAX, monotonic_ns, &mut actions);
+        self.core.drain(u64::MAX, now, &mut actions);
         let seat = self.desk.sit_and_listen();
         loop {
-            self.settle(&mut actions);
-            if self.snapshot().phase == Phase::Closed {
+            self.settle(now, &mut actions);
+            if self.snapshot(now).phase == Phase::Closed {
                 return true;
             }
-            match seat.next(until_ns, u64::MAX) {
-                Turn::Do(chore) => self.create(chore, until_ns, &mut actions),
-                Turn::Alarm => self.ask_maintain(&mut actions),
+            match seat.next(until_ns, u64::MAX, now) {
+                Turn::Do(chore) => self.create(chore, until_ns, now, &mut actions),
+                Turn::Alarm => self.ask_maintain(now, &mut actions),
                 Turn::Stirred => {}
                 Turn::SliceOver | Turn::DeadlinePassed | Turn::Ended(_) => return false,
             }
@@ -312,37 +315,32 @@ impl Edge {
     }
 
     /// Changes the size of the pool.
-    pub fn resize(&self, size: u32, max_overflow: u32) -> Result<(), ConfigError> {
+    pub fn resize(&self, size: u32, max_overflow: u32, now: impl Time) -> Result<(), ConfigError> {
         let mut actions = Actions::new();
-        let result = self.core.resize(size, max_overflow, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        let result = self.core.resize(size, max_overflow, now, &mut actions);
+        self.settle(now, &mut actions);
         result
     }
 
     /// Has every connection replaced.
-    pub fn evict(&self, spread_ns: u64) {
+    pub fn evict(&self, spread_ns: u64, now: impl Time) {
         let mut actions = Actions::new();
-        self.core.evict(spread_ns, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        self.core.evict(spread_ns, now, &mut actions);
+        self.settle(now, &mut actions);
     }
 
     /// State and counts.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, now: impl Time) -> Snapshot {
         let mut actions = Actions::new();
-        let snapshot = self.core.snapshot(monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        let snapshot = self.core.snapshot(now, &mut actions);
+        self.settle(now, &mut actions);
         snapshot
     }
 
     /// The connection of a lease that the calling thread has from now on.
     #[inline]
     pub fn lent(&self, lease: Lease) -> (Lease, *mut c_void) {
-        if let Some(holder) = self.holders.get(lease.slot as usize) {
-            // SAFETY: it takes no argument and cannot fail.
-            let thread = unsafe { libc::gettid() };
-            // Relaxed: for people.
-            holder.store(thread as u64, Ordering::Relaxed);
-        }
+        self.holders.note(lease);
         (lease, self.connection(lease.slot))
     }
 
@@ -367,26 +365,27 @@ impl Edge {
         &self,
         place: &Place<D>,
         until_ns: u64,
+        now: impl Time,
         actions: &mut Actions,
     ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
         let &Place { ref seat, ticket, deadline_ns } = place;
         let granted = |lease| Some(Ok(self.lent(lease)));
         let refused = |refusal| Some(Err(NoConnection::Refused(refusal)));
         loop {
-            self.settle(actions);
-            match seat.next(until_ns, deadline_ns) {
+            self.settle(now, actions);
+            match seat.next(until_ns, deadline_ns, now) {
                 Turn::Ended(WakeOutcome::Granted(lease)) => return granted(lease),
                 Turn::Ended(WakeOutcome::TimedOut) => return refused(Refusal::TimedOut),
                 Turn::Ended(WakeOutcome::Closed) => return refused(Refusal::Closed),
                 Turn::Ended(WakeOutcome::Shed) => return refused(Refusal::Shed),
                 Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
-                Turn::Do(chore) => self.create(chore, deadline_ns, actions),
-                Turn::Alarm => self.ask_maintain(actions),
+                Turn::Do(chore) => self.create(chore, deadline_ns, now, actions),
+                Turn::Alarm => self.ask_maintain(now, actions),
                 Turn::Stirred => {}
                 Turn::SliceOver => return None,
                 Turn::DeadlinePassed => {
-                    let outcome = self.core.cancel(ticket, GiveUp::TimedOut, monotonic_ns, actions);
-                    self.settle(actions);
+                    let outcome = self.core.cancel(ticket, GiveUp::TimedOut, now, actions);
+                    self.settle(now, actions);
                     return match outcome {
                         // The grant came first: a connection a moment late is still a connection.
                         CancelOutcome::Granted(lease) => granted(lease),

@@ -6,14 +6,15 @@
 
 use std::ffi::{c_int, c_void};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::calls::escope_lease;
 use super::desk::Desk;
-use super::edge::{Asked, Edge, NoConnection, Place};
+use super::edge::{Asked, Edge, NoConnection, Place, Time};
 use super::fork::Generation;
 use super::{at_home, end_of_leases, escope_pool, foreign, lend, no_connection};
-use crate::capi::boundary::{Failure, Out, fail, guarded, input, invalid};
+use crate::capi::boundary::{Failure, Out, Verdict, fail, guarded, input, invalid};
 use crate::capi::handle;
 use crate::capi::status::escope_status;
 use crate::status::Status;
@@ -25,8 +26,13 @@ pub struct escope_waiter {
     home: Generation,
     /// `None` once the wait has ended.
     place: Mutex<Option<Place<Kept>>>,
+    /// The latest time that it was called at, or [`MACHINE`].
+    given_ns: AtomicU64,
     pool: Kept,
 }
+
+/// No time was given: the machine's clock counts.
+const MACHINE: u64 = u64::MAX;
 
 /// A reference to the memory of a pool, and through it a hold on the pool's desk.
 struct Kept(*mut escope_pool);
@@ -109,34 +115,75 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
     connection: *mut *mut c_void,
     waiter: *mut *mut escope_waiter,
 ) -> escope_status {
-    guarded(|| {
-        // SAFETY: the caller gives a live handle and writable places, or NULL.
-        let (this, lease, connection, waiter) = unsafe {
-            (
-                at_home(pool)?,
-                Out::required(lease, "lease")?,
-                Out::required(connection, "connection")?,
-                Out::required(waiter, "waiter")?,
-            )
-        };
-        if timeout_ns == 0 {
-            return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
+    // SAFETY: the same contract.
+    guarded(|| unsafe { begin(pool, timeout_ns, lease, connection, waiter, MACHINE, monotonic_ns) })
+}
+
+/// escope_pool_checkout_begin at a given time; see escope_pool_checkout_at. Go on with escope_waiter_wait_at.
+///
+/// Ownership: as escope_pool_checkout_begin. A place that was begun so is given up at the latest time that was given.
+///
+/// @param pool       the pool.
+/// @param timeout_ns longest wait from `now_ns` on, 1 or more; UINT64_MAX: for ever.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @param waiter     receives the place, if POOL_EXHAUSTED.
+/// @param now_ns     the time.
+/// @return as escope_pool_checkout_begin.
+///
+/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `check` and `destroy`.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_pool_checkout_begin_at(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    waiter: *mut *mut escope_waiter,
+    now_ns: u64,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { begin(pool, timeout_ns, lease, connection, waiter, now_ns, || now_ns) })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_pool_checkout_begin`] says.
+unsafe fn begin(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    waiter: *mut *mut escope_waiter,
+    given_ns: u64,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease, connection, waiter) = unsafe {
+        (
+            at_home(pool)?,
+            Out::required(lease, "lease")?,
+            Out::required(connection, "connection")?,
+            Out::required(waiter, "waiter")?,
+        )
+    };
+    if timeout_ns == 0 {
+        return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
+    }
+    match this.edge.begin(timeout_ns, now) {
+        Asked::Lent(granted) | Asked::Untested(granted, _) => {
+            lend(this.edge.lent(granted), &lease, &connection);
+            Ok(Status::Ok)
         }
-        match this.edge.begin(timeout_ns) {
-            Asked::Lent(granted) | Asked::Untested(granted, _) => {
-                lend(this.edge.lent(granted), &lease, &connection);
-                Ok(Status::Ok)
-            }
-            Asked::Queued(place) => {
-                // SAFETY: the handle is alive.
-                let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
-                let place = Mutex::new(Some(place.held_by(desk)));
-                waiter.set(handle::give(escope_waiter { home: this.home, place, pool }));
-                Ok(Status::PoolExhausted)
-            }
-            Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
+        Asked::Queued(place) => {
+            // SAFETY: the handle is alive.
+            let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
+            let place = Mutex::new(Some(place.held_by(desk)));
+            let given_ns = AtomicU64::new(given_ns);
+            waiter.set(handle::give(escope_waiter { home: this.home, place, given_ns, pool }));
+            Ok(Status::PoolExhausted)
         }
-    })
+        Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
+    }
 }
 
 /// Waits for a connection for a while.
@@ -163,30 +210,67 @@ pub unsafe extern "C" fn escope_waiter_wait(
     lease: *mut escope_lease,
     connection: *mut *mut c_void,
 ) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { wait(waiter, slice_ns, lease, connection, monotonic_ns) })
+}
+
+/// escope_waiter_wait with a slice of 0, at a given time; see escope_pool_checkout_at.
+///
+/// Ownership: as escope_waiter_wait.
+///
+/// @param waiter     the place.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @param now_ns     the time.
+/// @return as escope_waiter_wait.
+///
+/// Thread safety: any thread, one at a time; not in a signal handler. May block: runs all callbacks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_waiter_wait_at(
+    waiter: *mut escope_waiter,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now_ns: u64,
+) -> escope_status {
     guarded(|| {
-        // SAFETY: the caller gives a live place and writable places, or NULL.
-        let (this, lease, connection): (&escope_waiter, _, _) = unsafe {
-            (
-                input(waiter, "waiter")?,
-                Out::required(lease, "lease")?,
-                Out::required(connection, "connection")?,
-            )
-        };
-        if !this.home.is_current() {
-            return Err(foreign());
+        // SAFETY: the same contract.
+        unsafe {
+            let this: &escope_waiter = input(waiter, "waiter")?;
+            // Relaxed: as in `escope_waiter_free`.
+            this.given_ns.store(now_ns, Ordering::Relaxed);
+            wait(waiter, 0, lease, connection, || now_ns)
         }
-        let mut place = this.place()?;
-        let Some(waiting) = place.as_ref() else { return Err(ended()) };
-        let Some(ended) = this.pool.edge().resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
-            return Ok(Status::PoolExhausted);
-        };
-        *place = None;
-        match ended {
-            Ok(lent) => lend(lent, &lease, &connection),
-            Err(reason) => return no_connection(reason),
-        }
-        Ok(Status::Ok)
     })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_waiter_wait`] says.
+unsafe fn wait(
+    waiter: *mut escope_waiter,
+    slice_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease, connection): (&escope_waiter, _, _) = unsafe {
+        (input(waiter, "waiter")?, Out::required(lease, "lease")?, Out::required(connection, "connection")?)
+    };
+    if !this.home.is_current() {
+        return Err(foreign());
+    }
+    let mut place = this.place()?;
+    let Some(waiting) = place.as_ref() else { return Err(ended()) };
+    let Some(ended) = this.pool.edge().resume(waiting, now().saturating_add(slice_ns), now) else {
+        return Ok(Status::PoolExhausted);
+    };
+    *place = None;
+    match ended {
+        Ok(lent) => lend(lent, &lease, &connection),
+        Err(reason) => return no_connection(reason),
+    }
+    Ok(Status::Ok)
 }
 
 /// Gives a descriptor for an event loop: readable when escope_waiter_wait should be called, with a slice of 0.
@@ -247,7 +331,11 @@ pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
         }
         let place = this.place.lock().map_or_else(|poisoned| poisoned.into_inner().take(), |mut p| p.take());
         if let Some(place) = place {
-            let last = this.pool.edge().give_up(&place);
+            // Relaxed: whoever frees the place comes after all who used it, and knows by the program's means.
+            let last = match this.given_ns.load(Ordering::Relaxed) {
+                MACHINE => this.pool.edge().give_up(&place, monotonic_ns),
+                now_ns => this.pool.edge().give_up(&place, || now_ns),
+            };
             // SAFETY: this place holds a reference of its own.
             unsafe { end_of_leases(this.pool.0, last) };
         }
@@ -297,7 +385,7 @@ mod tests {
 
     fn waiting(pool: *const escope_pool) -> u32 {
         // SAFETY: a live handle.
-        unsafe { &*pool }.edge.snapshot().waiting
+        unsafe { &*pool }.edge.snapshot(monotonic_ns).waiting
     }
 
     const EXHAUSTED: i32 = Status::PoolExhausted as i32;
@@ -329,7 +417,7 @@ mod tests {
             assert_eq!(escope_waiter_wait(late, 0, &mut second, &mut connection), 0);
             escope_waiter_free(late);
             assert_eq!(escope_pool_checkin(pool, &second, 0), 0);
-            assert_eq!((waiting(pool), (*pool).edge.snapshot().leased), (0, 0));
+            assert_eq!((waiting(pool), (*pool).edge.snapshot(monotonic_ns).leased), (0, 0));
             escope_pool_free(pool);
         }
     }
