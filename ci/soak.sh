@@ -21,6 +21,8 @@
 #             PostgreSQL stopped twice: availability, acknowledged events, memory
 #   pool-kill-python  1,000,000 check-outs in Python, 30 % of the threads killed, while children are forked (KILL_CHECKOUTS=n,
 #             SEED=n repeats one)
+#   pool-kill-c   1,000,000 check-outs in C, 30 % of the threads killed, while connections, which are processes, are killed
+#             and children forked (KILL_CHECKOUTS=n, SEED=n repeats one)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -101,6 +103,7 @@ pool-kill-python)
     (cd target && venv/bin/python -m pytest -q -s -p no:cacheprovider -c "$root/python/pyproject.toml" \
         --rootdir "$root/python" "$root/python/tests/test_pool_kill.py")
     ;;
+pool-kill-c) ci/capi.sh pool-kill "${KILL_CHECKOUTS:-1000000}" ${SEED:+"$SEED"} ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)
     echo "soak: \"$1\" is none of:" >&2
