@@ -166,6 +166,15 @@ status=0
 # The text is the library's: SQLITE_CANTOPEN came through.
 # shellcheck disable=SC2016
 grep -q '`create` returned 14' "$target/pool.err" || die "the pool example does not say why"
+if pkg-config --exists libpq; then
+    python3 tests/c/pool_example.py "$examples/pool"
+else
+    echo "SKIP libpq-dev is not installed: the pool example has SQLite only"
+fi
+# One loop, no connection above the three, and every job was answered.
+"${checker[@]}" "$examples/pool_loop" 60 | tee "$target/pool_loop.out"
+grep -qE '^60 jobs in [0-9]+ turns: [4-6][0-9] served, [0-9]+ too late, at most 3 at a time; 3 connections$' \
+    "$target/pool_loop.out" || die "the event loop's jobs were not served as they should"
 
 step "static link"
 # -l:FILE takes the archive although the shared library lies beside it; the rest is what pkg-config says.
