@@ -1,79 +1,22 @@
 /* The pool at given times: nothing here takes the machine's time, and nothing waits. */
-#include "check.h"
+#include "pool.h"
 
-struct world {
-    uintptr_t made;
-    unsigned tested, destroyed, told;
-    uint64_t deadline_ns;
-    int fails;
-};
-
-static int32_t create(void *userdata, uint64_t deadline_ns, void **connection) {
-    struct world *world = userdata;
-    world->deadline_ns = deadline_ns;
-    if (world->fails) {
-        return 7;
-    }
-    *connection = (void *)++world->made;
-    return 0;
-}
-
-static void destroy(void *userdata, void *connection) {
-    struct world *world = userdata;
-    (void)connection;
-    world->destroyed++;
-}
-
-static int32_t check(void *userdata, void *connection, uint64_t deadline_ns) {
-    struct world *world = userdata;
-    (void)connection;
-    world->deadline_ns = deadline_ns;
-    world->tested++;
-    return 0;
-}
-
-static void leaked(void *userdata, const escope_leak *leak) {
-    struct world *world = userdata;
-    CHECK(leak->since_ns == 100);
-    world->told++;
-}
-
-static escope_pool_options options_of(struct world *world) {
-    escope_pool_options options;
-    OK(escope_pool_options_init(&options, sizeof options));
-    *world = (struct world){0};
-    options.create = create;
-    options.destroy = destroy;
+static escope_pool_options timed_options(struct world *world) {
+    escope_pool_options options = options_of(world, 1, 0);
     options.check = check;
     options.leaked = leaked;
-    options.userdata = world;
-    options.size = 1;
-    options.max_overflow = 0;
     return options;
-}
-
-static escope_pool *pool_of(const escope_pool_options *options) {
-    escope_pool *pool;
-    OK(escope_pool_new(options, &pool));
-    return pool;
-}
-
-static escope_pool_stats stats_of(const escope_pool *pool) {
-    escope_pool_stats stats;
-    OK(escope_pool_stats_init(&stats, sizeof stats));
-    OK(escope_pool_snapshot(pool, &stats));
-    return stats;
 }
 
 /* P07, P08, P09: each wait ends at its own time and not before, and who came first is served first. */
 static void waits_end_in_order_and_on_time(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     escope_pool *pool = pool_of(&options);
     escope_lease lease, next;
     escope_waiter *waiters[3];
-    void *connection;
-    OK(escope_pool_checkout_at(pool, &lease, &connection, 100));
+    void *connection, *first;
+    OK(escope_pool_checkout_at(pool, &lease, &first, 100));
     for (int i = 0; i < 3; i++) {
         EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED,
                escope_pool_checkout_begin_at(pool, 10, &next, &connection, &waiters[i], 100 + (uint64_t)i));
@@ -85,7 +28,7 @@ static void waits_end_in_order_and_on_time(void) {
     OK(escope_pool_checkin_at(pool, &lease, ESCOPE_CONDITION_GOOD, 110));
     EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_waiter_wait_at(waiters[2], &next, &connection, 110));
     OK(escope_waiter_wait_at(waiters[1], &next, &connection, 110));
-    CHECK(connection == (void *)1 && world.made == 1);
+    CHECK(connection == first && world.made == 1);
     EXPECT(ESCOPE_STATUS_POOL_TIMEOUT, escope_waiter_wait_at(waiters[2], &next, &connection, 112));
     for (int i = 0; i < 3; i++) {
         escope_waiter_free(waiters[i]);
@@ -99,7 +42,7 @@ static void waits_end_in_order_and_on_time(void) {
 /* A place that is given up is given up at its own time: by the machine's, the connection would be too old for the next. */
 static void a_place_is_given_up_at_the_time_that_was_given(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     options.max_lifetime_ns = 1000;
     escope_pool *pool = pool_of(&options);
     escope_lease lease;
@@ -121,15 +64,15 @@ static void a_place_is_given_up_at_the_time_that_was_given(void) {
 /* P16: after a failed creation there is none until the pause is over. */
 static void creations_pause_after_a_failure(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     options.create_backoff_ns = 100;
     escope_pool *pool = pool_of(&options);
     escope_lease lease;
     void *connection;
-    world.fails = 1;
+    world.result = 7;
     EXPECT(ESCOPE_STATUS_CREATE_FAILED, escope_pool_checkout_at(pool, &lease, &connection, 1000));
     EXPECT(ESCOPE_STATUS_POOL_EXHAUSTED, escope_pool_checkout_at(pool, &lease, &connection, 1000));
-    world.fails = 0;
+    world.result = 0;
     uint64_t at_ns = 1000;
     while (escope_pool_checkout_at(pool, &lease, &connection, at_ns) != ESCOPE_STATUS_OK) {
         at_ns++;
@@ -143,7 +86,7 @@ static void creations_pause_after_a_failure(void) {
 /* What callbacks and leak reports are told of time is of the given one. */
 static void callbacks_hear_the_given_time(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     options.pre_ping_after_ns = 5;
     options.pre_ping_limit_ns = 50;
     options.leak_after_ns = 7;
@@ -154,11 +97,11 @@ static void callbacks_hear_the_given_time(void) {
     OK(escope_pool_checkout_at(pool, &lease, &connection, 10));
     OK(escope_pool_checkin_at(pool, &lease, ESCOPE_CONDITION_GOOD, 11));
     OK(escope_pool_checkout_at(pool, &lease, &connection, 100));
-    CHECK(world.tested == 1 && world.deadline_ns == 150);
+    CHECK(world.checks == 1 && world.deadline_ns == 150);
     OK(escope_pool_maintain_at(pool, &next_ns, 106));
     CHECK(world.told == 0 && next_ns == 107);
     OK(escope_pool_maintain_at(pool, &next_ns, 107));
-    CHECK(world.told == 1 && next_ns == UINT64_MAX);
+    CHECK(world.told == 1 && world.leak.since_ns == 100 && next_ns == UINT64_MAX);
     OK(escope_pool_checkin_at(pool, &lease, ESCOPE_CONDITION_GOOD, 110));
     CHECK(stats_of(pool).use_ns == 1 + 10);
     escope_pool_free(pool);
@@ -166,7 +109,7 @@ static void callbacks_hear_the_given_time(void) {
 
 static void a_pool_is_changed_and_ended_at_given_times(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     options.max_slots = 2;
     escope_pool *pool = pool_of(&options);
     escope_lease leases[2];
@@ -188,7 +131,7 @@ static void a_pool_is_changed_and_ended_at_given_times(void) {
 
 static void nonsense_is_refused(void) {
     struct world world;
-    escope_pool_options options = options_of(&world);
+    escope_pool_options options = timed_options(&world);
     escope_pool *pool = pool_of(&options);
     escope_lease lease = {0};
     escope_waiter *waiter;
