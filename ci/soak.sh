@@ -10,7 +10,7 @@
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
 #   fuzz-limiter  the same for the limiter
-#   fuzz-pool     the same for the pool, without waits: the C ABI reads the real clock
+#   fuzz-pool     the same for the pool
 #   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
