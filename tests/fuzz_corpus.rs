@@ -16,7 +16,7 @@ mod limiter_capi;
 mod limiter_oracle;
 #[path = "support/pool_capi.rs"]
 mod pool_capi;
-#[allow(dead_code)] // a run of one thread at one instant uses a part of it
+#[allow(dead_code)] // a run of one thread uses a part of it
 #[path = "support/pool_model.rs"]
 mod pool_model;
 
