@@ -3,6 +3,7 @@
 # and SONAME, then builds and runs the C tests and examples, dynamically and statically linked, under valgrind
 # where it is installed; where it is not, a SKIP line says so, on which ci/test.sh decides.
 #   ci/capi.sh vectors: only replays tests/vectors through the installed library.
+#   ci/capi.sh pool-kill CHECK-OUTS [SEED]: only kills threads and connections of a pool, so many times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,7 +38,13 @@ vectors)
     "$bin/vectors" tests/vectors
     exit
     ;;
-*) echo "usage: ci/capi.sh [vectors]" >&2; exit 2 ;;
+pool-kill)
+    PREFIX=$prefix ci/install.sh
+    compile tests/c/pool_kill.c "$bin/pool_kill"
+    "$bin/pool_kill" "${@:2}"
+    exit
+    ;;
+*) echo "usage: ci/capi.sh [vectors | pool-kill CHECK-OUTS [SEED]]" >&2; exit 2 ;;
 esac
 
 step "install and uninstall"
@@ -84,12 +91,12 @@ else
     echo "SKIP valgrind is not installed: the programs run without it"
 fi
 
-# What is an ordinary test: neither the replay nor what wants a library of its own.
+# What is an ordinary test: neither the replay, nor what wants a library of its own, nor what is killed.
 ordinary() {
     local test
     for test in tests/c/*.c; do
         case $test in
-        */vectors.c | */faults.c) ;;
+        */vectors.c | */faults.c | */pool_kill.c) ;;
         *) echo "$test" ;;
         esac
     done
@@ -108,6 +115,14 @@ for test in $(ordinary); do
     compile "$test" "$bin/$name.san" -fsanitize=address,undefined -fno-sanitize-recover=all
     "$bin/$name.san"
 done
+
+step "threads and connections of a pool, killed"
+compile tests/c/pool_kill.c "$bin/pool_kill"
+"$bin/pool_kill" 3000
+# Its processes end with what they were forked with, which valgrind would call leaks; the sanitizer looks for those.
+[ ${#checker[@]} = 0 ] || valgrind --quiet --error-exitcode=9 "$bin/pool_kill" 300
+compile tests/c/pool_kill.c "$bin/pool_kill.san" -fsanitize=address,undefined -fno-sanitize-recover=all
+"$bin/pool_kill.san" 1000
 
 step "no fault injection in what is installed, all of it in a library that has it"
 # faulty LIBRARY: whether its symbols, their debug information or its texts tell of it.
@@ -151,6 +166,15 @@ status=0
 # The text is the library's: SQLITE_CANTOPEN came through.
 # shellcheck disable=SC2016
 grep -q '`create` returned 14' "$target/pool.err" || die "the pool example does not say why"
+if pkg-config --exists libpq; then
+    python3 tests/c/pool_example.py "$examples/pool"
+else
+    echo "SKIP libpq-dev is not installed: the pool example has SQLite only"
+fi
+# One loop, no connection above the three, and every job was answered.
+"${checker[@]}" "$examples/pool_loop" 60 | tee "$target/pool_loop.out"
+grep -qE '^60 jobs in [0-9]+ turns: [4-6][0-9] served, [0-9]+ too late, at most 3 at a time; 3 connections$' \
+    "$target/pool_loop.out" || die "the event loop's jobs were not served as they should"
 
 step "static link"
 # -l:FILE takes the archive although the shared library lies beside it; the rest is what pkg-config says.

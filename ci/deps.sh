@@ -33,6 +33,7 @@ erlang-poolboy
 erlang-proper
 g++                 command -v g++
 libcurl4-openssl-dev pkg-config --exists libcurl
+libpq-dev           pkg-config --exists libpq
 postgresql-15       test -x /usr/lib/postgresql/15/bin/initdb
 shellcheck          command -v shellcheck
 valgrind            command -v valgrind

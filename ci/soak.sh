@@ -10,7 +10,7 @@
 #   prop      every property with many more cases, from a fresh seed (SEED=n repeats one, CASES=n sets how many)
 #   fuzz-breaker  libFuzzer chooses calls of the breaker's C ABI, compared with the model (SOAK_SECONDS=n, default 600)
 #   fuzz-limiter  the same for the limiter
-#   fuzz-pool     the same for the pool, without waits: the C ABI reads the real clock
+#   fuzz-pool     the same for the pool
 #   breaker   sabotage of the breaker's models, then 10,000 processes killed on a shared breaker (KILLS=n sets how
 #             many) and its random histories (as prop)
 #   interrupts  real signals at random moments of a Python check-out, 50,000 of them (TURNS=n sets how many)
@@ -21,6 +21,8 @@
 #             PostgreSQL stopped twice: availability, acknowledged events, memory
 #   pool-kill-python  1,000,000 check-outs in Python, 30 % of the threads killed, while children are forked (KILL_CHECKOUTS=n,
 #             SEED=n repeats one)
+#   pool-kill-c   1,000,000 check-outs in C, 30 % of the threads killed, while connections, which are processes, are killed
+#             and children forked (KILL_CHECKOUTS=n, SEED=n repeats one)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
@@ -101,6 +103,7 @@ pool-kill-python)
     (cd target && venv/bin/python -m pytest -q -s -p no:cacheprovider -c "$root/python/pyproject.toml" \
         --rootdir "$root/python" "$root/python/tests/test_pool_kill.py")
     ;;
+pool-kill-c) ci/capi.sh pool-kill "${KILL_CHECKOUTS:-1000000}" ${SEED:+"$SEED"} ;;
 "") sed -n 's/^#   //p' "$0" ;;
 *)
     echo "soak: \"$1\" is none of:" >&2

@@ -23,7 +23,7 @@ replay() {
         echo "vectors: $* failed" >&2
         failed=1
     fi
-    sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -oE 'vectors [a-z]+ [a-z]+: [0-9]+ replayed, [0-9]+ failed' >>"$lines" || true
+    sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -oE 'vectors [a-z_]+ [a-z]+: [0-9]+ replayed, [0-9]+ failed' >>"$lines" || true
     rm -f "$log"
 }
 
@@ -36,10 +36,13 @@ sort -u "$lines"
 awk '
     { sub(/:/, "", $3); count[$2, $3] = $4; bad += $6; if ($4 + 0 == 0) bad++ }
     END {
-        split("breaker limiter pool", primitives)
+        split("breaker limiter pool pool_full", primitives)
         split("rust c elixir python", languages)
         for (p = 1; p in primitives; p++)
             for (l = 1; l in languages; l++) {
+                # The BEAM has no replay of these yet.
+                if (primitives[p] == "pool_full" && languages[l] == "elixir" && !((primitives[p], languages[l]) in count))
+                    continue
                 got = count[primitives[p], languages[l]]
                 want = count[primitives[p], languages[1]]
                 if (got == "" || got != want) {

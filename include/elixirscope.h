@@ -2444,6 +2444,27 @@ escope_status escope_pool_checkout(escope_pool *pool,
                                    void **connection);
 
 /**
+ * escope_pool_checkout with the time-out 0, at a given time: for simulations and tests, which move their own clock.
+ *
+ * A pool that is called at given times is called so throughout: its connections and waits have ages by that clock.
+ *
+ * Ownership: as escope_pool_checkout.
+ *
+ * @param pool       the pool.
+ * @param lease      receives the lease.
+ * @param connection receives what `create` made.
+ * @param now_ns     the time.
+ * @return as escope_pool_checkout with the time-out 0.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. May block: runs `create`, `check` and `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout_at(escope_pool *pool,
+                                      struct escope_lease *lease,
+                                      void **connection,
+                                      uint64_t now_ns);
+
+/**
  * Returns a connection.
  *
  * It is reset and tested, if the pool is set so. Then it goes to the thread that has waited longest; else it is kept, or
@@ -2464,6 +2485,26 @@ escope_status escope_pool_checkout(escope_pool *pool,
 escope_status escope_pool_checkin(escope_pool *pool,
                                   const struct escope_lease *lease,
                                   int32_t condition);
+
+/**
+ * escope_pool_checkin at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: as escope_pool_checkin.
+ *
+ * @param pool      the pool.
+ * @param lease     what escope_pool_checkout gave.
+ * @param condition ESCOPE_CONDITION_GOOD or ESCOPE_CONDITION_BROKEN.
+ * @param now_ns    the time.
+ * @return as escope_pool_checkin.
+ *
+ * Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `reset`, `check` and
+ * `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkin_at(escope_pool *pool,
+                                     const struct escope_lease *lease,
+                                     int32_t condition,
+                                     uint64_t now_ns);
 
 /* -- Connection pool: waiting in slices or in an event loop ---------------------------------------------- */
 
@@ -2498,6 +2539,29 @@ escope_status escope_pool_checkout_begin(escope_pool *pool,
                                          struct escope_waiter **waiter);
 
 /**
+ * escope_pool_checkout_begin at a given time; see escope_pool_checkout_at. Go on with escope_waiter_wait_at.
+ *
+ * Ownership: as escope_pool_checkout_begin. A place that was begun so is given up at the latest time that was given.
+ *
+ * @param pool       the pool.
+ * @param timeout_ns longest wait from `now_ns` on, 1 or more; UINT64_MAX: for ever.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @param waiter     receives the place, if POOL_EXHAUSTED.
+ * @param now_ns     the time.
+ * @return as escope_pool_checkout_begin.
+ *
+ * Thread safety: any thread, concurrently; not in a signal handler. May block: runs `check` and `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_checkout_begin_at(escope_pool *pool,
+                                            uint64_t timeout_ns,
+                                            escope_lease *lease,
+                                            void **connection,
+                                            struct escope_waiter **waiter,
+                                            uint64_t now_ns);
+
+/**
  * Waits for a connection for a while.
  *
  * The thread that waits also runs `create` for connections that are to be made, which can make the slice longer. So does
@@ -2520,6 +2584,25 @@ escope_status escope_waiter_wait(struct escope_waiter *waiter,
                                  uint64_t slice_ns,
                                  escope_lease *lease,
                                  void **connection);
+
+/**
+ * escope_waiter_wait with a slice of 0, at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: as escope_waiter_wait.
+ *
+ * @param waiter     the place.
+ * @param lease      receives the lease, if OK.
+ * @param connection receives what `create` made, if OK.
+ * @param now_ns     the time.
+ * @return as escope_waiter_wait.
+ *
+ * Thread safety: any thread, one at a time; not in a signal handler. May block: runs all callbacks.
+ * Since: 0.1.0
+ */
+escope_status escope_waiter_wait_at(struct escope_waiter *waiter,
+                                    escope_lease *lease,
+                                    void **connection,
+                                    uint64_t now_ns);
 
 /**
  * Gives a descriptor for an event loop: readable when escope_waiter_wait should be called, with a slice of 0.
@@ -2572,6 +2655,20 @@ void escope_waiter_free(struct escope_waiter *waiter);
 escope_status escope_pool_close(escope_pool *pool);
 
 /**
+ * escope_pool_close at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool   the pool.
+ * @param now_ns the time.
+ * @return as escope_pool_close.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_close_at(escope_pool *pool, uint64_t now_ns);
+
+/**
  * Closes a pool to new callers and waits until it is empty: threads that wait are served, connections that come
  * back destroyed.
  *
@@ -2590,6 +2687,20 @@ escope_status escope_pool_close(escope_pool *pool);
  */
 escope_status escope_pool_drain(escope_pool *pool,
                                 uint64_t timeout_ns);
+
+/**
+ * escope_pool_drain with the time-out 0, at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool   the pool.
+ * @param now_ns the time.
+ * @return as escope_pool_drain.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `create` for those who wait, and `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_drain_at(escope_pool *pool, uint64_t now_ns);
 
 /**
  * Changes the size of a pool while it lives.
@@ -2612,6 +2723,22 @@ escope_status escope_pool_resize(escope_pool *pool,
                                  uint32_t max_overflow);
 
 /**
+ * escope_pool_resize at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool         the pool.
+ * @param size         connections that are kept.
+ * @param max_overflow connections above them that a burst may add.
+ * @param now_ns       the time.
+ * @return as escope_pool_resize.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_resize_at(escope_pool *pool, uint32_t size, uint32_t max_overflow, uint64_t now_ns);
+
+/**
  * Has every connection replaced that there is now, as after a password has changed: each is not lent any more from a random
  * instant on, and destroyed when nobody holds it.
  *
@@ -2626,6 +2753,21 @@ escope_status escope_pool_resize(escope_pool *pool,
  */
 escope_status escope_pool_evict(escope_pool *pool,
                                 uint64_t spread_ns);
+
+/**
+ * escope_pool_evict at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool      the pool.
+ * @param spread_ns the instants lie within so much time from `now_ns` on.
+ * @param now_ns    the time.
+ * @return as escope_pool_evict.
+ *
+ * Thread safety: any thread, concurrently. May block: runs `destroy`.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_evict_at(escope_pool *pool, uint64_t spread_ns, uint64_t now_ns);
 
 /**
  * Does what time asks for: destroys connections that are surplus, idle or old, tests idle ones, tells of leaks, ends waits
@@ -2645,6 +2787,21 @@ escope_status escope_pool_evict(escope_pool *pool,
  */
 escope_status escope_pool_maintain(escope_pool *pool,
                                    uint64_t *next_deadline_ns);
+
+/**
+ * escope_pool_maintain at a given time; see escope_pool_checkout_at.
+ *
+ * Ownership: takes nothing.
+ *
+ * @param pool             the pool.
+ * @param next_deadline_ns receives when to call it next; may be NULL.
+ * @param now_ns           the time.
+ * @return as escope_pool_maintain.
+ *
+ * Thread safety: any thread, concurrently. May block: runs all callbacks.
+ * Since: 0.1.0
+ */
+escope_status escope_pool_maintain_at(escope_pool *pool, uint64_t *next_deadline_ns, uint64_t now_ns);
 
 /* -- Connection pool: statistics ------------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@ mod limiter_capi;
 mod limiter_oracle;
 #[path = "support/pool_capi.rs"]
 mod pool_capi;
-#[allow(dead_code)] // a run of one thread at one instant uses a part of it
+#[allow(dead_code)] // a run of one thread uses a part of it
 #[path = "support/pool_model.rs"]
 mod pool_model;
 
@@ -116,19 +116,23 @@ fn limiter_seed(number: u64) -> Vec<u8> {
     program
 }
 
-/// Mostly check-outs and check-ins; the first is told of no `create`, the second of no room, every tenth is closed.
+/// Mostly check-outs, waits and check-ins, as time goes by; the first is told of no `create`, the second of no room, every
+/// tenth is closed.
 fn pool_seed(number: u64) -> Vec<u8> {
     let mut random = Random(SEED ^ 2 << 60 ^ number << 32);
     let mut below = |bound: u64| (random.next() % bound) as u8;
-    let size = if number == 1 { 0 } else { 1 + below(4) };
-    let overflow = if number == 1 { 0 } else { below(4) };
+    let size = if number == 1 { 0 } else { 1 + below(3) };
+    let overflow = if number == 1 { 0 } else { below(3) };
     let create = if number == 0 { 255 } else { 0 };
-    let mut program = vec![size, overflow, below(4), below(2), create];
+    let mut program = vec![size, overflow, below(4), below(2), below(256), create];
     for at in 0..20 + 6 * number {
-        match below(20) {
-            0..9 => program.extend([0, if below(20) == 0 { 7 } else { 0 }]),
-            9..16 => program.extend([14, below(8), below(4), below(4)]),
-            _ => program.extend([24 + below(7), below(256), below(256), below(256), below(256)]),
+        match below(24) {
+            0..6 => program.extend([0, if below(20) == 0 { 7 } else { 0 }, below(4)]),
+            6..10 => program.extend([7, below(40), below(4)]),
+            10..13 => program.extend([11, below(8), below(16), below(4)]),
+            13..18 => program.extend([16, below(8), below(4), below(4)]),
+            18..22 => program.extend([26, below(12), below(16), below(4)]),
+            _ => program.extend([15 + below(11), below(256), below(256), below(256), below(256)]),
         }
         if number % 10 == 9 && at == 10 + 6 * number {
             program.extend([31, below(16)]);
@@ -229,11 +233,15 @@ fn the_corpus_of_the_limiter_replays_and_reaches_every_answer() {
 
 #[test]
 fn the_corpus_of_the_pool_replays_and_reaches_every_answer() {
-    use Status::{CreateFailed, InvalidArgument, Ok, PoolClosed, PoolExhausted, PoolTimeout, StaleLease};
+    use Status::{
+        CreateFailed, InvalidArgument, Ok, PoolClosed, PoolExhausted, PoolTimeout, QueueFull, StaleLease,
+    };
     let seen = replay("pool_capi", pool_seed, pool_capi::run);
     let all: Seen = [
         statuses("new", &[Ok, InvalidArgument]),
         statuses("checkout", &[Ok, PoolExhausted, PoolClosed, CreateFailed]),
+        statuses("begin", &[Ok, PoolExhausted, PoolClosed, QueueFull]),
+        statuses("wait", &[Ok, PoolExhausted, PoolTimeout, PoolClosed, CreateFailed, InvalidArgument]),
         statuses("checkin", &[Ok, StaleLease, InvalidArgument]),
         statuses("resize", &[Ok, InvalidArgument]),
         statuses("evict", &[Ok]),

@@ -5,7 +5,7 @@
 mod fuzz_script;
 #[path = "../../tests/support/pool_capi.rs"]
 mod pool_capi;
-#[allow(dead_code)] // a run of one thread at one instant uses a part of it
+#[allow(dead_code)] // a run of one thread uses a part of it
 #[path = "../../tests/support/pool_model.rs"]
 mod pool_model;
 

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from . import _ffi
-from ._pool_loan import BROKEN, GOOD, Borrower, Loan, begin, checkin, nothing
+from ._pool_loan import BROKEN, GOOD, Borrower, Loan, nothing
+from ._pool_time import LOOK_EVERY_S
 from .errors import InvalidArgument, Status
 
 if TYPE_CHECKING:
@@ -42,14 +43,19 @@ class Acquisition(Borrower[T]):
             )
         self._entered = True
         pool = self._pool
-        loan = Loan(pool._handle)
+        loan = Loan(pool._handle, pool._time)
         self.__del__ = loan.give_back
         try:
             granted = await self._ask(loan)
             while not granted:
                 granted = await self._in_a_thread(partial(self._look, loan))
-                if not granted:
+                if granted:
+                    break
+                if pool._time is None:
                     await _readable(loan)
+                else:
+                    # The descriptor is the machine's timer.
+                    await asyncio.sleep(LOOK_EVERY_S)
             self._loan = loan
             return pool._callbacks.connections[loan.key.value]  # type: ignore[index]
         except BaseException:
@@ -75,7 +81,7 @@ class Acquisition(Borrower[T]):
         if condition is BROKEN or pool._tests_returns:
             await self._in_a_thread(partial(self._return, loan, condition))
         else:
-            pool._check(checkin(pool._handle, loan.lease_ref, condition))
+            pool._check(pool._checkin(pool._handle, loan.lease_ref, condition))
         self.__del__ = nothing
 
     async def _ask(self, loan: Loan) -> bool:
@@ -85,18 +91,23 @@ class Acquisition(Borrower[T]):
         if pool._pre_pings:
             return await self._in_a_thread(partial(self._begin, loan))
         return self._is_granted(
-            loan, begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
+            loan, pool._begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
         )
 
     def _begin(self, loan: Loan) -> bool:
-        status = _ffi.blocking.escope_pool_checkout_begin(
-            self._pool._handle, self._limit, loan.lease_ref, loan.key_ref, loan.waiter_ref
+        status = self._pool._call(
+            _ffi.blocking,
+            "escope_pool_checkout_begin",
+            self._limit,
+            loan.lease_ref,
+            loan.key_ref,
+            loan.waiter_ref,
         )
         return self._is_granted(loan, status)
 
     def _look(self, loan: Loan) -> bool:
         """Takes what the wait has come to, or makes a connection that is to be made."""
-        status = _ffi.blocking.escope_waiter_wait(loan.waiter, 0, loan.lease_ref, loan.key_ref)
+        status = self._pool._look(loan, 0)
         return self._is_granted(loan, status)
 
     def _is_granted(self, loan: Loan, status: int) -> bool:
@@ -111,9 +122,8 @@ class Acquisition(Borrower[T]):
         return False
 
     def _return(self, loan: Loan, condition: c_int32) -> bool:
-        self._pool._check(
-            _ffi.blocking.escope_pool_checkin(self._pool._handle, loan.lease_ref, condition.value)
-        )
+        pool = self._pool
+        pool._check(pool._call(_ffi.blocking, "escope_pool_checkin", loan.lease_ref, condition.value))
         return True
 
     async def _in_a_thread(self, job: Callable[[], bool]) -> bool:
@@ -126,7 +136,7 @@ class Acquisition(Borrower[T]):
             # What nobody waits for any more is no loss; asking for it says so to asyncio.
             ended.exception()
         loan.leave_queue()
-        checkin(self._pool._handle, loan.lease_ref, GOOD)
+        loan.put_back()
         self.__del__ = nothing
 
 

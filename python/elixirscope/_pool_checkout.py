@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TypeVar
 
-from ._pool_loan import GOOD, Borrower, Loan, begin, checkin, nothing
+from ._pool_loan import GOOD, Borrower, Loan, nothing
 from .errors import InvalidArgument
 
 T = TypeVar("T")
@@ -23,11 +23,11 @@ class Checkout(Borrower[T]):
             )
         pool = self._pool
         idle = pool._idle
-        loan = idle.pop() if idle else Loan(pool._handle)
+        loan = idle.pop() if idle else Loan(pool._handle, pool._time)
         self.__del__ = loan.give_back
         limit = self._limit
         try:
-            status = begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
+            status = pool._begin(pool._handle, limit, loan.lease_ref, loan.key_ref, loan.waiter_ref)
             if status:
                 pool._wait(loan, status, limit)
             self._loan = loan
@@ -36,7 +36,7 @@ class Checkout(Borrower[T]):
         except BaseException:
             self._loan = None
             loan.leave_queue()
-            checkin(pool._handle, loan.lease_ref, GOOD)
+            loan.put_back()
             self.__del__ = nothing
             raise
 
@@ -51,7 +51,7 @@ class Checkout(Borrower[T]):
         if self._returned:
             return
         pool = self._pool
-        status = checkin(pool._handle, loan.lease_ref, GOOD if kind is None else pool._condition(kind))
+        status = pool._checkin(pool._handle, loan.lease_ref, GOOD if kind is None else pool._condition(kind))
         self.__del__ = nothing
         if status or pool._callbacks.interrupts:
             pool._check(status)

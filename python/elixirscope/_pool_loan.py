@@ -12,8 +12,8 @@ from ctypes import byref, c_int32, c_uint64, c_void_p
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from . import _ffi
 from . import _pool_abi as abi
+from ._pool_time import GivenTime, checkin, checkin_at
 from ._unique import Unique
 from .errors import StaleLease
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-begin: Final = _ffi.hot("escope_pool_checkout_begin")
-checkin: Final = _ffi.hot("escope_pool_checkin")
-
 GOOD: Final = c_int32(0)
 BROKEN: Final = c_int32(1)
 
@@ -32,13 +29,19 @@ BROKEN: Final = c_int32(1)
 class Loan:
     """The memory of one loan. It is used again, so nothing outside the pool may keep it."""
 
-    __slots__ = ("give_back", "key", "key_ref", "lease_ref", "waiter", "waiter_ref")
+    __slots__ = ("give_back", "key", "key_ref", "lease_ref", "put_back", "waiter", "waiter_ref")
 
-    def __init__(self, handle: abi.PoolHandle) -> None:
+    def __init__(self, handle: abi.PoolHandle, time: GivenTime | None) -> None:
         self.lease_ref = byref(abi.Lease())
         self.key = c_void_p()
         self.key_ref = byref(self.key)
-        self.give_back = partial(checkin, handle, self.lease_ref, BROKEN)
+        # Both call nothing of the program's, as a clock is. The first is for one whose state nobody knows.
+        if time is None:
+            self.give_back = partial(checkin, handle, self.lease_ref, BROKEN)
+            self.put_back = partial(checkin, handle, self.lease_ref, GOOD)
+        else:
+            self.give_back = partial(checkin_at, handle, self.lease_ref, BROKEN, time.latest)
+            self.put_back = partial(checkin_at, handle, self.lease_ref, GOOD, time.latest)
         self.leave_queue()
 
     def leave_queue(self) -> None:
@@ -71,9 +74,10 @@ class Borrower(Unique, Generic[T]):
         loan = self._held()
         # First: the end of a block that is struck between the two lines must not return it a second time.
         self._returned = True
-        status = checkin(self._pool._handle, loan.lease_ref, BROKEN if broken else GOOD)
+        pool = self._pool
+        status = pool._checkin(pool._handle, loan.lease_ref, BROKEN if broken else GOOD)
         self.__del__ = nothing
-        self._pool._check(status)
+        pool._check(status)
 
     def _held(self) -> Loan:
         if self._loan is None:

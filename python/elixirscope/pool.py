@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from ctypes import byref, c_int32, c_uint64, sizeof
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import _ffi
 from . import _pool_abi as abi
@@ -30,11 +30,12 @@ from ._pool_acquire import Acquisition
 from ._pool_callbacks import Callbacks
 from ._pool_checkout import Checkout
 from ._pool_loan import BROKEN, GOOD, Loan
+from ._pool_native import SLICE_NS, NativePool
 from ._pool_options import PoolOptions, native, pre_pings, refusal
 from ._pool_types import Leak, PoolSnapshot
-from ._unique import Unique
 from ._units import FOREVER_NS, NS_PER_S, nanoseconds, seconds, timeout_ns, unsigned
-from .errors import EXCEPTIONS, CreateFailed, Error, Forked, Status, Unsupported, exception_types, wrong_type
+from .clock import Clock, checked
+from .errors import Forked, Status, Unsupported, exception_types, wrong_type
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,11 +44,6 @@ T = TypeVar("T")
 
 _RUNNING: Final = 0
 _DRAINED: Final = 2
-_EXHAUSTED: Final = Status.POOL_EXHAUSTED
-# Errors that a creation which failed can be the cause of.
-_FOR_WANT_OF_A_CONNECTION: Final = {Status.CREATE_FAILED, Status.POOL_TIMEOUT, Status.POOL_EXHAUSTED}
-# Long enough to cost nothing, short enough for a person who presses Ctrl-C.
-_SLICE_NS: Final = 50_000_000
 # Time-outs are few. A caller that computes a new one for each call must not fill the memory with them.
 _MOST_TIMEOUTS: Final = 1024
 
@@ -59,7 +55,7 @@ _COUNTS: Final = [
 ]
 
 
-class Pool(Unique, Generic[T]):
+class Pool(NativePool[T]):
     """Keeps up to ``size`` connections, and up to ``max_overflow`` more while there is need.
 
     >>> from elixirscope import Pool
@@ -89,6 +85,9 @@ class Pool(Unique, Generic[T]):
     Close a pool that daemon threads use before the program ends: Python ends such a thread where it stands,
     and inside ``create`` or ``destroy`` that ends the process by SIGABRT.
 
+    ``clock``, for tests, is what gives the time instead of the machine. A wait then looks at it a thousand
+    times a second.
+
     A signal handler that raises, as Ctrl-C does, loses no connection. One that strikes as the block is left,
     before its end has begun, leaves the connection on loan for as long as the exception is referred to; then
     it is destroyed. One that strikes as ``create`` is about to be called is reported to
@@ -100,10 +99,7 @@ class Pool(Unique, Generic[T]):
         "__del__",
         "__weakref__",
         "_broken_on",
-        "_callbacks",
-        "_handle",
         "_idle",
-        "_native",
         "_pre_pings",
         "_tests_returns",
         "_timeouts",
@@ -118,6 +114,7 @@ class Pool(Unique, Generic[T]):
         check: Callable[[T], object] | None = None,
         on_leak: Callable[[Leak], object] | None = None,
         broken_on: tuple[type[BaseException], ...] = (Exception,),
+        clock: Clock | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
         if not callable(create):
@@ -138,6 +135,7 @@ class Pool(Unique, Generic[T]):
             )
         self._broken_on = exception_types("broken_on", broken_on)
         self._callbacks: Callbacks[T] = Callbacks(create, destroy, reset, check, on_leak)
+        self._read(checked(clock))
         self._idle: list[Loan] = []
         self._timeouts: dict[object, c_uint64] = {}
         settings = native(options)
@@ -196,8 +194,11 @@ class Pool(Unique, Generic[T]):
         What is above a smaller capacity is destroyed, if it is idle, or else when it comes back.
         """
         self._check(
-            _ffi.api.escope_pool_resize(
-                self._handle, unsigned("size", size, 32), unsigned("max_overflow", max_overflow, 32)
+            self._call(
+                _ffi.api,
+                "escope_pool_resize",
+                unsigned("size", size, 32),
+                unsigned("max_overflow", max_overflow, 32),
             )
         )
 
@@ -207,7 +208,7 @@ class Pool(Unique, Generic[T]):
         Each is not lent any more from a random instant within ``spread`` seconds on, and destroyed when
         nobody holds it.
         """
-        self._check(_ffi.api.escope_pool_evict(self._handle, nanoseconds("spread", spread)))
+        self._check(self._call(_ffi.api, "escope_pool_evict", nanoseconds("spread", spread)))
 
     def drain(self, timeout: float | None = None) -> None:
         """Closes the pool to new callers and waits until those who wait were served and all came back.
@@ -215,11 +216,13 @@ class Pool(Unique, Generic[T]):
         Raises `PoolTimeout` after ``timeout`` seconds; the pool stays closed to new callers then.
         """
         limit = timeout_ns("timeout", timeout)
+        if self._time is not None:
+            return self._drain_at(self._time, limit)
         end = time.monotonic_ns() + limit
         is_main = threading.current_thread() is threading.main_thread()
         while True:
             left = FOREVER_NS if limit == FOREVER_NS else max(0, end - time.monotonic_ns())
-            slice_ns = min(left, _SLICE_NS) if is_main else left
+            slice_ns = min(left, SLICE_NS) if is_main else left
             status = _ffi.blocking.escope_pool_drain(self._handle, slice_ns)
             if status != Status.POOL_TIMEOUT or slice_ns == left:
                 return self._check(status)
@@ -232,17 +235,18 @@ class Pool(Unique, Generic[T]):
         be called once at first and then when that is over; threads that wait do it by themselves.
         """
         deadline_ns = c_uint64()
-        self._check(_ffi.api.escope_pool_maintain(self._handle, byref(deadline_ns)))
+        self._check(self._call(_ffi.api, "escope_pool_maintain", byref(deadline_ns)))
         if deadline_ns.value == FOREVER_NS:
             return None
-        return seconds(max(0, deadline_ns.value - _ffi.api.escope_clock_now_ns()))
+        now_ns = _ffi.api.escope_clock_now_ns() if self._time is None else self._time.now().value
+        return seconds(max(0, deadline_ns.value - now_ns))
 
     def close(self) -> None:
         """Closes the pool for good, also a second time.
 
         Idle connections are destroyed now, those on loan when they come back; who waits gets `PoolClosed`.
         """
-        self._check(_ffi.api.escope_pool_close(self._handle))
+        self._check(self._call(_ffi.api, "escope_pool_close"))
 
     def __enter__(self) -> Pool[T]:
         return self
@@ -271,46 +275,6 @@ class Pool(Unique, Generic[T]):
             self._timeouts.clear()
         self._timeouts[timeout] = limit
         return limit
-
-    def _wait(self, loan: Loan, status: int, limit: c_uint64) -> None:
-        """Goes on with a check-out that got nothing at once."""
-        if limit.value == 0:
-            self._ask_once(loan)
-            return
-        if status == _EXHAUSTED:
-            # Giving up a place whose grant nobody took may destroy a connection.
-            loan.waiter.callbacks = self._native
-            is_main = threading.current_thread() is threading.main_thread()
-            slice_ns = _SLICE_NS if is_main else FOREVER_NS
-            while status == _EXHAUSTED:
-                self._callbacks.raise_interrupt()
-                status = _ffi.blocking.escope_waiter_wait(loan.waiter, slice_ns, loan.lease_ref, loan.key_ref)
-        self._check(status)
-        loan.leave_queue()
-
-    def _ask_once(self, loan: Loan) -> bool:
-        # Who does not wait gets no place in the queue; the library has another function for that.
-        self._check(_ffi.blocking.escope_pool_checkout(self._handle, 0, loan.lease_ref, loan.key_ref))
-        return True
-
-    def _check(self, status: int) -> None:
-        """Raises what a callback had to keep, or what the status says."""
-        self._callbacks.raise_interrupt()
-        if status:
-            # Not by a variable: the exception would refer to this frame, and this frame to the exception. The
-            # caller's frames, with what is on loan there, would then wait for the garbage collector.
-            raise self._error(status)
-
-    def _error(self, status: int) -> Error:
-        """What the status says, with the failed creation behind it as its cause."""
-        error = _ffi.error(status) if status < 0 else EXCEPTIONS[Status(status)](_ffi.text(status))
-        if error.status in _FOR_WANT_OF_A_CONNECTION:
-            failure = self._callbacks.last_failure
-            # The library knows no exceptions, only the number that `create` returned to it for one.
-            if failure is not None and error.status is Status.CREATE_FAILED:
-                error = CreateFailed(f"no connection could be made: {type(failure).__name__}: {failure}")
-            error.__cause__ = failure
-        return error
 
     def _condition(self, kind: type[BaseException]) -> c_int32:
         broken = issubclass(kind, self._broken_on) or not issubclass(kind, Exception)

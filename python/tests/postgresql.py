@@ -7,9 +7,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import unittest
 from pathlib import Path
-
-import pytest
 
 USER = "postgres"
 
@@ -26,6 +25,19 @@ class Server:
             shutil.chown(self.folder, USER, USER)
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
         self.start()
+
+    def back_ends(self) -> list[int]:
+        """The processes that serve a connection."""
+        postmaster = (Path(self._data) / "postmaster.pid").read_text().split()[0]
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                if parent == postmaster and b"[local]" in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
 
     def start(self) -> None:
         # No TCP port, which another server could have.
@@ -63,8 +75,8 @@ def program(name: str) -> str:
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     if not found:
         if os.environ.get("ESCOPE_ALLOW_SKIP") == "1":
-            pytest.skip("no PostgreSQL; ci/deps.sh test installs it")
-        pytest.fail("these tests need Debian's postgresql; ci/deps.sh test installs it")
+            raise unittest.SkipTest("no PostgreSQL; ci/deps.sh test installs it")
+        raise AssertionError("these tests need Debian's postgresql; ci/deps.sh test installs it")
     return str(found[-1])
 
 

@@ -6,6 +6,7 @@ so recorded nanoseconds are divided like theirs before they are compared.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from ctypes import memmove, sizeof
@@ -33,6 +34,7 @@ from elixirscope import (
     Outcome,
     Permit,
     Pool,
+    PoolTimeout,
     RateLimited,
     RateLimiter,
     Reservation,
@@ -336,7 +338,87 @@ class PoolReplay:
         return {}
 
 
-REPLAYS: dict[str, Any] = {"breaker": BreakerReplay, "limiter": LimiterReplay, "pool": PoolReplay}
+class PoolFullReplay:
+    """One pool at given times. What an operation leaves to do is done by `maintain` at the same time."""
+
+    def __init__(self, vector: dict[str, Any]) -> None:
+        config = vector["config"]
+        self.clock = ManualClock()
+        self.made = 0
+        self.spoilt: set[int] = set()
+        self.deeds: dict[str, list[int]] = {"created": [], "checked": [], "destroyed": []}
+        self.loans: list[Checkout[int]] = []
+        options = {
+            (name.removesuffix("_ns")): value / NS_PER_S
+            if name.endswith("_ns") and value is not None
+            else value
+            for name, value in config.items()
+        }
+        self.pool: Pool[int] = Pool(
+            self.create, self.deeds["destroyed"].append, check=self.check, clock=self.clock, **options
+        )
+
+    def create(self) -> int:
+        self.made += 1
+        self.deeds["created"].append(self.made)
+        return self.made
+
+    def check(self, connection: int) -> bool:
+        self.deeds["checked"].append(connection)
+        return connection not in self.spoilt
+
+    def run(self, op: dict[str, Any]) -> dict[str, Any]:
+        self.clock.now_ns = op["now_ns"]
+        answer: dict[str, Any] = {"verdict": "ok", "connection": None}
+        try:
+            answer["connection"] = getattr(self, op["op"])(op)
+        except Error as problem:
+            answer["verdict"] = word(problem.status)
+        done = -1
+        while done != (done := sum(map(len, self.deeds.values()))):
+            self.pool.maintain()
+        for name, connections in self.deeds.items():
+            answer[name] = sorted(connections)
+            connections.clear()
+        now = self.pool.snapshot()
+        return answer | {k: getattr(now, k) for k in ("idle", "leased", "overflow")}
+
+    def checkout(self, _op: dict[str, Any]) -> int:
+        loan = self.pool.checkout(timeout=0)
+        connection = loan.__enter__()
+        self.loans.append(loan)
+        return connection
+
+    def checkin(self, op: dict[str, Any]) -> None:
+        self.loans[op["lease"]].checkin(broken=op["condition"] == "broken")
+
+    def maintain(self, _op: dict[str, Any]) -> None:
+        self.pool.maintain()
+
+    def spoil(self, op: dict[str, Any]) -> None:
+        self.spoilt.add(op["connection"])
+
+    def resize(self, op: dict[str, Any]) -> None:
+        self.pool.resize(op["size"], op["max_overflow"])
+
+    def evict(self, _op: dict[str, Any]) -> None:
+        self.pool.evict()
+
+    def drain(self, _op: dict[str, Any]) -> None:
+        # Whether something is left the counts say.
+        with contextlib.suppress(PoolTimeout):
+            self.pool.drain(0)
+
+    def close(self, _op: dict[str, Any]) -> None:
+        self.pool.close()
+
+
+REPLAYS: dict[str, Any] = {
+    "breaker": BreakerReplay,
+    "limiter": LimiterReplay,
+    "pool": PoolReplay,
+    "pool_full": PoolFullReplay,
+}
 
 
 def first_difference(replay: Any, ops: list[dict[str, Any]]) -> str | None:
@@ -352,7 +434,7 @@ def first_difference(replay: Any, ops: list[dict[str, Any]]) -> str | None:
 def failures(primitive: str) -> tuple[int, list[str]]:
     """How many vectors a primitive has, and what differs."""
     document = json.loads((VECTORS / f"{primitive}.json").read_text())
-    assert document["primitive"] == primitive
+    assert document["primitive"] == primitive.removesuffix("_full")
     vectors: list[dict[str, Any]] = document["vectors"]
     failed = []
     for vector in vectors:

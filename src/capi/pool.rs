@@ -4,7 +4,7 @@
 //! * [`calls`] lends and takes back; [`waiter`] is the check-out of a program that waits in slices or in an event loop;
 //!   [`admin`] is what somebody in charge may do.
 //! * [`edge`] carries out what the core decides, [`checks`] what it has tested, [`desk`] is where threads wait,
-//!   [`descriptor`] wakes an event loop, [`fork`] notices a child.
+//!   [`descriptor`] wakes an event loop, [`fork`] notices a child, [`holders`] knows whom a leak is to be told of.
 //!
 //! Life of a pool: the program's references are counted apart, and are one reference to the memory together. The
 //! last `_free` closes the pool; the leases on loan, which the core counts anyway ([`Pool::abandon`]), are another, as a
@@ -18,6 +18,7 @@ mod descriptor;
 mod desk;
 mod edge;
 mod fork;
+mod holders;
 pub mod options;
 pub mod stats;
 pub mod waiter;
@@ -36,6 +37,7 @@ use super::options as growing;
 use super::status::escope_status;
 use crate::pool::{Lease, Pool};
 use crate::status::Status;
+use crate::sync::monotonic_ns;
 
 /// A connection pool. Opaque; shared by any number of threads of one process.
 pub struct escope_pool {
@@ -124,7 +126,7 @@ pub unsafe extern "C" fn escope_pool_free(pool: *mut escope_pool) {
             // may end before `abandon` returns.
             unsafe {
                 let leases = handle::share(pool);
-                let is_held = this.edge.abandon();
+                let is_held = this.edge.abandon(monotonic_ns);
                 end_of_leases(leases, !is_held);
                 handle::release(pool);
             }

@@ -205,6 +205,11 @@ impl Slots {
         self.made() + self.creating > self.capacity
     }
 
+    /// How many connections there may be beside those that are made, being created or yet to be.
+    pub(super) fn creatable(&self) -> u32 {
+        self.capacity.saturating_sub(self.made())
+    }
+
     /// The slot that is idle for longest, and since when.
     pub(super) fn oldest_idle(&self) -> Option<(u32, u64)> {
         self.idle.oldest().map(|slot| (slot, self.table[slot as usize].idle_since_ns))

@@ -274,7 +274,9 @@ impl State {
     fn may_wait_for_creation(&self, growth: Growth, now_ns: u64) -> bool {
         let (waiting, creating) = (self.waiters.waiting(), self.slots.creating());
         let spare = creating > waiting;
-        waiting == self.waiters.for_creation() && (spare || (self.has_room(growth) && self.may_start(now_ns)))
+        waiting == self.waiters.for_creation()
+            && waiting < self.slots.creatable()
+            && (spare || (self.has_room(growth) && self.may_start(now_ns)))
     }
 
     /// One creation beyond what the waiters need, for a caller that will come again.

@@ -138,3 +138,35 @@ fn p25_a_forked_child_starts_without_the_parent_s_connections() {
     assert_eq!(bench.seen(), before);
     bench.give_back(lease);
 }
+
+/// What is being created is above the capacity and will be destroyed, so there is nothing to wait for but a return.
+#[test]
+fn p10_nobody_waits_for_a_creation_that_a_smaller_pool_destroys() {
+    let mut bench = resizable(2, 0).slow();
+    bench.queue(1, Wait::ForCreation, 1);
+    bench.create_next(Ok(()));
+    assert_eq!(bench.granted(), [1]);
+    let ticket = bench.queue(1, Wait::Forever, 2);
+    bench.cancel(ticket, GiveUp::Cancelled);
+    bench.resize(1, 0);
+    assert_eq!((bench.seen().creating, bench.seen().leased), (1, 1));
+    assert_eq!(bench.checkout(1, Wait::ForCreation, 3), Checkout::Rejected(Refusal::Exhausted));
+}
+
+/// P08, P23: such a wait has the time-out 0, so it must end when the pool becomes too small for its creation.
+#[test]
+fn p23_a_wait_for_a_creation_ends_when_the_pool_is_too_small_for_it() {
+    let mut bench = resizable(3, 0).slow();
+    for token in 1..=3 {
+        bench.queue(1, Wait::ForCreation, token);
+    }
+    bench.resize(2, 0);
+    assert_eq!(bench.wakes, [(1, WakeOutcome::TimedOut)]);
+    bench.resize(1, 0);
+    assert_eq!(bench.wakes, [(1, WakeOutcome::TimedOut), (2, WakeOutcome::TimedOut)]);
+    for _ in 0..3 {
+        bench.create_next(Ok(()));
+    }
+    assert_eq!(bench.granted(), [3]);
+    assert_eq!((bench.seen().leased, bench.seen().waiting), (1, 0));
+}

@@ -4,26 +4,33 @@
 //! Any bytes are a program: `fuzz/fuzz_targets/pool_capi.rs` lets a fuzzer choose them, `tests/fuzz_corpus.rs` replays those
 //! that are checked in. The file that includes this one also has the model as its module `pool_model`, and `fuzz_script`.
 //!
-//! The C ABI reads the real clock, so a program holds nothing that time decides: no check-out waits, and the pause after a
-//! failed creation is longer than any run. The model's time stands still.
+//! Every call is one at a given time, which only the program moves on, so that nothing waits and what time decides is
+//! decided alike. Two things are left out that are the library's to choose: when a failed creation is tried again, which is
+//! after any run, and the order of tests that one round asks for.
 #![allow(unsafe_code)] // the C ABI is unsafe to call
 
 use super::fuzz_script::*;
-use super::pool_model::{Answer, Model, Slot, Told, Work};
-use elixirscope::capi::pool::admin::*;
+use super::pool_model::{Model, Slot, Told};
 use elixirscope::capi::pool::calls::*;
 use elixirscope::capi::pool::options::*;
 use elixirscope::capi::pool::stats::*;
+use elixirscope::capi::pool::waiter::*;
 use elixirscope::capi::pool::*;
-use elixirscope::pool::{Condition, HealthChecks, IdleOrder, PoolConfig, Refusal, Wait};
+use elixirscope::pool::{CreateFailure, HealthChecks, IdleOrder, NO_PRE_PING, PoolConfig};
 use elixirscope::status::Status;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::c_void;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
+
+#[path = "pool_capi/calls.rs"]
+mod calls;
+#[path = "pool_capi/edge.rs"]
+mod edge;
 
 const ORDERS: [IdleOrder; 4] =
     [IdleOrder::Lifo, IdleOrder::Fifo, IdleOrder::RoundRobin, IdleOrder::LeastUsed];
-const MOST_SLOTS: u32 = 8;
+const MOST_SLOTS: u32 = 6;
+const MOST_WAITERS: u32 = 4;
 /// Longer than any run.
 const AN_HOUR_NS: u64 = 3_600_000_000_000;
 /// What `create` returns when it fails.
@@ -61,16 +68,27 @@ unsafe extern "C" fn check(world: *mut c_void, _: *mut c_void, _: u64) -> i32 {
     i32::from(unsafe { &*world.cast::<World>() }.check_fails)
 }
 
+struct Waiter {
+    place: *mut escope_waiter,
+    token: u64,
+    deadline_ns: u64,
+}
+
 struct Run {
     pool: *mut escope_pool,
     world: *mut World,
     model: Model,
+    now_ns: u64,
     /// The connections of the model's slots.
     connections: BTreeMap<u32, usize>,
     made: usize,
     destroyed: BTreeSet<usize>,
     leases: Vec<(escope_lease, u32)>,
     returned: Vec<escope_lease>,
+    waiters: Vec<Waiter>,
+    /// Creations that are left for whoever waits or maintains; no more once the pool is closed.
+    chores: VecDeque<u32>,
+    is_closed: bool,
     tokens: u64,
     seen: Seen,
 }
@@ -81,12 +99,22 @@ pub fn run(bytes: &[u8]) -> Seen {
     let mut seen = Seen::new();
     let (size, max_overflow) = (script.small(5), script.small(4));
     let (order, checks) = (script.below(ORDERS.len()), script.below(2));
+    let times = script.byte();
+    let short = |bit: u8, ns: u64| if times & 1 << bit == 0 { 0 } else { ns };
     let config = PoolConfig {
         size,
         max_overflow,
         max_slots: MOST_SLOTS,
         order: ORDERS[order],
         health: if checks == 1 { HealthChecks::Passive } else { HealthChecks::Off },
+        max_waiters: MOST_WAITERS,
+        overflow_ttl_ns: short(0, 5),
+        idle_timeout_ns: short(1, 12),
+        max_lifetime_ns: short(2, 30),
+        keepalive_ns: short(3, 7),
+        pre_ping_after_ns: if times & 1 << 4 == 0 { NO_PRE_PING } else { short(5, 4) },
+        create_failure: if times & 1 << 7 == 0 { CreateFailure::FailFast } else { CreateFailure::Retry },
+        min_idle: if times & 1 << 6 == 0 { 0 } else { size / 2 },
         create_backoff_ns: AN_HOUR_NS,
         create_backoff_cap_ns: AN_HOUR_NS,
         ..PoolConfig::default()
@@ -103,6 +131,14 @@ pub fn run(bytes: &[u8]) -> Seen {
         max_slots: MOST_SLOTS,
         order: order as i32,
         health: checks as i32,
+        max_waiters: config.max_waiters,
+        overflow_ttl_ns: config.overflow_ttl_ns,
+        idle_timeout_ns: config.idle_timeout_ns,
+        max_lifetime_ns: config.max_lifetime_ns,
+        keepalive_ns: config.keepalive_ns,
+        pre_ping_after_ns: config.pre_ping_after_ns,
+        min_idle: config.min_idle,
+        create_failure: i32::from(config.create_failure == CreateFailure::Retry),
         create_backoff_ns: AN_HOUR_NS,
         create_backoff_cap_ns: AN_HOUR_NS,
         ..escope_pool_options::default()
@@ -114,7 +150,7 @@ pub fn run(bytes: &[u8]) -> Seen {
     // SAFETY: both outlive the call.
     let status = unsafe { escope_pool_new(&options, &mut pool) };
     seen.insert(("new", status));
-    let is_valid = options.create.is_some() && size + max_overflow > 0;
+    let is_valid = options.create.is_some() && (1..=MOST_SLOTS).contains(&(size + max_overflow));
     assert_eq!(status, if is_valid { Status::Ok } else { Status::InvalidArgument } as i32, "{config:?}");
     if !is_valid {
         assert!(pool.is_null());
@@ -124,11 +160,15 @@ pub fn run(bytes: &[u8]) -> Seen {
         pool,
         world,
         model: Model::new(config),
+        now_ns: 0,
         connections: BTreeMap::new(),
         made: 0,
         destroyed: BTreeSet::new(),
         leases: vec![],
         returned: vec![],
+        waiters: vec![],
+        chores: VecDeque::new(),
+        is_closed: false,
         tokens: 0,
         seen,
     };
@@ -145,25 +185,21 @@ pub fn run(bytes: &[u8]) -> Seen {
 impl Run {
     fn operation(&mut self, script: &mut Script) {
         match script.below(32) {
-            0..14 => self.checkout(script.small(8) == 7),
-            14..24 => {
+            0..7 => self.checkout(script.small(8) == 7, script.small(4) == 3),
+            7..11 => self.begin(1 + u64::from(script.small(40)), script.small(4) == 3),
+            11..15 => self.wait(script.below(8), script.small(16) == 15, script.small(4) == 3),
+            15 => self.give_up(script.below(8), script.small(4) == 3),
+            16..22 => {
                 let (which, broken) = (script.below(8), script.small(4) == 3);
                 self.checkin(which, broken, script.small(4) == 3);
             }
-            24 => self.stale(script.below(8)),
-            25 => self.invalid(script.i32()),
-            26 | 27 => self.resize(script.small(6), script.small(5)),
-            28 | 29 => {
-                // SAFETY: the pool is alive.
-                let status = unsafe { escope_pool_evict(self.pool, 0) };
-                self.saw("evict", status, Status::Ok);
-                self.model.evict(0);
-            }
-            30 => {
-                // SAFETY: as above.
-                let status = unsafe { escope_pool_maintain(self.pool, null_mut()) };
-                self.saw("maintain", status, Status::Ok);
-                self.model.maintain(0);
+            22 => self.stale(script.below(8)),
+            23 => self.invalid(script.i32()),
+            24 => self.resize(script.small(5), script.small(4)),
+            25 => self.evict(),
+            26..31 => {
+                self.now_ns += u64::from(script.small(12));
+                self.maintain(script.small(16) == 15, script.small(4) == 3);
             }
             _ => self.shut(script.byte()),
         }
@@ -174,131 +210,19 @@ impl Run {
         self.seen.insert((operation, status));
     }
 
-    fn checkout(&mut self, fails: bool) {
+    fn callbacks_do(&mut self, creation_fails: bool, check_fails: bool) {
         // SAFETY: the world is alive, and no callback runs now.
-        unsafe { (*self.world).creation_fails = fails };
-        let (mut lease, mut connection) = (
-            escope_lease { private_pool: 0, private_epoch: 0, private_slot: 0, private_reserved: 0 },
-            null_mut(),
-        );
-        // SAFETY: the pool is alive, the places are writable.
-        let status = unsafe { escope_pool_checkout(self.pool, 0, &mut lease, &mut connection) };
-        self.tokens += 1;
-        let answer = self.model.checkout(1, Wait::ForCreation, self.tokens, 0);
-        self.carry_out(fails, false);
-        let told = std::mem::take(&mut self.model.told);
-        let granted = match (answer, &told[..]) {
-            (Answer::Granted(slot), []) => Ok(slot),
-            (Answer::Queued, [(_, Told::Granted(slot))]) => Ok(*slot),
-            (Answer::Queued, [(_, Told::CreateFailed(_))]) => Err(Status::CreateFailed),
-            (Answer::Rejected(Refusal::Exhausted), []) => Err(Status::PoolExhausted),
-            (Answer::Rejected(Refusal::Closed), []) => Err(Status::PoolClosed),
-            other => panic!("{other:?}, the library says {status}"),
-        };
-        match granted {
-            Ok(slot) => {
-                self.saw("checkout", status, Status::Ok);
-                assert_eq!(Some(&(connection as usize)), self.connections.get(&slot));
-                self.leases.push((lease, slot));
-            }
-            Err(expected) => {
-                self.saw("checkout", status, expected);
-                assert!(connection.is_null());
-            }
-        }
+        let world = unsafe { &mut *self.world };
+        (world.creation_fails, world.check_fails) = (creation_fails, check_fails);
     }
 
-    fn checkin(&mut self, which: usize, broken: bool, fails: bool) {
-        if self.leases.is_empty() {
-            return;
-        }
-        let (lease, slot) = self.leases.remove(which % self.leases.len());
-        // SAFETY: the world is alive, and no callback runs now.
-        unsafe { (*self.world).check_fails = fails };
-        // SAFETY: the pool and the lease are alive.
-        let status = unsafe { escope_pool_checkin(self.pool, &lease, i32::from(broken)) };
-        self.saw("checkin", status, Status::Ok);
-        self.model.checkin(slot, if broken { Condition::Broken } else { Condition::Good }, 0);
-        self.carry_out(false, fails);
-        self.returned.push(lease);
-    }
-
-    fn stale(&mut self, which: usize) {
-        if let Some(lease) = self.returned.get(which % self.returned.len().max(1)) {
-            // SAFETY: the pool is alive.
-            let status = unsafe { escope_pool_checkin(self.pool, lease, 0) };
-            self.saw("checkin", status, Status::StaleLease);
-        }
-    }
-
-    fn invalid(&mut self, condition: i32) {
-        // SAFETY: NULL is refused.
-        let status = unsafe { escope_pool_checkin(self.pool, null(), 0) };
-        self.saw("checkin", status, Status::InvalidArgument);
-        if let (Some((lease, _)), false) = (self.leases.first(), (0..2).contains(&condition)) {
-            // SAFETY: the pool is alive.
-            let status = unsafe { escope_pool_checkin(self.pool, lease, condition) };
-            self.saw("checkin", status, Status::InvalidArgument);
-        }
-    }
-
-    fn resize(&mut self, size: u32, max_overflow: u32) {
-        // SAFETY: the pool is alive.
-        let status = unsafe { escope_pool_resize(self.pool, size, max_overflow) };
-        if (1..=MOST_SLOTS).contains(&(size + max_overflow)) {
-            self.saw("resize", status, Status::Ok);
-            self.model.resize(size, max_overflow, 0);
-        } else {
-            self.saw("resize", status, Status::InvalidArgument);
-        }
-    }
-
-    /// Rarely: a closed pool has little more to show.
-    fn shut(&mut self, how: u8) {
-        match how {
-            0..8 => {
-                // SAFETY: the pool is alive.
-                let status = unsafe { escope_pool_close(self.pool) };
-                self.saw("close", status, Status::Ok);
-                self.model.shut(u64::MAX, false, 0);
-            }
-            8..16 => {
-                // SAFETY: the pool is alive.
-                let status = unsafe { escope_pool_drain(self.pool, 0) };
-                let expected = if self.leases.is_empty() { Status::Ok } else { Status::PoolTimeout };
-                self.saw("drain", status, expected);
-                self.model.shut(u64::MAX, true, 0);
-            }
-            _ => {}
-        }
-    }
-
-    /// Does in the model what it asks for, as the library's caller does it.
-    fn carry_out(&mut self, creation_fails: bool, check_fails: bool) {
-        while !self.model.work.is_empty() {
-            for work in std::mem::take(&mut self.model.work) {
-                match work {
-                    Work::Create(slot) if creation_fails => {
-                        self.model.created(slot, Err(NO_LUCK as u64), 0);
-                    }
-                    Work::Create(slot) => {
-                        self.made += 1;
-                        self.connections.insert(slot, self.made);
-                        self.model.created(slot, Ok(()), 0);
-                    }
-                    Work::Check(slot) => self.model.checked(slot, !check_fails, 0),
-                    Work::Destroy(slot) => {
-                        self.destroyed.extend(self.connections.remove(&slot));
-                        self.model.destroyed(slot, 0);
-                    }
-                    Work::Leak(slot) => panic!("slot {slot} leaks although no limit is set"),
-                }
-            }
-        }
+    fn fails(&self) -> (bool, bool) {
+        // SAFETY: as above.
+        let world = unsafe { &*self.world };
+        (world.creation_fails, world.check_fails)
     }
 
     fn compare(&mut self) {
-        self.carry_out(false, false);
         // SAFETY: the world is alive, and no callback runs now.
         let world = unsafe { &*self.world };
         assert_eq!((world.made, &world.destroyed), (self.made, &self.destroyed));
@@ -309,20 +233,27 @@ impl Run {
         self.saw("snapshot", status, Status::Ok);
         assert_eq!((stats.idle, stats.leased), (self.model.idle(), self.model.leased()));
         assert_eq!((stats.creating, stats.checking), (self.model.creating(), self.model.checking()));
+        assert_eq!((stats.waiting, stats.overflow), (self.model.queue.len() as u32, self.model.overflow()));
         assert_eq!(stats.requests, self.tokens);
         assert_eq!(stats.granted, stats.returned + stats.broken + u64::from(stats.leased));
         assert_eq!(stats.created - stats.destroyed, self.connections.len() as u64);
         let lent = self.model.slots.iter().filter(|slot| matches!(slot, Slot::Leased { .. })).count();
-        assert_eq!(lent, self.leases.len());
+        let untold = self.model.told.iter().filter(|(_, told)| matches!(told, Told::Granted(_))).count();
+        assert_eq!(lent, self.leases.len() + untold);
     }
 
     /// Every connection is destroyed once when the pool is gone, those on loan when they come back.
-    fn end(self) -> Seen {
+    fn end(mut self) -> Seen {
+        while !self.waiters.is_empty() {
+            self.give_up(0, false);
+        }
+        self.compare();
         // SAFETY: the reference is the run's own; the leases keep the memory.
         unsafe { escope_pool_free(self.pool) };
         for (lease, _) in &self.leases {
             // SAFETY: the lease keeps the pool.
-            assert_eq!(unsafe { escope_pool_checkin(self.pool, lease, 0) }, Status::Ok as i32);
+            let status = unsafe { escope_pool_checkin_at(self.pool, lease, 0, self.now_ns) };
+            assert_eq!(status, Status::Ok as i32);
         }
         // SAFETY: the world is alive, and the pool is gone.
         let world = unsafe { &*self.world };

@@ -164,6 +164,11 @@ impl Model {
         self.config.capacity().saturating_sub(self.slots.len() as u32 - self.empty.len() as u32)
     }
 
+    /// What the pool may have beside what is there, whether it is being created or not.
+    fn creatable(&self) -> u32 {
+        self.config.capacity().saturating_sub(self.live() - self.creating())
+    }
+
     /// Idle slots by `key`.
     fn idle_by<K: Ord>(&self, key: impl Fn(u32, Slot) -> K) -> Vec<u32> {
         let mut idle: Vec<u32> = (0..self.slots.len() as u32)
@@ -402,6 +407,10 @@ impl Model {
             self.destroy(self.by_return()[0]);
         }
         self.close_surplus(now);
+        // Those who wait for a creation alone are the head of the queue.
+        while self.queue.iter().filter(|waiter| waiter.for_creation).count() as u32 > self.creatable() {
+            self.told.push((self.queue.remove(0).token, Told::TimedOut));
+        }
         self.create_as_due(now);
     }
 
@@ -454,7 +463,11 @@ impl Model {
             }
             Wait::ForCreation => {
                 let others_too = self.queue.iter().all(|waiter| waiter.for_creation);
-                if !others_too || !(self.creating() > waiting || self.may_create(within_size, now)) {
+                let hopeless = waiting >= self.creatable();
+                if !others_too
+                    || hopeless
+                    || !(self.creating() > waiting || self.may_create(within_size, now))
+                {
                     return Answer::Rejected(Refusal::Exhausted);
                 }
                 (u64::MAX, true)

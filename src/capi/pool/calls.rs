@@ -2,11 +2,13 @@
 
 use std::ffi::c_void;
 
-use super::super::boundary::{Failure, Out, fail, guarded, input, invalid};
+use super::super::boundary::{Failure, Out, Verdict, fail, guarded, input, invalid};
 use super::super::status::escope_status;
+use super::edge::Time;
 use super::{at_home, end_of_leases, escope_pool, lend, no_connection};
 use crate::pool::{Condition, Lease};
 use crate::status::Status;
+use crate::sync::monotonic_ns;
 
 /// The connection is fit for the next holder.
 pub const ESCOPE_CONDITION_GOOD: i32 = 0;
@@ -68,19 +70,55 @@ pub unsafe extern "C" fn escope_pool_checkout(
     lease: *mut escope_lease,
     connection: *mut *mut c_void,
 ) -> escope_status {
-    guarded(|| {
-        // SAFETY: the caller gives a live handle and writable places, or NULL.
-        let (this, lease, connection) = unsafe {
-            (at_home(pool)?, Out::required(lease, "lease")?, Out::required(connection, "connection")?)
-        };
-        match this.edge.checkout(timeout_ns) {
-            Ok(lent) => {
-                lend(lent, &lease, &connection);
-                Ok(Status::Ok)
-            }
-            Err(reason) => no_connection(reason),
+    // SAFETY: the same contract.
+    guarded(|| unsafe { checkout(pool, timeout_ns, lease, connection, monotonic_ns) })
+}
+
+/// escope_pool_checkout with the time-out 0, at a given time: for simulations and tests, which move their own clock.
+///
+/// A pool that is called at given times is called so throughout: its connections and waits have ages by that clock.
+///
+/// Ownership: as escope_pool_checkout.
+///
+/// @param pool       the pool.
+/// @param lease      receives the lease.
+/// @param connection receives what `create` made.
+/// @param now_ns     the time.
+/// @return as escope_pool_checkout with the time-out 0.
+///
+/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `create`, `check` and `destroy`.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_pool_checkout_at(
+    pool: *mut escope_pool,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now_ns: u64,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { checkout(pool, 0, lease, connection, || now_ns) })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_pool_checkout`] says.
+#[inline(always)]
+unsafe fn checkout(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease, connection) =
+        unsafe { (at_home(pool)?, Out::required(lease, "lease")?, Out::required(connection, "connection")?) };
+    match this.edge.checkout(timeout_ns, now) {
+        Ok(lent) => {
+            lend(lent, &lease, &connection);
+            Ok(Status::Ok)
         }
-    })
+        Err(reason) => no_connection(reason),
+    }
 }
 
 /// Returns a connection.
@@ -105,21 +143,56 @@ pub unsafe extern "C" fn escope_pool_checkin(
     lease: *const escope_lease,
     condition: i32,
 ) -> escope_status {
-    guarded(|| {
-        // SAFETY: the caller gives a live handle and a lease, or NULL.
-        let (this, lease) = unsafe { (at_home(pool)?, input(lease, "lease")?) };
-        let condition = match condition {
-            ESCOPE_CONDITION_GOOD => Condition::Good,
-            ESCOPE_CONDITION_BROKEN => Condition::Broken,
-            other => return Err(invalid("condition", other, "0 (good) or 1 (broken)")),
-        };
-        let escope_lease { private_pool: pool_id, private_epoch: epoch, private_slot: slot, .. } = *lease;
-        let returned = this.edge.checkin(Lease { pool: pool_id, slot, epoch }, condition);
-        let last = returned.map_err(|_| stale(pool_id, slot, epoch))?;
-        // SAFETY: the leases' reference is alive, since this was the last of them where `last` says so.
-        unsafe { end_of_leases(pool, last) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the same contract.
+    guarded(|| unsafe { checkin(pool, lease, condition, monotonic_ns) })
+}
+
+/// escope_pool_checkin at a given time; see escope_pool_checkout_at.
+///
+/// Ownership: as escope_pool_checkin.
+///
+/// @param pool      the pool.
+/// @param lease     what escope_pool_checkout gave.
+/// @param condition ESCOPE_CONDITION_GOOD or ESCOPE_CONDITION_BROKEN.
+/// @param now_ns    the time.
+/// @return as escope_pool_checkin.
+///
+/// Thread safety: any thread, not only the one that checked out; concurrently. May block: runs `reset`, `check` and
+/// `destroy`.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_pool_checkin_at(
+    pool: *mut escope_pool,
+    lease: *const escope_lease,
+    condition: i32,
+    now_ns: u64,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { checkin(pool, lease, condition, || now_ns) })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_pool_checkin`] says.
+#[inline(always)]
+unsafe fn checkin(
+    pool: *mut escope_pool,
+    lease: *const escope_lease,
+    condition: i32,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease) = unsafe { (at_home(pool)?, input(lease, "lease")?) };
+    let condition = match condition {
+        ESCOPE_CONDITION_GOOD => Condition::Good,
+        ESCOPE_CONDITION_BROKEN => Condition::Broken,
+        other => return Err(invalid("condition", other, "0 (good) or 1 (broken)")),
+    };
+    let escope_lease { private_pool: pool_id, private_epoch: epoch, private_slot: slot, .. } = *lease;
+    let returned = this.edge.checkin(Lease { pool: pool_id, slot, epoch }, condition, now);
+    let last = returned.map_err(|_| stale(pool_id, slot, epoch))?;
+    // SAFETY: the leases' reference is alive, since this was the last of them where `last` says so.
+    unsafe { end_of_leases(pool, last) };
+    Ok(Status::Ok)
 }
 
 #[cold]

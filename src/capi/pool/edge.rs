@@ -10,75 +10,32 @@
 //! * **maintain**: a waiting thread when the core's alarm is due, else whoever calls `escope_pool_maintain`.
 
 mod actions;
+mod checkout;
 
-use std::cell::Cell;
 use std::ffi::c_void;
-use std::io;
-use std::ops::Deref;
-use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use super::callbacks::{Callbacks, CreateError};
+pub use self::checkout::{Asked, NoConnection, Place};
+use super::callbacks::Callbacks;
 use super::checks::Checks;
-use super::desk::{Desk, Seat, Turn};
+use super::desk::{Desk, Turn};
+use super::holders::Holders;
 use crate::error::ConfigError;
 use crate::pool::{
-    Actions, CancelOutcome, Checkout, Condition, GiveUp, HealthChecks, Lease, Owner, Phase, Pool, PoolConfig,
-    Refusal, Returned, Snapshot, StaleLease, Ticket, Wait, WakeOutcome,
+    Actions, Condition, HealthChecks, Lease, Phase, Pool, PoolConfig, Returned, Snapshot, StaleLease,
 };
-use crate::sync::monotonic_ns;
 
-/// Why a check-out ended without a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoConnection {
-    /// The pool refused.
-    Refused(Refusal),
-    /// `create` failed.
-    CreateFailed(CreateError),
-}
+/// Where a call reads the time: the machine's clock, or the one instant that the program gives.
+pub trait Time: Fn() -> u64 + Copy {}
 
-/// A place in the queue: dropping it leaves the desk, but only an ended or given-up wait may be dropped.
-#[derive(Debug)]
-pub struct Place<D: Deref<Target = Desk>> {
-    seat: Seat<D>,
-    ticket: Ticket,
-    deadline_ns: u64,
-}
-
-impl<D: Deref<Target = Desk>> Place<D> {
-    /// See [`Seat::descriptor`].
-    pub fn descriptor(&self) -> io::Result<RawFd> {
-        self.seat.descriptor()
-    }
-}
-
-impl Place<&Desk> {
-    /// The same place, with another hold on the same desk.
-    pub fn held_by<D: Deref<Target = Desk>>(self, desk: D) -> Place<D> {
-        Place { seat: self.seat.held_by(desk), ticket: self.ticket, deadline_ns: self.deadline_ns }
-    }
-}
-
-/// What became of asking for a connection.
-#[derive(Debug)]
-pub enum Asked<'a> {
-    /// One was idle.
-    Lent(Lease),
-    /// One was idle that is to be tested until then.
-    Untested(Lease, u64),
-    /// The caller stands in the queue.
-    Queued(Place<&'a Desk>),
-    /// The pool refused.
-    Refused(Refusal),
-}
+impl<T: Fn() -> u64 + Copy> Time for T {}
 
 /// A pool, its connections and its waiting threads.
 #[derive(Debug)]
 pub struct Edge {
     core: Pool,
     connections: Box<[AtomicPtr<c_void>]>,
-    /// By slot, the thread that holds a lease and knows it, else 0; empty without leak detection.
-    holders: Box<[AtomicU64]>,
+    holders: Holders,
     callbacks: Callbacks,
     checks: Checks,
     tests_on_return: bool,
@@ -94,7 +51,7 @@ impl Edge {
         Self {
             core,
             connections: (0..config.slots()).map(|_| AtomicPtr::default()).collect(),
-            holders: (0..holders).map(|_| AtomicU64::new(0)).collect(),
+            holders: Holders::new(holders),
             callbacks,
             checks: Checks::default(),
             tests_on_return: matches!(config.health, HealthChecks::Passive | HealthChecks::Mixed),
@@ -103,208 +60,77 @@ impl Edge {
         }
     }
 
-    /// Takes a connection; see `escope_pool_checkout`.
-    #[inline]
-    pub fn checkout(&self, timeout_ns: u64) -> Result<(Lease, *mut c_void), NoConnection> {
-        let mut actions = Actions::new();
-        // Without a seat at the desk, which only those who wait need.
-        match self.core.checkout_unowned(monotonic_ns, &mut actions) {
-            Some(Checkout::Granted(lease)) => {
-                self.settle(&mut actions);
-                Ok(self.lent(lease))
-            }
-            untested => self.checkout_further(untested, timeout_ns, &mut actions),
-        }
-    }
-
-    #[cold]
-    fn checkout_further(
-        &self,
-        idle: Option<Checkout>,
-        timeout_ns: u64,
-        actions: &mut Actions,
-    ) -> Result<(Lease, *mut c_void), NoConnection> {
-        let mut wait = wait_for(timeout_ns);
-        let mut idle = idle.and_then(asked_idle);
-        loop {
-            match idle.take().unwrap_or_else(|| self.ask(wait, actions)) {
-                Asked::Lent(lease) => {
-                    self.settle(actions);
-                    return Ok(self.lent(lease));
-                }
-                Asked::Untested(lease, until_ns) => {
-                    // The tests count as well.
-                    if let Wait::For(limit) = wait {
-                        wait = Wait::Until(monotonic_ns().saturating_add(limit));
-                    }
-                    self.settle(actions);
-                    if self.is_fit(lease, until_ns) {
-                        return Ok(self.lent(lease));
-                    }
-                }
-                Asked::Queued(place) => {
-                    let ended = self.wait(&place, u64::MAX, actions);
-                    return ended.expect("nobody calls it back before its wait has ended");
-                }
-                Asked::Refused(refusal) => {
-                    self.settle(actions);
-                    // A creation that a check-in left behind may hold the last slot while nobody waits to make it.
-                    let exhausted = refusal == Refusal::Exhausted;
-                    let Some(chore) = exhausted.then(|| self.desk.take_chore()).flatten() else {
-                        return Err(NoConnection::Refused(refusal));
-                    };
-                    self.create(chore, u64::MAX, actions);
-                    self.settle(actions);
-                }
-            }
-        }
-    }
-
-    /// Takes an idle connection or a place in the queue, and neither waits nor creates. What there is to create is
-    /// left for whoever waits first.
-    pub fn begin(&self, timeout_ns: u64) -> Asked<'_> {
-        let mut actions = Actions::new();
-        loop {
-            let idle = self.core.checkout_unowned(monotonic_ns, &mut actions);
-            let asked =
-                idle.and_then(asked_idle).unwrap_or_else(|| self.ask(wait_for(timeout_ns), &mut actions));
-            self.settle(&mut actions);
-            match asked {
-                Asked::Untested(lease, until_ns) if !self.is_fit(lease, until_ns) => {}
-                Asked::Untested(lease, _) => return Asked::Lent(lease),
-                asked => return asked,
-            }
-        }
-    }
-
-    /// Waits at a place until its wait has ended, but not after `until_ns`; `None` if it goes on.
-    pub fn resume<D: Deref<Target = Desk>>(
-        &self,
-        place: &Place<D>,
-        until_ns: u64,
-    ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
-        self.wait(place, until_ns, &mut Actions::new())
-    }
-
-    /// Gives up a wait that has not ended; a connection that it was granted meanwhile goes to the next. The result is
-    /// that of [`Edge::checkin`].
-    pub fn give_up<D: Deref<Target = Desk>>(&self, place: &Place<D>) -> bool {
-        let mut actions = Actions::new();
-        let outcome = self.core.cancel(place.ticket, GiveUp::Cancelled, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
-        let CancelOutcome::Granted(lease) = outcome else { return false };
-        let returned = self.checkin(lease, Condition::Good);
-        returned.expect("a lease that nobody was told of is returned once")
-    }
-
-    fn close_desk(&self, actions: &mut Actions) {
+    fn close_desk(&self, now: impl Time, actions: &mut Actions) {
         let chores = self.desk.close();
-        self.settle(actions);
+        self.settle(now, actions);
         for chore in chores {
-            self.abandon_chore(chore, actions);
-            self.settle(actions);
+            self.abandon_chore(chore, now, actions);
+            self.settle(now, actions);
         }
-    }
-
-    fn ask(&self, wait: Wait, actions: &mut Actions) -> Asked<'_> {
-        let asked = Cell::new(0);
-        let now = || {
-            asked.set(monotonic_ns());
-            asked.get()
-        };
-        let seat = self.desk.sit();
-        match self.core.checkout(Owner::NONE, wait, seat.token(), now, actions) {
-            Checkout::Granted(lease) => Asked::Lent(lease),
-            Checkout::GrantedUntested { lease, deadline_ns } => Asked::Untested(lease, deadline_ns),
-            Checkout::Rejected(refusal) => Asked::Refused(refusal),
-            Checkout::Queued(ticket) => {
-                // The core read the clock to queue the caller, so both count from the same instant.
-                let deadline_ns = match wait {
-                    Wait::For(limit) => asked.get().saturating_add(limit),
-                    Wait::Until(deadline_ns) => deadline_ns,
-                    _ => u64::MAX,
-                };
-                Asked::Queued(Place { seat, ticket, deadline_ns })
-            }
-        }
-    }
-
-    /// Tests a connection before it is lent; one that fails is given back broken.
-    fn is_fit(&self, lease: Lease, until_ns: u64) -> bool {
-        let fit = self.callbacks.check(self.connection(lease.slot), until_ns) && monotonic_ns() <= until_ns;
-        if !fit {
-            let last = self.checkin(lease, Condition::Broken).expect("the lease is this call's alone");
-            debug_assert!(!last, "a check-out has a reference of its own");
-        }
-        fit
     }
 
     /// Returns a connection. True: the pool is abandoned and this was its last lease, so its memory is the caller's to
     /// end. Else the pool may be gone, and whoever has nothing but the lease must not touch it.
     #[inline]
-    pub fn checkin(&self, lease: Lease, condition: Condition) -> Result<bool, StaleLease> {
+    pub fn checkin(&self, lease: Lease, condition: Condition, now: impl Time) -> Result<bool, StaleLease> {
         let mut actions = Actions::new();
-        if let Some(holder) = self.holders.get(lease.slot as usize) {
-            // Relaxed: for people.
-            holder.store(0, Ordering::Relaxed);
-        }
-        match self.core.checkin_unowned(lease, condition, monotonic_ns, &mut actions)? {
+        match self.core.checkin_unowned(lease, condition, now, &mut actions)? {
             Returned::Done => Ok(false),
-            Returned::Settling => Ok(self.settle_return(&mut actions)),
+            Returned::Settling => Ok(self.settle_return(now, &mut actions)),
         }
     }
 
     #[cold]
-    fn settle_return(&self, actions: &mut Actions) -> bool {
-        self.settle(actions);
+    fn settle_return(&self, now: impl Time, actions: &mut Actions) -> bool {
+        self.settle(now, actions);
         self.stir();
         self.core.settled()
     }
 
     /// Does what time asks for and what nobody has begun; tells when to come again.
-    pub fn maintain(&self) -> Option<u64> {
+    pub fn maintain(&self, now: impl Time) -> Option<u64> {
         let mut actions = Actions::new();
-        self.ask_maintain(&mut actions);
-        self.settle(&mut actions);
+        self.ask_maintain(now, &mut actions);
+        self.settle(now, &mut actions);
         while let Some(chore) = self.desk.take_chore() {
-            self.create(chore, u64::MAX, &mut actions);
-            self.settle(&mut actions);
+            self.create(chore, u64::MAX, now, &mut actions);
+            self.settle(now, &mut actions);
         }
-        self.snapshot().next_deadline_ns
+        self.snapshot(now).next_deadline_ns
     }
 
     /// Closes the pool and destroys what is idle.
-    pub fn close(&self) {
+    pub fn close(&self, now: impl Time) {
         let mut actions = Actions::new();
-        self.core.close(monotonic_ns, &mut actions);
-        self.close_desk(&mut actions);
+        self.core.close(now, &mut actions);
+        self.close_desk(now, &mut actions);
     }
 
     /// As [`Edge::close`], when nobody but leases will use the pool any more. Whether there are some: then a
     /// [`Edge::checkin`] will say that it was the last.
-    pub fn abandon(&self) -> bool {
+    pub fn abandon(&self, now: impl Time) -> bool {
         let mut actions = Actions::new();
-        let is_held = self.core.abandon(monotonic_ns, &mut actions);
-        self.close_desk(&mut actions);
+        let is_held = self.core.abandon(now, &mut actions);
+        self.close_desk(now, &mut actions);
         is_held
     }
 
     /// Closes the pool to new callers and waits until nothing is left of it; whether that came in time.
-    pub fn drain(&self, timeout_ns: u64) -> bool {
+    pub fn drain(&self, timeout_ns: u64, now: impl Time) -> bool {
         let mut actions = Actions::new();
-        let until_ns = monotonic_ns().saturating_add(timeout_ns);
+        let until_ns = now().saturating_add(timeout_ns);
         // Release, and before the core's lock: whoever returns a connection to a pool that drains finds this set.
         self.draining.store(true, Ordering::Release);
-        self.core.drain(u64::MAX, monotonic_ns, &mut actions);
+        self.core.drain(u64::MAX, now, &mut actions);
         let seat = self.desk.sit_and_listen();
         loop {
-            self.settle(&mut actions);
-            if self.snapshot().phase == Phase::Closed {
+            self.settle(now, &mut actions);
+            if self.snapshot(now).phase == Phase::Closed {
                 return true;
             }
-            match seat.next(until_ns, u64::MAX) {
-                Turn::Do(chore) => self.create(chore, until_ns, &mut actions),
-                Turn::Alarm => self.ask_maintain(&mut actions),
+            match seat.next(until_ns, u64::MAX, now) {
+                Turn::Do(chore) => self.create(chore, until_ns, now, &mut actions),
+                Turn::Alarm => self.ask_maintain(now, &mut actions),
                 Turn::Stirred => {}
                 Turn::SliceOver | Turn::DeadlinePassed | Turn::Ended(_) => return false,
             }
@@ -312,37 +138,32 @@ impl Edge {
     }
 
     /// Changes the size of the pool.
-    pub fn resize(&self, size: u32, max_overflow: u32) -> Result<(), ConfigError> {
+    pub fn resize(&self, size: u32, max_overflow: u32, now: impl Time) -> Result<(), ConfigError> {
         let mut actions = Actions::new();
-        let result = self.core.resize(size, max_overflow, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        let result = self.core.resize(size, max_overflow, now, &mut actions);
+        self.settle(now, &mut actions);
         result
     }
 
     /// Has every connection replaced.
-    pub fn evict(&self, spread_ns: u64) {
+    pub fn evict(&self, spread_ns: u64, now: impl Time) {
         let mut actions = Actions::new();
-        self.core.evict(spread_ns, monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        self.core.evict(spread_ns, now, &mut actions);
+        self.settle(now, &mut actions);
     }
 
     /// State and counts.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, now: impl Time) -> Snapshot {
         let mut actions = Actions::new();
-        let snapshot = self.core.snapshot(monotonic_ns, &mut actions);
-        self.settle(&mut actions);
+        let snapshot = self.core.snapshot(now, &mut actions);
+        self.settle(now, &mut actions);
         snapshot
     }
 
     /// The connection of a lease that the calling thread has from now on.
     #[inline]
     pub fn lent(&self, lease: Lease) -> (Lease, *mut c_void) {
-        if let Some(holder) = self.holders.get(lease.slot as usize) {
-            // SAFETY: it takes no argument and cannot fail.
-            let thread = unsafe { libc::gettid() };
-            // Relaxed: for people.
-            holder.store(thread as u64, Ordering::Relaxed);
-        }
+        self.holders.note(lease);
         (lease, self.connection(lease.slot))
     }
 
@@ -362,64 +183,4 @@ impl Edge {
             self.desk.stir();
         }
     }
-
-    fn wait<D: Deref<Target = Desk>>(
-        &self,
-        place: &Place<D>,
-        until_ns: u64,
-        actions: &mut Actions,
-    ) -> Option<Result<(Lease, *mut c_void), NoConnection>> {
-        let &Place { ref seat, ticket, deadline_ns } = place;
-        let granted = |lease| Some(Ok(self.lent(lease)));
-        let refused = |refusal| Some(Err(NoConnection::Refused(refusal)));
-        loop {
-            self.settle(actions);
-            match seat.next(until_ns, deadline_ns) {
-                Turn::Ended(WakeOutcome::Granted(lease)) => return granted(lease),
-                Turn::Ended(WakeOutcome::TimedOut) => return refused(Refusal::TimedOut),
-                Turn::Ended(WakeOutcome::Closed) => return refused(Refusal::Closed),
-                Turn::Ended(WakeOutcome::Shed) => return refused(Refusal::Shed),
-                Turn::Ended(WakeOutcome::CreateFailed(code)) => return Some(Err(create_failed(code))),
-                Turn::Do(chore) => self.create(chore, deadline_ns, actions),
-                Turn::Alarm => self.ask_maintain(actions),
-                Turn::Stirred => {}
-                Turn::SliceOver => return None,
-                Turn::DeadlinePassed => {
-                    let outcome = self.core.cancel(ticket, GiveUp::TimedOut, monotonic_ns, actions);
-                    self.settle(actions);
-                    return match outcome {
-                        // The grant came first: a connection a moment late is still a connection.
-                        CancelOutcome::Granted(lease) => granted(lease),
-                        CancelOutcome::Closed => refused(Refusal::Closed),
-                        CancelOutcome::Shed => refused(Refusal::Shed),
-                        CancelOutcome::CreateFailed(code) => Some(Err(create_failed(code))),
-                        CancelOutcome::Cancelled | CancelOutcome::TimedOut | CancelOutcome::Stale => {
-                            refused(Refusal::TimedOut)
-                        }
-                    };
-                }
-            }
-        }
-    }
-}
-
-/// What an idle connection means to who asked for it; none of the other answers is of an idle one.
-fn asked_idle<'a>(idle: Checkout) -> Option<Asked<'a>> {
-    match idle {
-        Checkout::Granted(lease) => Some(Asked::Lent(lease)),
-        Checkout::GrantedUntested { lease, deadline_ns } => Some(Asked::Untested(lease, deadline_ns)),
-        Checkout::Queued(_) | Checkout::Rejected(_) => None,
-    }
-}
-
-fn wait_for(timeout_ns: u64) -> Wait {
-    match timeout_ns {
-        0 => Wait::ForCreation,
-        u64::MAX => Wait::Forever,
-        limit => Wait::For(limit),
-    }
-}
-
-fn create_failed(code: u64) -> NoConnection {
-    NoConnection::CreateFailed(code.into())
 }

@@ -6,6 +6,7 @@ use super::super::status::escope_status;
 use super::{at_home, escope_pool};
 use crate::pool::{Phase, Snapshot};
 use crate::status::Status;
+use crate::sync::monotonic_ns;
 
 /// The pool takes check-outs.
 pub const ESCOPE_POOL_RUNNING: i32 = 0;
@@ -182,7 +183,7 @@ pub unsafe extern "C" fn escope_pool_snapshot(
     guarded(|| {
         // SAFETY: the caller gives a live handle and a struct as large as it states, or NULL.
         let (this, report) = unsafe { (at_home(pool)?, Report::new(stats, "stats")?) };
-        report.set(this.edge.snapshot().into());
+        report.set(this.edge.snapshot(monotonic_ns).into());
         Ok(Status::Ok)
     })
 }

@@ -6,14 +6,15 @@
 
 use std::ffi::{c_int, c_void};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::calls::escope_lease;
 use super::desk::Desk;
-use super::edge::{Asked, Edge, NoConnection, Place};
+use super::edge::{Asked, Edge, NoConnection, Place, Time};
 use super::fork::Generation;
 use super::{at_home, end_of_leases, escope_pool, foreign, lend, no_connection};
-use crate::capi::boundary::{Failure, Out, fail, guarded, input, invalid};
+use crate::capi::boundary::{Failure, Out, Verdict, fail, guarded, input, invalid};
 use crate::capi::handle;
 use crate::capi::status::escope_status;
 use crate::status::Status;
@@ -25,8 +26,13 @@ pub struct escope_waiter {
     home: Generation,
     /// `None` once the wait has ended.
     place: Mutex<Option<Place<Kept>>>,
+    /// The latest time that it was called at, or [`MACHINE`].
+    given_ns: AtomicU64,
     pool: Kept,
 }
+
+/// No time was given: the machine's clock counts.
+const MACHINE: u64 = u64::MAX;
 
 /// A reference to the memory of a pool, and through it a hold on the pool's desk.
 struct Kept(*mut escope_pool);
@@ -109,34 +115,75 @@ pub unsafe extern "C" fn escope_pool_checkout_begin(
     connection: *mut *mut c_void,
     waiter: *mut *mut escope_waiter,
 ) -> escope_status {
-    guarded(|| {
-        // SAFETY: the caller gives a live handle and writable places, or NULL.
-        let (this, lease, connection, waiter) = unsafe {
-            (
-                at_home(pool)?,
-                Out::required(lease, "lease")?,
-                Out::required(connection, "connection")?,
-                Out::required(waiter, "waiter")?,
-            )
-        };
-        if timeout_ns == 0 {
-            return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
+    // SAFETY: the same contract.
+    guarded(|| unsafe { begin(pool, timeout_ns, lease, connection, waiter, MACHINE, monotonic_ns) })
+}
+
+/// escope_pool_checkout_begin at a given time; see escope_pool_checkout_at. Go on with escope_waiter_wait_at.
+///
+/// Ownership: as escope_pool_checkout_begin. A place that was begun so is given up at the latest time that was given.
+///
+/// @param pool       the pool.
+/// @param timeout_ns longest wait from `now_ns` on, 1 or more; UINT64_MAX: for ever.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @param waiter     receives the place, if POOL_EXHAUSTED.
+/// @param now_ns     the time.
+/// @return as escope_pool_checkout_begin.
+///
+/// Thread safety: any thread, concurrently; not in a signal handler. May block: runs `check` and `destroy`.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_pool_checkout_begin_at(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    waiter: *mut *mut escope_waiter,
+    now_ns: u64,
+) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { begin(pool, timeout_ns, lease, connection, waiter, now_ns, || now_ns) })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_pool_checkout_begin`] says.
+unsafe fn begin(
+    pool: *mut escope_pool,
+    timeout_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    waiter: *mut *mut escope_waiter,
+    given_ns: u64,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease, connection, waiter) = unsafe {
+        (
+            at_home(pool)?,
+            Out::required(lease, "lease")?,
+            Out::required(connection, "connection")?,
+            Out::required(waiter, "waiter")?,
+        )
+    };
+    if timeout_ns == 0 {
+        return Err(invalid("timeout_ns", 0, "1 or more; escope_pool_checkout takes 0"));
+    }
+    match this.edge.begin(timeout_ns, now) {
+        Asked::Lent(granted) | Asked::Untested(granted, _) => {
+            lend(this.edge.lent(granted), &lease, &connection);
+            Ok(Status::Ok)
         }
-        match this.edge.begin(timeout_ns) {
-            Asked::Lent(granted) | Asked::Untested(granted, _) => {
-                lend(this.edge.lent(granted), &lease, &connection);
-                Ok(Status::Ok)
-            }
-            Asked::Queued(place) => {
-                // SAFETY: the handle is alive.
-                let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
-                let place = Mutex::new(Some(place.held_by(desk)));
-                waiter.set(handle::give(escope_waiter { home: this.home, place, pool }));
-                Ok(Status::PoolExhausted)
-            }
-            Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
+        Asked::Queued(place) => {
+            // SAFETY: the handle is alive.
+            let (desk, pool) = unsafe { (Kept::new(pool), Kept::new(pool)) };
+            let place = Mutex::new(Some(place.held_by(desk)));
+            let given_ns = AtomicU64::new(given_ns);
+            waiter.set(handle::give(escope_waiter { home: this.home, place, given_ns, pool }));
+            Ok(Status::PoolExhausted)
         }
-    })
+        Asked::Refused(refusal) => no_connection(NoConnection::Refused(refusal)),
+    }
 }
 
 /// Waits for a connection for a while.
@@ -163,30 +210,67 @@ pub unsafe extern "C" fn escope_waiter_wait(
     lease: *mut escope_lease,
     connection: *mut *mut c_void,
 ) -> escope_status {
+    // SAFETY: the same contract.
+    guarded(|| unsafe { wait(waiter, slice_ns, lease, connection, monotonic_ns) })
+}
+
+/// escope_waiter_wait with a slice of 0, at a given time; see escope_pool_checkout_at.
+///
+/// Ownership: as escope_waiter_wait.
+///
+/// @param waiter     the place.
+/// @param lease      receives the lease, if OK.
+/// @param connection receives what `create` made, if OK.
+/// @param now_ns     the time.
+/// @return as escope_waiter_wait.
+///
+/// Thread safety: any thread, one at a time; not in a signal handler. May block: runs all callbacks.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn escope_waiter_wait_at(
+    waiter: *mut escope_waiter,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now_ns: u64,
+) -> escope_status {
     guarded(|| {
-        // SAFETY: the caller gives a live place and writable places, or NULL.
-        let (this, lease, connection): (&escope_waiter, _, _) = unsafe {
-            (
-                input(waiter, "waiter")?,
-                Out::required(lease, "lease")?,
-                Out::required(connection, "connection")?,
-            )
-        };
-        if !this.home.is_current() {
-            return Err(foreign());
+        // SAFETY: the same contract.
+        unsafe {
+            let this: &escope_waiter = input(waiter, "waiter")?;
+            // Relaxed: as in `escope_waiter_free`.
+            this.given_ns.store(now_ns, Ordering::Relaxed);
+            wait(waiter, 0, lease, connection, || now_ns)
         }
-        let mut place = this.place()?;
-        let Some(waiting) = place.as_ref() else { return Err(ended()) };
-        let Some(ended) = this.pool.edge().resume(waiting, monotonic_ns().saturating_add(slice_ns)) else {
-            return Ok(Status::PoolExhausted);
-        };
-        *place = None;
-        match ended {
-            Ok(lent) => lend(lent, &lease, &connection),
-            Err(reason) => return no_connection(reason),
-        }
-        Ok(Status::Ok)
     })
+}
+
+/// # Safety
+/// Each pointer is NULL or what [`escope_waiter_wait`] says.
+unsafe fn wait(
+    waiter: *mut escope_waiter,
+    slice_ns: u64,
+    lease: *mut escope_lease,
+    connection: *mut *mut c_void,
+    now: impl Time,
+) -> Verdict {
+    // SAFETY: the caller's contract.
+    let (this, lease, connection): (&escope_waiter, _, _) = unsafe {
+        (input(waiter, "waiter")?, Out::required(lease, "lease")?, Out::required(connection, "connection")?)
+    };
+    if !this.home.is_current() {
+        return Err(foreign());
+    }
+    let mut place = this.place()?;
+    let Some(waiting) = place.as_ref() else { return Err(ended()) };
+    let Some(ended) = this.pool.edge().resume(waiting, now().saturating_add(slice_ns), now) else {
+        return Ok(Status::PoolExhausted);
+    };
+    *place = None;
+    match ended {
+        Ok(lent) => lend(lent, &lease, &connection),
+        Err(reason) => return no_connection(reason),
+    }
+    Ok(Status::Ok)
 }
 
 /// Gives a descriptor for an event loop: readable when escope_waiter_wait should be called, with a slice of 0.
@@ -247,7 +331,11 @@ pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
         }
         let place = this.place.lock().map_or_else(|poisoned| poisoned.into_inner().take(), |mut p| p.take());
         if let Some(place) = place {
-            let last = this.pool.edge().give_up(&place);
+            // Relaxed: whoever frees the place comes after all who used it, and knows by the program's means.
+            let last = match this.given_ns.load(Ordering::Relaxed) {
+                MACHINE => this.pool.edge().give_up(&place, monotonic_ns),
+                now_ns => this.pool.edge().give_up(&place, || now_ns),
+            };
             // SAFETY: this place holds a reference of its own.
             unsafe { end_of_leases(this.pool.0, last) };
         }
@@ -258,117 +346,4 @@ pub unsafe extern "C" fn escope_waiter_free(waiter: *mut escope_waiter) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ptr::{null, null_mut};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::super::calls::escope_pool_checkin;
-    use super::super::*;
-    use super::*;
-
-    static MADE: AtomicUsize = AtomicUsize::new(0);
-
-    unsafe extern "C" fn create(_: *mut c_void, _: u64, connection: *mut *mut c_void) -> i32 {
-        let number = MADE.fetch_add(1, Ordering::Relaxed) + 1;
-        // SAFETY: the library gives a writable place.
-        unsafe { connection.write(number as *mut c_void) };
-        0
-    }
-
-    unsafe extern "C" fn destroy(_: *mut c_void, _: *mut c_void) {}
-
-    fn pool_of_one() -> *mut escope_pool {
-        let options = escope_pool_options {
-            create: Some(create),
-            destroy: Some(destroy),
-            size: 1,
-            max_overflow: 0,
-            ..Default::default()
-        };
-        let mut pool = null_mut();
-        // SAFETY: valid options and a writable place.
-        assert_eq!(unsafe { escope_pool_new(&options, &mut pool) }, 0);
-        pool
-    }
-
-    fn no_lease() -> escope_lease {
-        Lease { pool: 0, slot: 0, epoch: 0 }.into()
-    }
-
-    fn waiting(pool: *const escope_pool) -> u32 {
-        // SAFETY: a live handle.
-        unsafe { &*pool }.edge.snapshot().waiting
-    }
-
-    const EXHAUSTED: i32 = Status::PoolExhausted as i32;
-    const INVALID: i32 = Status::InvalidArgument as i32;
-
-    #[test]
-    fn a_place_is_kept_between_slices_and_given_up_by_free() {
-        let pool = pool_of_one();
-        let (mut lease, mut second, mut connection) = (no_lease(), no_lease(), null_mut());
-        let (mut maker, mut first, mut late) = (null_mut(), null_mut(), null_mut());
-        // SAFETY: live handles and writable places throughout; each place is freed once.
-        unsafe {
-            let begin = |lease, connection, waiter| {
-                escope_pool_checkout_begin(pool, u64::MAX, lease, connection, waiter)
-            };
-            assert_eq!(begin(&mut lease, &mut connection, &mut maker), EXHAUSTED);
-            assert_eq!(escope_waiter_wait(maker, u64::MAX, &mut lease, &mut connection), 0);
-            assert!(!connection.is_null());
-            assert_eq!(escope_waiter_wait(maker, 0, &mut lease, &mut connection), INVALID);
-            escope_waiter_free(maker);
-
-            assert_eq!(begin(&mut second, &mut connection, &mut first), EXHAUSTED);
-            assert_eq!(begin(&mut second, &mut connection, &mut late), EXHAUSTED);
-            assert_eq!(escope_waiter_wait(first, 1, &mut second, &mut connection), EXHAUSTED);
-            assert_eq!(waiting(pool), 2);
-            assert_eq!(escope_pool_checkin(pool, &lease, 0), 0);
-            // Granted while nobody looked, then given up: the next in the queue gets it.
-            escope_waiter_free(first);
-            assert_eq!(escope_waiter_wait(late, 0, &mut second, &mut connection), 0);
-            escope_waiter_free(late);
-            assert_eq!(escope_pool_checkin(pool, &second, 0), 0);
-            assert_eq!((waiting(pool), (*pool).edge.snapshot().leased), (0, 0));
-            escope_pool_free(pool);
-        }
-    }
-
-    #[test]
-    fn a_wait_outlives_the_pool_and_ends_closed() {
-        let pool = pool_of_one();
-        let (mut lease, mut connection, mut waiter) = (no_lease(), null_mut(), null_mut());
-        // SAFETY: as above.
-        unsafe {
-            assert_eq!(
-                escope_pool_checkout_begin(pool, u64::MAX, &mut lease, &mut connection, &mut waiter),
-                EXHAUSTED
-            );
-            escope_pool_free(pool);
-            assert_eq!(
-                escope_waiter_wait(waiter, u64::MAX, &mut lease, &mut connection),
-                Status::PoolClosed as i32
-            );
-            escope_waiter_free(waiter);
-        }
-    }
-
-    #[test]
-    fn nonsense_gets_an_error() {
-        let pool = pool_of_one();
-        let (mut lease, mut connection, mut waiter) = (no_lease(), null_mut(), null_mut());
-        // SAFETY: NULL is what is tried; the rest is valid.
-        unsafe {
-            let zero = escope_pool_checkout_begin(pool, 0, &mut lease, &mut connection, &mut waiter);
-            assert_eq!(zero, INVALID);
-            let no_place = escope_pool_checkout_begin(pool, 1, &mut lease, &mut connection, null_mut());
-            assert_eq!(no_place, INVALID);
-            assert_eq!(
-                escope_waiter_wait(null::<escope_waiter>().cast_mut(), 1, &mut lease, &mut connection),
-                INVALID
-            );
-            escope_waiter_free(null_mut());
-            escope_pool_free(pool);
-        }
-    }
-}
+mod tests;

@@ -2,8 +2,9 @@
 
 use super::State;
 use crate::error::ConfigError;
-use crate::pool::actions::DestroyReason;
+use crate::pool::actions::{DestroyReason, WakeOutcome};
 use crate::pool::config::PoolConfig;
+use crate::pool::waiters::End;
 
 impl State {
     pub(in crate::pool) fn resize(
@@ -31,7 +32,17 @@ impl State {
             self.close_slot(slot, DestroyReason::Resized);
         }
         self.close_surplus(now_ns);
+        self.end_hopeless();
         self.create_as_due(now_ns);
         Ok(())
+    }
+
+    /// Ends waits for a creation that the pool has become too small for: what is being created is destroyed when it is
+    /// ready, and they would wait for a return, which they were not to do.
+    fn end_hopeless(&mut self) {
+        while self.waiters.for_creation() > self.slots.creatable() {
+            let Some(head) = self.waiters.head() else { return };
+            self.end_wait(head, End::TimedOut, WakeOutcome::TimedOut);
+        }
     }
 }
