@@ -35,6 +35,9 @@ REQUIRED = {
     "rust-group3": (1, 2),
     "rust-pool": (1, 2),
     "rust-pool-deadpool": (1, 2),
+    "rust-pool-wait": (8,),
+    "rust-pool-wait-p99": (8,),
+    "rust-pool-wait-longest": (8,),
     "c-breaker": (1, 2),
     "c-limiter": (1, 2),
     "c-pool": (1, 2),
@@ -47,6 +50,9 @@ REQUIRED = {
     "beam-limiter-batch": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),
+    "beam-pool-wait": (16,),
+    "beam-pool-wait-p99": (16,),
+    "beam-pool-wait-longest": (16,),
     "beam-get-protected": (1, 2, 8),
     "beam-flag-off": (1, 2, 8),
     "beam-store-protected": (1, 2, 8),
@@ -199,6 +205,8 @@ def line(rows: Sequence[Row]) -> str:
     first = rows[0]
     on = {row["threads"]: row for row in rows}
     cells = [ratio(on[threads]) if threads in on else "" for threads in THREADS]
+    others = [f"{ratio(on[threads])} on {threads}" for threads in on if threads not in THREADS]
+    cells[-1] = ", ".join(cell for cell in (cells[-1], *others) if cell)
     return f"| {first['id']}, {ours(first)} | {peer(first)} | {' | '.join(cells)} | {bounds(rows)} |"
 
 

@@ -8,7 +8,7 @@ defmodule ElixirScopeBench.Rows do
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
   alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, FeatureFlags, TokenBucketLimiter}
   alias ElixirScope.Foundation.Services.{ConfigServer, EventStore}
-  alias ElixirScopeBench.{Reference, SideBySide, Worker}
+  alias ElixirScopeBench.{Reference, SideBySide, Waits, Worker}
 
   @burst 1_000_000_000
   @hour_ms 3_600_000
@@ -32,17 +32,13 @@ defmodule ElixirScopeBench.Rows do
         size: 10
       )
 
-    four = [size: 4, max_overflow: 0]
-    own = [name: :bench_wait, create: &connection/0]
-    {:ok, _} = ConnectionPool.start_link(own ++ four)
-    {:ok, _} = :poolboy.start_link([worker_module: Worker, name: {:local, :bench_wait}] ++ four)
     warm_up()
 
     for processes <- [1, 2, 8], row <- rows(processes), row != nil do
       row |> SideBySide.to_json() |> IO.puts()
     end
 
-    with row when row != nil <- wait(), do: row |> SideBySide.to_json() |> IO.puts()
+    for row <- Waits.rows(), do: row |> SideBySide.to_json() |> IO.puts()
   end
 
   # The services have their breakers from here: their calls run in the caller's process.
@@ -52,18 +48,6 @@ defmodule ElixirScopeBench.Rows do
       rate_limiting: %{enabled: on, default_limits: %{event_storage: {@burst, @hour_ms}}}
     })
   end
-
-  # Four connections for sixteen processes, each held for a millisecond: 0.97 of the throughput is 1.031 of the time.
-  defp wait,
-    do:
-      SideBySide.row(
-        "beam-pool-wait",
-        "poolboy",
-        1.031,
-        16,
-        &pool_wait(&1, 0),
-        &poolboy_wait(&1, 0)
-      )
 
   defp rows(processes) do
     reference = Reference.new()
@@ -223,20 +207,6 @@ defmodule ElixirScopeBench.Rows do
     {:ok, connection} = ConnectionPool.checkout(:bench)
     :ok = ConnectionPool.checkin(:bench, connection)
     pool(n - 1, admitted + 1)
-  end
-
-  defp pool_wait(0, admitted), do: admitted
-
-  defp pool_wait(n, admitted) do
-    {:ok, :ok} = ConnectionPool.with_connection(:bench_wait, fn _ -> Process.sleep(1) end)
-    pool_wait(n - 1, admitted + 1)
-  end
-
-  defp poolboy_wait(0, admitted), do: admitted
-
-  defp poolboy_wait(n, admitted) do
-    :ok = :poolboy.transaction(:bench_wait, fn _ -> Process.sleep(1) end)
-    poolboy_wait(n - 1, admitted + 1)
   end
 
   defp poolboy(0, admitted), do: admitted

@@ -28,21 +28,25 @@ defmodule ElixirScopeBench.SideBySide do
     peer = fn -> round(id, peer, base, processes, peer_n) end
     {our_times, peer_times} = 1..@rounds |> Enum.map(&pair(&1, ours, peer)) |> Enum.unzip()
 
-    if Enum.all?(our_times ++ peer_times) do
-      [lower, ratio, upper] = quartiles(Enum.zip_with(our_times, peer_times, &(&1 / &2)))
-      [[_, ours_ns, _], [_, peer_ns, _]] = [quartiles(our_times), quartiles(peer_times)]
+    if Enum.all?(our_times ++ peer_times),
+      do: summary(id, peer_name, bound, processes, our_times, peer_times)
+  end
 
-      %{
-        id: id,
-        threads: processes,
-        peer: peer_name,
-        bound: bound,
-        ours_ns: ours_ns,
-        peer_ns: peer_ns,
-        ratio: ratio,
-        spread: upper - lower
-      }
-    end
+  @doc "The row of what each round measured on either side."
+  def summary(id, peer_name, bound, processes, our_times, peer_times) do
+    [lower, ratio, upper] = quartiles(Enum.zip_with(our_times, peer_times, &(&1 / &2)))
+    [[_, ours_ns, _], [_, peer_ns, _]] = [quartiles(our_times), quartiles(peer_times)]
+
+    %{
+      id: id,
+      threads: processes,
+      peer: peer_name,
+      bound: bound,
+      ours_ns: ours_ns,
+      peer_ns: peer_ns,
+      ratio: ratio,
+      spread: upper - lower
+    }
   end
 
   defp pair(turn, ours, peer) when rem(turn, 2) == 1 do

@@ -119,6 +119,11 @@ class Readme(unittest.TestCase):
         self.assertIn("| b, 100 ns | peer, 100 ns | 1.00 × |  |  |  |", text)
         self.assertNotIn("floor", text)
 
+    def test_another_number_of_threads_than_the_columns_stands_by_its_ratio(self) -> None:
+        text = table(summary([row("a", 16, ratio=0.5, bound=1.0), row("b", 8), row("b", 3, ratio=2.0)]))
+        self.assertIn("| a, 50.0 ns | peer, 100 ns |  |  | 0.50 × on 16 | 1 × |", text)
+        self.assertIn("|  |  | 1.00 ×, 2.00 × on 3 |  |", text)
+
     def test_memory_is_shown_in_bytes(self) -> None:
         weighed = {**row("a", 1, ratio=0.5, bound=1.0), "ours_bytes": 1234}
         del weighed["peer_ns"]

@@ -436,7 +436,7 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     end
 
     test "a pool without a place is refused" do
-      assert {:error, %ElixirScope.Foundation.Error{context: %{argument: "size"}}} =
+      assert {:error, %ElixirScope.Foundation.Error{context: %{argument: :size}}} =
                Poolboy.start(worker_module: Worker, size: 0, max_overflow: 0)
     end
 

@@ -86,6 +86,9 @@ rustler::atoms! {
     check,
     leaked,
     maintain,
+    fail_fast,
+    late,
+    untested,
     wait,
     cancelled,
     ended,
@@ -99,4 +102,18 @@ rustler::atoms! {
     shed,
     create_failed,
     stale_lease,
+
+    // What a connection is checked for, why it is closed, and where a pool is in its life.
+    idle,
+    returned,
+    broken,
+    lost,
+    overflow,
+    owner_gone,
+    lifetime,
+    evicted,
+    check_failed,
+    resized,
+    running,
+    draining,
 }

@@ -3,100 +3,24 @@
 //! * `shared`: the resource; who may write what, and what a killed process leaves behind.
 //! * `processes`: what is known about each process that uses the pool.
 //! * `connection`: terms that outlive a call.
+//! * `options`, `stats`: what a pool is told when it is made, and what it tells of itself.
 
 mod connection;
+mod options;
 mod processes;
 mod shared;
+mod stats;
 
 use elixirscope::error::ConfigError;
-use elixirscope::pool::{Condition, HealthChecks, IdleOrder, Pool, PoolConfig, Refusal, Wait};
-use rustler::{Atom, Encoder, Env, NifMap, NifResult, ResourceArc, Term};
+use elixirscope::pool::{Condition, Pool, PoolConfig, Refusal, Wait};
+use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, ResourceArc, Term};
 
 use crate::atoms;
 use crate::clock::ObjectClock;
 use crate::refusal::refusal;
+use options::Options;
 use shared::{SharedPool, Taken};
-
-#[derive(NifMap)]
-struct Options {
-    size: u32,
-    max_overflow: u32,
-    order: Atom,
-    max_waiters: u32,
-    max_slots: u32,
-    min_idle: u32,
-    max_creating: u32,
-    idle_timeout_ns: u64,
-    max_lifetime_ns: u64,
-    max_lifetime_jitter_ns: u64,
-    keepalive_ns: u64,
-    health: Atom,
-    health_interval_ns: u64,
-    check_limit_ns: u64,
-    leak_after_ns: u64,
-    queue_target_ns: u64,
-    queue_interval_ns: u64,
-    overflow_ttl_ns: u64,
-    backoff_ns: u64,
-    backoff_cap_ns: u64,
-    jitter_seed: u64,
-}
-
-impl Options {
-    fn config(&self) -> PoolConfig {
-        PoolConfig {
-            size: self.size,
-            max_overflow: self.max_overflow,
-            order: order(self.order),
-            max_waiters: self.max_waiters,
-            max_slots: self.max_slots,
-            min_idle: self.min_idle,
-            max_concurrent_creates: self.max_creating,
-            idle_timeout_ns: self.idle_timeout_ns,
-            max_lifetime_ns: self.max_lifetime_ns,
-            max_lifetime_jitter_ns: self.max_lifetime_jitter_ns,
-            keepalive_ns: self.keepalive_ns,
-            health: health(self.health),
-            health_interval_ns: self.health_interval_ns,
-            check_limit_ns: self.check_limit_ns,
-            return_limit_ns: self.check_limit_ns,
-            leak_after_ns: self.leak_after_ns,
-            queue_target_ns: self.queue_target_ns,
-            queue_interval_ns: self.queue_interval_ns,
-            overflow_ttl_ns: self.overflow_ttl_ns,
-            create_backoff_ns: self.backoff_ns,
-            create_backoff_cap_ns: self.backoff_cap_ns,
-            jitter_seed: self.jitter_seed,
-            ..PoolConfig::default()
-        }
-    }
-}
-
-/// Elixir has checked that it is one of these.
-fn order(order: Atom) -> IdleOrder {
-    if order == atoms::fifo() {
-        IdleOrder::Fifo
-    } else if order == atoms::round_robin() {
-        IdleOrder::RoundRobin
-    } else if order == atoms::least_used() {
-        IdleOrder::LeastUsed
-    } else {
-        IdleOrder::Lifo
-    }
-}
-
-/// Likewise.
-fn health(health: Atom) -> HealthChecks {
-    if health == atoms::passive() {
-        HealthChecks::Passive
-    } else if health == atoms::active() {
-        HealthChecks::Active
-    } else if health == atoms::mixed() {
-        HealthChecks::Mixed
-    } else {
-        HealthChecks::Off
-    }
-}
+use stats::Stats;
 
 /// A pool that belongs to the calling process. Dirty: it sets aside the memory of all waiters.
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -119,22 +43,35 @@ fn open(
     Ok(pool)
 }
 
-/// `{connection, slot, epoch}`, `:wait`, or the refusal. A wait ends with `{reference, the same}`.
+/// How long a check-out waits: nanoseconds, 0 for no longer than a creation takes, or `:late` for a call whose time was
+/// over before it got here.
+struct AskedWait(Wait);
+
+impl<'a> Decoder<'a> for AskedWait {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        match term.decode() {
+            Ok(0) => Ok(Self(Wait::ForCreation)),
+            Ok(u64::MAX) => Ok(Self(Wait::Forever)),
+            Ok(wait_ns) => Ok(Self(Wait::For(wait_ns))),
+            Err(_) if atoms::late() == term => Ok(Self(Wait::Until(0))),
+            Err(_) => Err(Error::BadArg),
+        }
+    }
+}
+
+/// `{connection, slot, epoch}`, with a fourth element `:untested` where the caller has to test it first; `:wait`; or the
+/// refusal. A wait ends with `{reference, the same}`, but never untested.
 #[rustler::nif]
 fn pool_checkout<'a>(
     env: Env<'a>,
     pool: ResourceArc<SharedPool>,
     reference: Term<'a>,
-    wait_ns: u64,
+    wait: AskedWait,
     overflow: bool,
 ) -> Term<'a> {
-    let wait = match wait_ns {
-        0 => Wait::ForCreation,
-        u64::MAX => Wait::Forever,
-        wait_ns => Wait::For(wait_ns),
-    };
-    match SharedPool::checkout(&pool, env, reference, wait, overflow) {
+    match SharedPool::checkout(&pool, env, reference, wait.0, overflow) {
         Some(Taken::Granted(lease)) => pool.granted(env, lease),
+        Some(Taken::Untested(lease)) => pool.untested(env, lease),
         Some(Taken::Waiting) => atoms::wait().encode(env),
         Some(Taken::Refused(why)) => word(why).encode(env),
         None => atoms::pool_closed().encode(env),
@@ -273,11 +210,24 @@ fn pool_maintain<'a>(env: Env<'a>, pool: ResourceArc<SharedPool>) -> Term<'a> {
     }
 }
 
-/// Closes the pool. Dirty: it wakes all waiters.
+/// Closes the pool; leases end when `within_ns` is over. Dirty: it wakes all waiters.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn pool_close(env: Env<'_>, pool: ResourceArc<SharedPool>) -> Atom {
-    pool.close(env);
+fn pool_close(env: Env<'_>, pool: ResourceArc<SharedPool>, within_ns: u64) -> Atom {
+    pool.close(env, within_ns);
     atoms::ok()
+}
+
+/// Closes the pool to new callers. Dirty: it closes all that is idle.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pool_drain(env: Env<'_>, pool: ResourceArc<SharedPool>) -> Atom {
+    pool.drain(env);
+    atoms::ok()
+}
+
+/// Whether a lease is live.
+#[rustler::nif]
+fn pool_is_leased(env: Env<'_>, pool: ResourceArc<SharedPool>, slot: u32, epoch: u64) -> bool {
+    pool.is_leased(env, slot, epoch)
 }
 
 /// Pools that exist in this VM.
@@ -286,72 +236,8 @@ fn pool_live() -> i64 {
     shared::live()
 }
 
-#[derive(NifMap)]
-struct Stats {
-    size: u32,
-    capacity: u32,
-    idle: u32,
-    in_use: u32,
-    creating: u32,
-    checking: u32,
-    closing: u32,
-    waiting: u32,
-    overflow: u32,
-    closed: bool,
-    failing: u32,
-    requests: u64,
-    granted: u64,
-    timed_out: u64,
-    cancelled: u64,
-    exhausted: u64,
-    queue_full: u64,
-    closed_requests: u64,
-    create_failed: u64,
-    shed: u64,
-    returned: u64,
-    broken: u64,
-    reclaimed: u64,
-    created: u64,
-    create_errors: u64,
-    destroyed: u64,
-    checks_passed: u64,
-    checks_failed: u64,
-    leaks: u64,
-}
-
+/// State and counts of one instant.
 #[rustler::nif]
-fn pool_stats(env: Env<'_>, pool: ResourceArc<SharedPool>) -> NifResult<Stats> {
-    let snapshot = pool.snapshot(env);
-    let counts = snapshot.counts;
-    Ok(Stats {
-        size: snapshot.size,
-        capacity: snapshot.capacity,
-        idle: snapshot.idle,
-        in_use: snapshot.leased,
-        creating: snapshot.creating,
-        checking: snapshot.checking,
-        closing: snapshot.closing,
-        waiting: snapshot.waiting,
-        overflow: snapshot.overflow,
-        closed: snapshot.is_closed,
-        failing: snapshot.failing,
-        requests: counts.requests,
-        granted: counts.granted,
-        timed_out: counts.timed_out,
-        cancelled: counts.cancelled,
-        exhausted: counts.exhausted,
-        queue_full: counts.queue_full,
-        closed_requests: counts.closed,
-        create_failed: counts.create_failed,
-        shed: counts.shed,
-        returned: counts.returned,
-        broken: counts.broken,
-        reclaimed: counts.reclaimed,
-        created: counts.created,
-        create_errors: counts.create_errors,
-        destroyed: counts.destroys,
-        checks_passed: counts.checks_passed,
-        checks_failed: counts.checks_failed,
-        leaks: counts.leaks,
-    })
+fn pool_stats(env: Env<'_>, pool: ResourceArc<SharedPool>) -> Stats {
+    Stats::of(&pool.snapshot(env))
 }

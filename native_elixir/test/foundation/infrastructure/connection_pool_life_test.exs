@@ -1,5 +1,6 @@
 defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
-  # What becomes of connections besides being lent: made ahead, tested, aged, evicted, reset, left behind.
+  # What becomes of connections besides being lent: made ahead, aged, evicted, left behind. Tests and resets are in
+  # `ConnectionPoolChecksTest`.
   use ElixirScope.Foundation.PoolCase, async: true
 
   alias ElixirScope.Foundation.Infrastructure.ManualClock
@@ -30,27 +31,6 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
     def disconnect({:term, test, _} = term, reason), do: send(test, {:disconnected, term, reason})
   end
 
-  defmodule Resetting do
-    @behaviour ElixirScope.Foundation.Infrastructure.Connection
-
-    @impl true
-    def connect(test), do: {:ok, {:resetting, test, make_ref()}}
-
-    @impl true
-    def disconnect(_connection, _reason), do: :ok
-
-    @impl true
-    def reset({:resetting, test, _} = connection) do
-      send(test, {:reset, connection, self()})
-
-      receive do
-        {:answer, answer} -> answer
-      after
-        0 -> :ok
-      end
-    end
-  end
-
   defp start(worker, options) do
     namespace = Keyword.get(options, :namespace, {:test, make_ref()})
 
@@ -64,41 +44,6 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
 
     start_supervised!({ConnectionPool, Keyword.merge(defaults, options)}, id: namespace)
     {namespace, :pool}
-  end
-
-  test "p18 a connection that fails its test on return is closed, and another made" do
-    pool = start(Tested, health: :passive)
-    {:ok, first} = ConnectionPool.checkout(pool)
-    :ok = ConnectionPool.checkin(pool, first)
-    assert {:ok, ^first} = ConnectionPool.checkout(pool)
-    Agent.update(first, &%{&1 | healthy: false})
-    :ok = ConnectionPool.checkin(pool, first)
-    assert_receive {:disconnected, ^first, :closed}, 2_000
-    assert {:ok, second} = ConnectionPool.checkout(pool)
-    refute second == first
-    :ok = ConnectionPool.checkin(pool, second)
-    assert_settled(pool)
-  end
-
-  test "p18 active checks find an idle connection that is sick" do
-    pool = start(Tested, health: :active, health_interval: 5, min_idle: 1)
-    await(pool, &(&1.idle == 1))
-    {:ok, sick} = ConnectionPool.checkout(pool)
-    Agent.update(sick, &%{&1 | healthy: false})
-    :ok = ConnectionPool.checkin(pool, sick)
-    assert_receive {:disconnected, ^sick, :closed}, 2_000
-    await(pool, &(&1.idle == 1 and &1.created == 2))
-  end
-
-  test "p18 a test that hangs has failed" do
-    pool = start(Tested, health: :passive, check_limit: 20)
-    {:ok, agent} = ConnectionPool.checkout(pool)
-    :ok = :sys.suspend(agent)
-    :ok = ConnectionPool.checkin(pool, agent)
-    await(pool, &(&1.checking == 0 and &1.idle == 0))
-    :ok = :sys.resume(agent)
-    assert {:ok, another} = ConnectionPool.checkout(pool)
-    refute another == agent
   end
 
   test "waits that have become too long are shed" do
@@ -181,7 +126,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
     assert %{idle: 1} = assert_settled(pool)
 
     for {sizes, argument} <- [
-          {[size: 4], "size"},
+          {[size: 4], :size},
           {[size: -1], :size},
           {[count: 1], :option},
           {:large, :options}
@@ -199,43 +144,153 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
              ConnectionPool.drain(pool, 10)
 
     assert {:error, %Error{error_type: :pool_closed}} = ConnectionPool.checkout(pool)
-    drain = Task.async(fn -> ConnectionPool.drain(pool) end)
+    drains = for timeout <- [5_000, :infinity], do: drain(pool, timeout)
+    await_drains(pool, 2)
     :ok = ConnectionPool.checkin(pool, held)
-    assert Task.await(drain) == :ok
+    assert Task.await_many(drains) == [:ok, :ok]
+    await_drains(pool, 0)
+    assert :ok = ConnectionPool.drain(pool, 0)
     assert {:error, %Error{context: %{argument: :timeout}}} = ConnectionPool.drain(pool, -1)
+    assert %{phase: :closed} = assert_settled(pool)
   end
 
-  describe "reset" do
-    test "is run by whoever gives the connection back, and closes what it cannot clean" do
-      pool = start(Resetting, [])
-      me = self()
-      {:ok, first} = ConnectionPool.checkout(pool)
-      assert :ok = ConnectionPool.checkin(pool, first)
-      assert_received {:reset, ^first, ^me}
-      assert {:ok, ^first} = ConnectionPool.with_connection(pool, & &1)
-      assert_received {:reset, ^first, ^me}
-      send(self(), {:answer, {:error, :dirty}})
-      assert {:ok, ^first} = ConnectionPool.with_connection(pool, & &1)
-      assert {:ok, second} = ConnectionPool.checkout(pool)
-      refute second == first
-      assert :ok = ConnectionPool.checkin(pool, second)
-      assert %{broken: 1} = assert_settled(pool)
+  test "p24 a drain serves those who wait, until its time is over" do
+    pool = start(Term, [])
+    {:ok, held} = ConnectionPool.checkout(pool)
+    [first, second] = [client(), client()]
+    first_answer = later(first, fn -> ConnectionPool.checkout(pool, :infinity) end)
+    await(pool, &(&1.waiting == 1))
+    second_answer = later(second, fn -> ConnectionPool.checkout(pool, :infinity) end)
+    await(pool, &(&1.waiting == 2))
+    drain = drain(pool, :infinity)
+    await_drains(pool, 1)
+    assert %{phase: :draining} = stats(pool)
+    :ok = ConnectionPool.checkin(pool, held)
+    assert_receive {^first_answer, {:ok, ^held}}, 2_000
+
+    # Another one, whose time is over.
+    assert {:error, %Error{context: %{left: 1}}} = ConnectionPool.drain(pool, 1)
+    assert_receive {^second_answer, {:error, %Error{error_type: :pool_closed}}}, 2_000
+    :ok = run(first, fn -> ConnectionPool.checkin(pool, held) end)
+    assert :ok = Task.await(drain)
+  end
+
+  test "p24 who drains a pool that is stopped is told when that is done" do
+    pool = start(Term, drain: 0)
+    {:ok, held} = ConnectionPool.checkout(pool)
+    drain = drain(pool, :infinity)
+    await_drains(pool, 1)
+    stop_supervised!(elem(pool, 0))
+    assert_received {:disconnected, ^held, :shutdown}
+    assert :ok = Task.await(drain)
+    assert {:error, %Error{error_type: :pool_not_found}} = ConnectionPool.drain(pool)
+  end
+
+  test "p24 a close ends what is still held when its time is over" do
+    namespace = {:test, make_ref()}
+    :ok = ManualClock.install(namespace)
+    pool = start(Term, namespace: namespace)
+    {:ok, held} = ConnectionPool.checkout(pool)
+    assert :ok = ConnectionPool.close(pool, 1_000)
+    :ok = ManualClock.advance(namespace, 999)
+    :ok = ConnectionPool.maintain(pool)
+    assert %{in_use: 1, phase: :draining} = stats(pool)
+    :ok = ManualClock.advance(namespace, 1)
+    :ok = ConnectionPool.maintain(pool)
+    assert_receive {:disconnected, ^held, :closed}, 2_000
+    assert {:error, %Error{error_type: :stale_lease}} = ConnectionPool.checkin(pool, held)
+    assert %{reclaimed: 1, phase: :closed} = assert_settled(pool)
+    assert {:error, %Error{context: %{argument: :within}}} = ConnectionPool.close(pool, -1)
+  end
+
+  defp drain(pool, timeout), do: Task.async(fn -> ConnectionPool.drain(pool, timeout) end)
+
+  # That they wait in the pool's process, for its answer.
+  defp await_drains(pool, number) do
+    {_, server, _, _} = ConnectionPool.Directory.fetch(pool)
+    await(pool, fn _ -> length(:sys.get_state(server).drains) == number end)
+  end
+
+  test "p22 connections are replaced over a time" do
+    namespace = {:test, make_ref()}
+    :ok = ManualClock.install(namespace)
+    pool = start(Term, namespace: namespace, size: 8, min_idle: 8)
+    await(pool, &(&1.idle == 8))
+    assert :ok = ConnectionPool.evict(pool, 1_000)
+
+    # Eight instants of a thousand milliseconds' nanoseconds, none of them at once but by a chance of one in a million.
+    assert %{destroyed: 0} = stats(pool)
+    :ok = ManualClock.advance(namespace, 1_000)
+    :ok = ConnectionPool.maintain(pool)
+    await(pool, &(&1.destroyed == 8 and &1.idle == 8))
+    assert {:error, %Error{context: %{argument: :within}}} = ConnectionPool.evict(pool, -1)
+  end
+
+  test "on a manual clock a pool does what is due when it is told to" do
+    namespace = {:test, make_ref()}
+    :ok = ManualClock.install(namespace)
+    pool = start(Term, namespace: namespace, idle_timeout: 1_000)
+    {:ok, term} = ConnectionPool.checkout(pool)
+    :ok = ConnectionPool.checkin(pool, term)
+    :ok = ManualClock.advance(namespace, 999)
+    assert :ok = ConnectionPool.maintain(pool)
+    assert %{idle: 1, closing: 0, destroyed: 0} = stats(pool)
+    :ok = ManualClock.advance(namespace, 1)
+    assert :ok = ConnectionPool.maintain(pool)
+    assert_receive {:disconnected, ^term, :closed}, 2_000
+    assert {:error, %Error{error_type: :pool_not_found}} = ConnectionPool.maintain(:nowhere)
+  end
+
+  describe "p16 a connection that cannot be made" do
+    test "fails the start of a pool that asks for it, and what was made is closed" do
+      Process.flag(:trap_exit, true)
+      test = self()
+      made = :counters.new(1, [])
+
+      create = fn ->
+        :counters.add(made, 1, 1)
+        if :counters.get(made, 1) == 3, do: {:error, :down}, else: {:ok, :counters.get(made, 1)}
+      end
+
+      options = [
+        name: :pool,
+        namespace: {:test, make_ref()},
+        size: 3,
+        min_idle: 3,
+        max_creating: 1,
+        create: create,
+        close: &send(test, {:closed, &1})
+      ]
+
+      assert {:error, %Error{error_type: :create_failed, context: %{last_error: :down}}} =
+               ConnectionPool.start_link([init_policy: :error] ++ options)
+
+      assert_received {:closed, 1}
+      assert_received {:closed, 2}
+      pool = {options[:namespace], :pool}
+      assert {:error, %Error{error_type: :pool_not_found}} = ConnectionPool.status(pool)
+
+      # Now it can be made.
+      assert {:ok, server} = ConnectionPool.start_link([init_policy: :error] ++ options)
+      assert %{idle: 3} = stats(pool)
+      ConnectionPool.stop(server)
+
+      # By default the pool starts without.
+      :counters.put(made, 1, 2)
+      assert {:ok, server} = ConnectionPool.start_link([retry_after: 1] ++ options)
+      await(pool, &(&1.idle == 3 and &1.create_errors == 1))
+      ConnectionPool.stop(server)
     end
 
-    test "never touches a connection that another process holds" do
-      pool = start(Resetting, [])
-      {:ok, connection} = ConnectionPool.checkout(pool)
-      :ok = ConnectionPool.checkin(pool, connection)
-      assert_received {:reset, ^connection, _}
-      client = client()
-      {:ok, ^connection} = run(client, fn -> ConnectionPool.checkout(pool) end)
-      assert {:error, %Error{error_type: :stale_lease}} = ConnectionPool.checkin(pool, connection)
-      refute_received {:reset, _, _}
-      :ok = run(client, fn -> ConnectionPool.checkin(pool, connection) end)
-      # A lease that travelled is closed.
-      {:ok, lease} = ConnectionPool.checkout_lease(pool)
-      assert :ok = ConnectionPool.checkin(pool, lease)
-      assert %{broken: 1} = assert_settled(pool)
+    test "leaves its waiter waiting, or fails it, as the pool is told" do
+      for {policy, expected} <- [retry: :pool_timeout, fail_fast: :create_failed] do
+        options = [create_failure: policy, retry_after: 60_000, retry_at_most: 60_000]
+        pool = start_pool([create: fn -> {:error, :down} end] ++ options)
+        timeout = if policy == :retry, do: 20, else: :infinity
+        assert {:error, error} = ConnectionPool.checkout(pool, timeout)
+        assert {error.error_type, error.context.last_error} == {expected, :down}
+        assert_settled(pool)
+      end
     end
   end
 
@@ -276,5 +331,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
              ConnectionPool.stats(pool)
 
     assert s.connections_created == 1 and s.reuse == 0.9
+    assert %{health_checks_passed: 0, health_checks_failed: 0} = s
+  end
+
+  test "p25 times of use are summed up where they are asked for" do
+    namespace = {:test, make_ref()}
+    :ok = ManualClock.install(namespace)
+    pool = start(Term, namespace: namespace, measure: true)
+    {:ok, term} = ConnectionPool.checkout(pool)
+    waiter = client()
+    answer = later(waiter, fn -> ConnectionPool.checkout(pool, :infinity) end)
+    await(pool, &(&1.waiting == 1))
+    :ok = ManualClock.advance(namespace, 3)
+    :ok = ConnectionPool.checkin(pool, term)
+    assert_receive {^answer, {:ok, ^term}}, 2_000
+    assert %{use_ns: 3_000_000, queue_ns: 3_000_000, longest_queue_ns: 3_000_000} = stats(pool)
   end
 end

@@ -10,8 +10,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
 
   defp assert_event(name, metadata) do
     event = @prefix ++ [name]
-    assert_receive {:telemetry, ^event, %{count: 1}, found}, 1_000
+    assert_receive {:telemetry, ^event, %{count: 1} = measured, found}, 1_000
     assert Map.take(found, Map.keys(metadata)) == metadata
+    measured
   end
 
   test "check-outs and check-ins are told with their times, all, some or none" do
@@ -96,7 +97,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
     {:error, _} = ConnectionPool.checkout(pool, 0)
     assert_event(:pool_exhausted, %{pool: pool, timeout: 0})
     {:error, _} = ConnectionPool.checkout(pool, 1)
-    assert_event(:pool_timeout, %{pool: pool, timeout: 1})
+    assert %{queue_time: time} = assert_event(:timeout, %{pool: pool, timeout: 1})
+    # It has waited that long.
+    assert time >= 1_000_000
     waiter = client()
     later(waiter, fn -> ConnectionPool.checkout(pool, :infinity) end)
     await(pool, &(&1.waiting == 1))
@@ -106,10 +109,45 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolTelemetryTest do
 
     kill(agent)
     assert_event(:connection_down, Map.put(place, :reason, :killed))
-    assert_event(:connection_closed, place)
+    assert_event(:connection_closed, Map.put(place, :reason, :lost))
     :ok = ConnectionPool.close(pool)
     {:error, _} = ConnectionPool.checkout(pool)
     assert_event(:pool_closed, %{pool: pool})
+    assert_settled(pool)
+  end
+
+  test "a pool tells why a connection goes, and which test it did not pass" do
+    sick = :atomics.new(1, [])
+    ping = fn _ -> if :atomics.get(sick, 1) == 0, do: :ok, else: {:error, :sick} end
+    options = [ping: ping, health: :passive, pre_ping_after: 0, pre_ping_limit: 0]
+    {namespace, name} = pool = start_pool(options)
+    place = %{namespace: namespace, pool: name, slot: 0}
+
+    {:ok, agent} = ConnectionPool.checkout(pool)
+    :ok = ConnectionPool.checkin(pool, agent, :broken)
+    assert_event(:connection_closed, Map.put(place, :reason, :broken))
+
+    {:ok, agent} = ConnectionPool.checkout(pool)
+    :atomics.put(sick, 1, 1)
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert_event(:check_failed, Map.put(place, :kind, :returned))
+    assert_event(:connection_closed, Map.put(place, :reason, :check_failed))
+
+    :atomics.put(sick, 1, 0)
+    {:ok, agent} = ConnectionPool.checkout(pool)
+    :ok = ConnectionPool.checkin(pool, agent)
+    await(pool, &(&1.idle == 1))
+    :atomics.put(sick, 1, 1)
+    # A new connection needs no test.
+    assert {:ok, other} = ConnectionPool.checkout(pool)
+    refute other == agent
+    assert_event(:check_failed, Map.put(place, :kind, :pre_ping))
+    assert_event(:connection_closed, Map.put(place, :reason, :broken))
+    :atomics.put(sick, 1, 0)
+    :ok = ConnectionPool.checkin(pool, other)
+    await(pool, &(&1.idle == 1))
+    :ok = ConnectionPool.close(pool)
+    assert_event(:connection_closed, Map.put(place, :reason, :pool_closed))
     assert_settled(pool)
   end
 end

@@ -42,13 +42,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   @callback disconnect(connection(), reason()) :: term()
 
   @doc """
-  Whether the connection works: anything but `:ok` closes it. Asked under the pool's `:health` and `:keepalive`, in a
-  process of its own.
+  Whether the connection works: anything but `:ok` closes it. Asked under the pool's `:health`, `:keepalive` and
+  `:pre_ping_after`, in a process of its own, which is killed when that takes too long.
   """
   @callback ping(connection()) :: :ok | {:error, term()}
 
   @doc """
-  Makes the connection fit for its next holder, in the process that gives it back. Anything but `:ok` closes it.
+  Makes the connection fit for its next holder, in a process of its own, which is killed when that takes longer than the
+  pool's `:return_limit`. Anything but `:ok` closes the connection.
   """
   @callback reset(connection()) :: :ok | {:error, term()}
 

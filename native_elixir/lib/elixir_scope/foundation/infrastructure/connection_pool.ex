@@ -33,41 +33,52 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       nothing any more.
     * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
       grant, time-out and close; a grant that arrives together with the time-out wins.
-    * A worker with a `reset` has it run by whoever gives the connection back; what it does not clean is closed. A
-      lease that travelled is closed instead, since only its process can be sure that nobody else holds it.
+    * A worker with a `reset/1` has it run when a connection comes back, in a process of the pool's, before anybody else is
+      given the connection; what it does not clean in time is closed.
     * Everything ends with the pool: waiters get `:pool_closed`, connections are closed. That is so when its process
       crashes, too: its supervisor starts a new one without any connection, and leases of the old one are stale.
 
   ## Options
 
-    * `:name` (required): an atom. `:database_pool` is an alias of `:database`;
-    * `:namespace`: `:production` (default) or `{:test, reference}`, for async tests; such a pool is addressed
-      as `{{:test, reference}, name}`;
-    * `:worker`: a module or `{module, arg}`; or `:create` (no argument) and `:close` (one) as functions;
-    * `:size` (5): connections that are kept; `:max_overflow` (10): how many more a burst may add;
-    * `:overflow_ttl` (0): milliseconds that a surplus connection stays idle before it is closed; 0 closes it
-      on its return;
-    * `:strategy` (`:lifo`): which idle connection goes out: `:lifo`, `:fifo`, `:round_robin` or `:least_used`;
-    * `:min_idle` (0): connections that are made ahead of demand, `:size` at most; `:max_creating` (any): how many are made
-      at a time;
-    * `:idle_timeout` (0, never): milliseconds after which an idle connection beyond `:min_idle` is closed;
-    * `:max_lifetime` (0, none): age in milliseconds at which a connection is closed when nobody holds it, up to
-      `:max_lifetime_jitter` (0) earlier at random;
-    * `:health` (`:off`): when the worker's `ping/1` is asked: `:passive` on return, `:active` of all idle connections each
-      `:health_interval` milliseconds, `:mixed` on return and of half of the idle ones; `:keepalive` (0, never): after so long
-      without use. A ping that takes longer than `:check_limit` (5000) has failed;
-    * `:leak_after` (0, never): milliseconds after which a connection on loan is reported once, with its holder, see
-      `:connection_leaked`; it stays on loan;
-    * `:queue_interval` (0, never): when the caller at the head of the queue has waited longer than `:queue_target` (0) for
-      so many milliseconds, waits are ended early with `:shed` (CoDel, RFC 8289);
-    * `:telemetry` (0): of how many check-outs one is told, see below; 0 for none;
-    * `:max_slots` (0, as many as there are): up to where `resize/2` may go;
-    * `:timeout` (5000): how long a check-out waits where the call does not say, `:infinity` allowed;
-    * `:max_waiters` (10000): callers that may wait at a time;
-    * `:retry_after` (100) and `:retry_at_most` (10000): the pause after a connection could not be made doubles
-      from the one to the other;
-    * `:close_timeout` (5000): when closing a connection takes longer, it is killed;
-    * `:drain` (1000): how long a stopping pool waits for its connections to come back.
+  Times are in milliseconds.
+
+  | option | default | meaning |
+  | --- | --- | --- |
+  | `:name` | required | an atom; `:database_pool` is an alias of `:database` |
+  | `:namespace` | `:production` | or `{:test, reference}`, for async tests; such a pool is addressed as `{{:test, reference}, name}` |
+  | `:worker` | | a module or `{module, arg}`, see `ElixirScope.Foundation.Infrastructure.Connection`; or instead of it |
+  | `:create`, `:close`, `:reset`, `:ping` | | functions of no argument and, all but the first optional, of a connection |
+  | `:size` | 5 | connections that are kept |
+  | `:max_overflow` | 10 | how many more a burst may add |
+  | `:max_slots` | 0 | up to where `resize/2` may go; 0, as many as there are |
+  | `:strategy` | `:lifo` | which idle connection goes out: `:lifo`, `:fifo`, `:round_robin` or `:least_used` |
+  | `:timeout` | 5000 | how long a check-out waits where the call does not say, `:infinity` allowed |
+  | `:max_waiters` | 10000 | callers that may wait at a time |
+  | `:queue_interval`, `:queue_target` | 0, 0 | when the caller at the head of the queue has waited longer than the target for an interval, waits are ended early with `:shed` (CoDel, RFC 8289); interval 0, never |
+  | `:min_idle` | 0 | connections that are made ahead of demand, `:size` at most |
+  | `:init_policy` | `:degraded` | `:error`: the start waits for `:min_idle` connections and fails if one of them cannot be made |
+  | `:max_creating` | any | how many connections are made at a time |
+  | `:create_failure` | `:retry` | what a failed creation does to the caller that waited longest: it waits on, or under `:fail_fast` gets `:create_failed` |
+  | `:retry_after`, `:retry_at_most` | 100, 10000 | the pause after a connection could not be made doubles from the one to the other |
+  | `:overflow_ttl` | 0 | how long a surplus connection stays idle before it is closed; 0, not at all |
+  | `:idle_timeout` | 0 | after which an idle connection beyond `:min_idle` is closed; 0, never |
+  | `:max_lifetime`, `:max_lifetime_jitter` | 0, 0 | age at which a connection is closed when nobody holds it, up to the jitter earlier at random; 0, none |
+  | `:health` | `:off` | `:passive`: a connection is tested on return; `:active`: all idle ones are each `:health_interval`; `:mixed`: on return, and half of the idle ones |
+  | `:keepalive` | 0 | an idle connection is tested after so long without use; 0, never |
+  | `:check_limit` | 5000 | a test of an idle connection that takes longer has failed; 0, no limit |
+  | `:reset_on_return` | if there is a `reset` | whether connections are reset when they come back |
+  | `:return_limit` | 5000 | the same for reset and test on return together |
+  | `:pre_ping_after` | `:never` | a connection that was neither used nor tested for longer is tested before it is lent; 0 tests each that was idle |
+  | `:pre_ping_limit` | 5000 | the same for that test, which comes on top of the wait |
+  | `:owner_death` | `:close` | what becomes of a connection whose holder died; `:check`: it is reset, or tested if it cannot be, and kept if that goes well |
+  | `:leak_after` | 0 | after which a connection on loan is reported once, with its holder, see `:connection_leaked`; it stays on loan; 0, never |
+  | `:telemetry` | 0 | of how many check-outs one is told, see below; 0 for none |
+  | `:measure` | false | whether `status/1` sums up times of use, which costs a look at the clock each call |
+  | `:close_timeout` | 5000 | when closing a connection takes longer, it is killed |
+  | `:drain` | 1000 | how long a stopping pool waits for its connections to come back |
+
+  Whatever tests needs a worker with `ping/1`. Tests and resets run in processes of the pool's, one for each, that are killed at
+  their limit; the connection is closed then.
 
   ## Events
 
@@ -78,27 +89,31 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   | --- | --- | --- | --- |
   | `:checkout` | the caller, if chosen | `queue_time`, `connection_age` | `pool`, `slot` |
   | `:checkin` | who gives back what was chosen | `use_time`, `connection_age` | `pool`, `slot` |
-  | `:pool_timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`, `:shed` | the refused caller | | `pool`, `timeout`, `last_error` |
-  | `:connection_created`, `:connection_closed`, `:check_failed` | the pool's process | | `namespace`, `pool`, `slot` |
-  | `:connection_leaked` | the pool's process | | `namespace`, `pool`, `slot`, `holder`, `since_ns` (of the pool's clock) |
-  | `:connection_down`, `:create_failed` | the pool's process | | `namespace`, `pool`, `slot`, `reason` |
+  | `:timeout`, `:pool_exhausted`, `:pool_closed`, `:queue_full`, `:create_failed`, `:shed` | the refused caller | `queue_time` | `pool`, `timeout`, `last_error` |
+  | `:connection_created` | the pool's process | | `namespace`, `pool`, `slot` |
+  | `:connection_closed` | the pool's process | | the same and `reason`: `:broken`, `:lost`, `:overflow`, `:owner_gone`, `:pool_closed`, `:idle`, `:lifetime`, `:evicted`, `:check_failed`, `:resized` |
+  | `:check_failed` | the pool's process | | the same and `kind`: `:idle`, `:returned`, `:pre_ping` |
+  | `:connection_leaked` | the pool's process | | the same and `holder`, `since_ns` (of the pool's clock) |
+  | `:connection_down`, `:create_failed` | the pool's process | | the same and `reason` |
 
-  `telemetry: n` tells one check-out in `n` and its check-in, chosen at random; 1 tells all, 0 (the default) none, which costs
-  nothing. `status/1` counts them all.
+  `queue_time` is how long a call took to be answered. `telemetry: n` tells one check-out in `n` and its check-in, chosen at
+  random; 1 tells all, 0 (the default) none, which costs nothing. `status/1` counts them all.
   """
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Error.Catalogue
 
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{
+    Admin,
+    Checkin,
+    Checkout,
     Config,
-    Configured,
     Directory,
     Lease,
-    Server
+    Server,
+    Usage
   }
 
-  alias ElixirScope.Foundation.Infrastructure.{Connection, Names, Native, Telemetry}
+  alias ElixirScope.Foundation.Infrastructure.{Connection, Names}
 
   @typedoc "The native pool."
   @type handle :: reference()
@@ -138,58 +153,27 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec stop(pool()) :: :ok | {:error, Error.t()}
   def stop(pool) do
-    with {:ok, {_, server, _, _}} <- find(pool), do: GenServer.stop(server, :normal, :infinity)
+    with {:ok, {_, server, _, _}} <- Admin.find(pool),
+         do: GenServer.stop(server, :normal, :infinity)
   catch
     :exit, _ -> :ok
   end
 
   @doc """
   Closes a pool for good, without stopping it: check-outs are refused, waiters get `:pool_closed`, connections are
-  closed when they come back. Its process ends with `stop/1` or by its supervisor.
+  closed when they come back, or when `within` milliseconds are over, whoever holds them then. Its process ends with
+  `stop/1` or by its supervisor.
   """
-  @spec close(pool()) :: :ok | {:error, Error.t()}
-  def close(pool) do
-    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_close(handle)
-  end
+  @spec close(pool(), timeout()) :: :ok | {:error, Error.t()}
+  def close(pool, within \\ :infinity), do: Admin.close(pool, within)
 
   @doc """
-  Closes a pool for good and waits until all of its connections are gone, for up to `timeout` milliseconds. Those that
-  are still held then are in the error's context as `left`, and may come back later.
+  Closes a pool for good to new callers, and waits until those who wait already are served and all of its connections are
+  gone, for up to `timeout` milliseconds. Who waits longer than that gets `:pool_closed`. How many connections are
+  still held then is in the error's context as `left`; they may come back later.
   """
   @spec drain(pool(), timeout()) :: :ok | {:error, Error.t()}
-  def drain(pool, timeout \\ 5_000) do
-    case Config.timeout_ns(timeout) do
-      :error ->
-        Config.invalid(:timeout, timeout, Config.timeout_range())
-
-      _ ->
-        with :ok <- close(pool),
-             do: await_empty(pool, timeout, System.monotonic_time(:millisecond))
-    end
-  end
-
-  defp await_empty(pool, timeout, since) do
-    with {:ok, s} <- status(pool) do
-      left = s.idle + s.in_use + s.creating + s.checking + s.closing
-
-      cond do
-        left == 0 ->
-          :ok
-
-        is_integer(timeout) and System.monotonic_time(:millisecond) - since >= timeout ->
-          {:error,
-           Error.new(
-             :pool_timeout,
-             "#{left} connections of pool #{inspect(pool)} did not come back",
-             context: %{pool: pool, timeout: timeout, left: left}
-           )}
-
-        true ->
-          Process.sleep(1)
-          await_empty(pool, timeout, since)
-      end
-    end
-  end
+  def drain(pool, timeout \\ 5_000), do: Admin.drain(pool, timeout)
 
   @doc """
   Takes a connection, waiting for up to `timeout` milliseconds (the pool's `:timeout`, 5000 by default).
@@ -199,13 +183,9 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec checkout(pool(), timeout() | nil) :: {:ok, connection()} | {:error, Error.t()}
   def checkout(pool, timeout \\ nil) do
-    case take(pool, timeout, true) do
-      {:ok, place, connection} ->
-        remember(place, connection)
-        {:ok, connection}
-
-      error ->
-        error
+    with {:ok, place, connection} <- Checkout.take(pool, timeout, true) do
+      Usage.remember(place, connection)
+      {:ok, connection}
     end
   end
 
@@ -214,13 +194,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   """
   @spec checkout_lease(pool(), timeout() | nil) :: {:ok, Lease.t()} | {:error, Error.t()}
   def checkout_lease(pool, timeout \\ nil) do
-    case take(pool, timeout, true) do
-      {:ok, {handle, _edge, slot, epoch, since}, connection} ->
-        {:ok,
-         %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection, since: since}}
-
-      error ->
-        error
+    with {:ok, {handle, _one_in, slot, epoch, since}, connection} <-
+           Checkout.take(pool, timeout, true) do
+      {:ok,
+       %Lease{handle: handle, slot: slot, epoch: epoch, connection: connection, since: since}}
     end
   end
 
@@ -231,43 +208,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec checkin(pool(), connection() | Lease.t(), condition()) :: :ok | {:error, Error.t()}
   def checkin(pool, connection, condition \\ :good)
 
-  def checkin(pool, %Lease{handle: own, slot: slot, epoch: epoch} = lease, condition)
+  def checkin(pool, %Lease{slot: slot, epoch: epoch} = lease, condition)
       when condition in [:good, :broken] and slot in 0..0xFFFF_FFFF and
-             epoch in 0..0xFFFF_FFFF_FFFF_FFFF do
-    case find(pool) do
-      {:ok, {^own, _, _, edge}} ->
-        close? = condition == :broken or resets?(edge)
-        tell_checkin(pool, {own, edge, slot, epoch, lease.since})
-        returned(Native.pool_checkin_lease(own, slot, epoch, close?), pool)
-
-      {:ok, _other} ->
-        returned(:stale_lease, pool)
-
-      error ->
-        error
-    end
-  end
+             epoch in 0..0xFFFF_FFFF_FFFF_FFFF,
+      do: Checkin.lease(pool, lease, condition)
 
   def checkin(_pool, %Lease{} = lease, condition) when condition in [:good, :broken],
     do: Config.invalid(:lease, lease, "a lease of checkout_lease/2, unchanged")
 
-  def checkin(pool, connection, condition) when condition in [:good, :broken] do
-    case Directory.fetch(pool) do
-      {handle, _, _, nil} ->
-        returned(Native.pool_checkin(handle, connection, condition == :broken), pool)
-
-      {handle, _, _, edge} ->
-        with {slot, epoch, since} <- recall(handle, connection) do
-          tell_checkin(pool, {handle, edge, slot, epoch, since})
-          broken? = condition == :broken or not clean?(edge, connection)
-          Native.pool_checkin_lease(handle, slot, epoch, broken?)
-        end
-        |> returned(pool)
-
-      nil ->
-        not_found(pool)
-    end
-  end
+  def checkin(pool, connection, condition) when condition in [:good, :broken],
+    do: Checkin.own(pool, connection, condition)
 
   def checkin(_pool, _connection, condition),
     do: Config.invalid(:condition, condition, ":good or :broken")
@@ -289,20 +239,17 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
 
   def with_connection(pool, fun, opts) when is_function(fun, 1) do
     with {:ok, timeout, overflow?} <- call_options(opts),
-         {:ok, {handle, edge, slot, epoch, _since} = place, connection} <-
-           take(pool, timeout, overflow?) do
+         {:ok, place, connection} <- Checkout.take(pool, timeout, overflow?) do
       try do
         fun.(connection)
       catch
         kind, reason ->
-          tell_checkin(pool, place)
-          Native.pool_checkin_lease(handle, slot, epoch, true)
+          Checkin.give_back(pool, place, :broken)
           :erlang.raise(kind, reason, __STACKTRACE__)
       else
         result ->
           # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
-          tell_checkin(pool, place)
-          Native.pool_checkin_lease(handle, slot, epoch, not clean?(edge, connection))
+          Checkin.give_back(pool, place, :good)
           wrap(result)
       end
     end
@@ -318,8 +265,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   def check(pool, fun, opts) do
     with true <- is_function(fun, 1) || not_a_function(fun),
          {:ok, timeout, _overflow?} <- call_options(opts),
-         {:ok, {_, _, default_ns, _}} <- find(pool),
-         wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns) do
+         {:ok, {_, _, default_ns, _}} <- Admin.find(pool),
+         wait_ns when is_integer(wait_ns) <- Checkout.wait_ns(timeout, default_ns) do
       :ok
     else
       :error -> Config.invalid(:timeout, opts[:timeout], Config.timeout_range())
@@ -331,244 +278,52 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   What the pool looks like now, and what it has counted, all of one instant; the pool's process is not asked.
 
     * now: `size`, `capacity` (with overflow), `idle`, `in_use`, `overflow` (connections above `size`), `creating`,
-      `checking`, `closing`, `waiting`, `failing` (creations that failed in a row), `closed`;
+      `checking`, `closing`, `waiting`, `failing` (creations that failed in a row), `closed`, `phase` (`:running`,
+      `:draining`, or `:closed` with nothing left);
     * calls: `requests`, and how they ended: `granted`, `timed_out`, `cancelled` (by the caller's death), `exhausted`,
-      `queue_full`, `closed_requests`, `create_failed`, `shed`;
-    * leases: `returned`, `broken`, `reclaimed` (by the holder's death); `leaks`, those reported by `:leak_after`;
-    * connections: `created`, `create_errors`, `destroyed`; `checks_passed`, `checks_failed`.
+      `queue_full`, `closed_requests`, `create_failed`, `shed`; `queue_ns`, the time that granted waits took together, and
+      `longest_queue_ns`;
+    * leases: `returned`, `broken`, `reclaimed` (by the holder's death); `leaks`, those reported by `:leak_after`; `use_ns`, the
+      time that ended ones took together, under `:measure` or `:leak_after`;
+    * connections: `created`, `create_errors`, `destroyed`; `checks_passed`, `checks_failed`, both without tests before
+      a check-out, which are `pre_pings`.
   """
   @spec status(pool()) :: {:ok, map()} | {:error, Error.t()}
-  def status(pool) do
-    with {:ok, {handle, _, _, _}} <- find(pool), do: {:ok, Native.pool_stats(handle)}
-  end
+  def status(pool), do: Admin.status(pool)
 
   @doc """
   Changes `:size`, `:max_overflow` or both while the pool lives, up to `:max_slots` together. A larger pool makes connections
   for its waiters at once; a smaller one closes what is idle at once and the rest when it comes back.
   """
   @spec resize(pool(), keyword()) :: :ok | {:error, Error.t()}
-  def resize(pool, sizes) do
-    with {:ok, {handle, _, _, _}} <- find(pool),
-         {:ok, sizes} <- Config.sizes(sizes) do
-      now = Native.pool_stats(handle)
-      size = Keyword.get(sizes, :size, now.size)
-      overflow = Keyword.get(sizes, :max_overflow, now.capacity - now.size)
+  def resize(pool, sizes), do: Admin.resize(pool, sizes)
 
-      with {:error, {argument, value, allowed}} <- Native.pool_resize(handle, size, overflow),
-           do: Config.invalid(argument, value, allowed)
-    end
-  end
+  @doc """
+  Has every connection that there is now replaced, idle ones at once, others when they come back; or each at a random instant
+  within so many milliseconds, so that not all are made anew at a time.
+  """
+  @spec evict(pool(), timeout()) :: :ok | {:error, Error.t()}
+  def evict(pool, within \\ 0), do: Admin.evict(pool, within)
 
-  @doc "Has every connection that there is now replaced: idle ones at once, others when they come back."
-  @spec evict(pool()) :: :ok | {:error, Error.t()}
-  def evict(pool) do
-    with {:ok, {handle, _, _, _}} <- find(pool), do: Native.pool_evict(handle, 0)
-  end
+  @doc """
+  Does what has become due: closes what is old, tests, tells of leaks, tries again. A pool does so by itself when the time
+  comes; one that reads a `ElixirScope.Foundation.Infrastructure.ManualClock` is not told that its time went on.
+  """
+  @spec maintain(pool()) :: :ok | {:error, Error.t()}
+  def maintain(pool), do: Admin.maintain(pool)
 
   @doc """
   What a dashboard wants to know, from `status/1`: `size`, `available`, `checked_out`, `overflow`, `waiting`,
-  `total_checkouts`, `total_checkins` (also by the holder's death), `connections_created`, `connections_destroyed`, and
-  `reuse`, the share of check-outs that needed no new connection, nil before the first.
+  `total_checkouts`, `total_checkins` (also by the holder's death), `health_checks_passed`, `health_checks_failed`,
+  `connections_created`, `connections_destroyed`, and `reuse`, the share of check-outs that needed no new connection, nil
+  before the first.
   """
   @spec stats(pool()) :: {:ok, map()} | {:error, Error.t()}
-  def stats(pool) do
-    with {:ok, s} <- status(pool) do
-      {:ok,
-       %{
-         size: s.size,
-         available: s.idle,
-         checked_out: s.in_use,
-         overflow: s.overflow,
-         waiting: s.waiting,
-         total_checkouts: s.granted,
-         total_checkins: s.returned + s.broken + s.reclaimed,
-         connections_created: s.created,
-         connections_destroyed: s.destroyed,
-         reuse: if(s.granted > 0, do: max(0.0, 1 - s.created / s.granted))
-       }}
-    end
-  end
+  def stats(pool), do: Admin.stats(pool)
 
   @doc "The names of the running pools of a namespace."
   @spec list_pools(Names.namespace()) :: [atom()]
   def list_pools(namespace \\ :production), do: Directory.names(namespace)
-
-  defp find(pool) do
-    case Directory.fetch(pool) do
-      nil -> not_found(pool)
-      entry -> {:ok, entry}
-    end
-  end
-
-  defp take(pool, timeout, overflow?) do
-    case Directory.fetch(pool) do
-      {handle, _, default_ns, edge} ->
-        asked = if edge, do: System.monotonic_time()
-
-        with wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns),
-             {connection, slot, epoch} <- take(pool, handle, wait_ns, overflow?) do
-          {:ok, {handle, edge, slot, epoch, tell_checkout(pool, handle, edge, slot, asked)},
-           connection}
-        else
-          :error -> Config.invalid(:timeout, timeout, Config.timeout_range())
-          refused -> refused
-        end
-
-      nil ->
-        not_found(pool)
-    end
-  end
-
-  defp take(pool, handle, wait_ns, overflow?) do
-    reference = make_ref()
-
-    case Native.pool_checkout(handle, reference, wait_ns, overflow?) do
-      {_connection, _slot, _epoch} = granted -> granted
-      :wait -> await(pool, handle, reference, wait_ns)
-      refusal -> refused(refusal, pool, handle, wait_ns)
-    end
-  end
-
-  defp wait_ns(nil, default_ns), do: default_ns
-
-  defp wait_ns(timeout, _default_ns), do: Config.timeout_ns(timeout)
-
-  # The message comes from the process that ends the wait. When the cancel is told that something ended the
-  # wait before it, that message is on its way or here: the sender cannot be interrupted between the two.
-  defp await(pool, handle, reference, wait_ns) do
-    receive do
-      {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
-    after
-      if(wait_ns == 0, do: :infinity, else: Config.timeout_ms(wait_ns)) ->
-        case Native.pool_cancel(handle) do
-          :cancelled ->
-            refused(:pool_timeout, pool, handle, wait_ns)
-
-          :ended ->
-            receive do
-              {^reference, outcome} -> ended(outcome, pool, handle, wait_ns)
-            end
-        end
-    end
-  end
-
-  defp ended({_connection, _slot, _epoch} = granted, _, _, _), do: granted
-  defp ended(refusal, pool, handle, wait_ns), do: refused(refusal, pool, handle, wait_ns)
-
-  # Whose a connection is has to be known before it is reset: a stranger's reset would hit its present holder. What is
-  # noted here only this process can give back.
-  defp remember({_handle, nil, _slot, _epoch, _since}, _connection), do: :ok
-
-  defp remember({handle, _edge, slot, epoch, since}, connection) do
-    key = {__MODULE__, handle, connection}
-    Process.put(key, [{slot, epoch, since} | Process.get(key, [])])
-  end
-
-  defp recall(handle, connection) do
-    key = {__MODULE__, handle, connection}
-
-    case Process.get(key, []) do
-      [] -> :stale_lease
-      [lease] -> Process.delete(key) && lease
-      [lease | others] -> Process.put(key, others) && lease
-    end
-  end
-
-  # One check-out in so many is told, and so is the check-in that belongs to it: `since` is when it was lent.
-  defp tell_checkout(pool, handle, {_reset, one_in}, slot, asked) when one_in > 0 do
-    if one_in == 1 or :rand.uniform(one_in) == 1 do
-      now = System.monotonic_time()
-      tell(:checkout, :queue_time, now - asked, pool, handle, slot)
-      now
-    end
-  end
-
-  defp tell_checkout(_pool, _handle, _edge, _slot, _asked), do: nil
-
-  defp tell_checkin(_pool, {_handle, _edge, _slot, _epoch, nil}), do: :ok
-
-  defp tell_checkin(pool, {handle, _edge, slot, _epoch, since}),
-    do: tell(:checkin, :use_time, System.monotonic_time() - since, pool, handle, slot)
-
-  defp tell(event, measurement, time, pool, handle, slot) do
-    measurements = %{
-      :count => 1,
-      measurement => System.convert_time_unit(time, :native, :nanosecond),
-      :connection_age => Native.pool_connection_age(handle, slot)
-    }
-
-    Telemetry.execute([:connection_pool, event], measurements, %{pool: pool, slot: slot})
-  end
-
-  defp resets?({reset, _one_in}), do: reset != nil
-  defp resets?(nil), do: false
-
-  defp clean?(nil, _connection), do: true
-  defp clean?({nil, _one_in}, _connection), do: true
-
-  defp clean?({reset, _one_in}, connection) do
-    reset.(connection) == :ok
-  catch
-    _kind, _reason -> false
-  end
-
-  defp returned(:ok, _pool), do: :ok
-
-  defp returned(:stale_lease, pool) do
-    {:error,
-     Error.new(
-       :stale_lease,
-       "the calling process holds no such connection of pool #{inspect(pool)}",
-       context: %{pool: pool, caller: self()}
-     )}
-  end
-
-  defp refused(refusal, pool, handle, wait_ns) do
-    context = %{
-      pool: pool,
-      timeout: Config.timeout_ms(wait_ns),
-      last_error: Native.pool_last_error(handle)
-    }
-
-    Telemetry.execute([:connection_pool, refusal], %{count: 1}, context)
-    {:error, Error.new(refusal, message(refusal, context), context: context)}
-  end
-
-  defp message(:pool_timeout, %{last_error: nil} = context) do
-    "no connection of pool #{inspect(context.pool)} became free within #{context.timeout} ms"
-  end
-
-  defp message(:pool_timeout, context) do
-    "no connection of pool #{inspect(context.pool)} within #{context.timeout} ms; " <>
-      "the last attempt to make one failed: #{reason(context.last_error)}"
-  end
-
-  defp message(:create_failed, context) do
-    "pool #{inspect(context.pool)} could not make a connection: #{reason(context.last_error)}"
-  end
-
-  defp message(refusal, context),
-    do: "#{Catalogue.fetch(refusal).message}: pool #{inspect(context.pool)}"
-
-  # For a sentence; `last_error` in the context has all of it, stack trace included.
-  defp reason(%Error{message: message}), do: message
-
-  defp reason({exception, stacktrace}) when is_exception(exception) and is_list(stacktrace),
-    do: Exception.format_banner(:error, exception)
-
-  defp reason({:bad_return_value, value}) do
-    "it returned #{inspect(value, limit: 10, printable_limit: 100)}, " <>
-      "allowed is {:ok, connection} or {:error, reason}"
-  end
-
-  defp reason(other), do: inspect(other)
-
-  defp not_found(pool) do
-    {:error,
-     Error.new(:pool_not_found, "no pool #{inspect(pool)}: #{Configured.why_not(pool)}",
-       context: %{pool: pool}
-     )}
-  end
 
   defp call_options(opts) do
     with true <- Keyword.keyword?(opts) || Config.invalid(:opts, opts, "a keyword list"),

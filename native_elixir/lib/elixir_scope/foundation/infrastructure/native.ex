@@ -111,7 +111,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   # Connection pools.
 
   def pool_new(_options, _clock), do: stub()
-  def pool_checkout(_pool, _reference, _wait_ns, _overflow), do: stub()
+  def pool_checkout(_pool, _reference, _wait, _overflow), do: stub()
   def pool_cancel(_pool), do: stub()
   def pool_checkin(_pool, _connection, _broken), do: stub()
   def pool_checkin_lease(_pool, _slot, _epoch, _broken), do: stub()
@@ -127,7 +127,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Native do
   def pool_slots(_pool), do: stub()
   def pool_last_error(_pool), do: stub()
   def pool_maintain(_pool), do: stub()
-  def pool_close(_pool), do: stub()
+  def pool_close(_pool, _within_ns), do: stub()
+  def pool_drain(_pool), do: stub()
+  def pool_is_leased(_pool, _slot, _epoch), do: stub()
   def pool_stats(_pool), do: stub()
   def pool_live, do: stub()
 

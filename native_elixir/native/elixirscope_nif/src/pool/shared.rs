@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use elixirscope::error::ConfigError;
 use elixirscope::pool::{
-    Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, Snapshot, StaleLease,
-    StaleReport, Wait,
+    Actions, CancelOutcome, Checkout, Condition, GiveUp, Lease, Owner, Pool, Refusal, SlotUse, Snapshot,
+    StaleLease, StaleReport, Wait,
 };
 use elixirscope::sync::Mutex;
 use rustler::{Env, LocalPid, Monitor, ResourceArc, Term};
@@ -52,6 +52,8 @@ pub struct SharedPool {
 /// Answer to a check-out, before it is a term.
 pub enum Taken {
     Granted(Lease),
+    /// To be tested first.
+    Untested(Lease),
     Waiting,
     Refused(Refusal),
 }
@@ -140,9 +142,14 @@ impl SharedPool {
                 }
             };
             match answer {
-                Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. } => {
+                Checkout::Granted(lease) => {
                     process.granted(lease);
                     Taken::Granted(lease)
+                }
+                // The time limit of the test is the pool process's to keep.
+                Checkout::GrantedUntested { lease, .. } => {
+                    process.granted(lease);
+                    Taken::Untested(lease)
                 }
                 Checkout::Queued(ticket) => {
                     process.wait = Some(Pending { ticket, reference: Kept::new(reference) });
@@ -301,11 +308,27 @@ impl SharedPool {
         next_ns.map(|next_ns| next_ns.saturating_sub(now_ns))
     }
 
-    /// Closes the pool for good, and wakes all waiters: on a dirty scheduler.
-    pub fn close(&self, env: Env<'_>) {
+    /// Closes the pool for good, wakes all waiters, and ends leases in `within_ns`: on a dirty scheduler.
+    pub fn close(&self, env: Env<'_>, within_ns: u64) {
         let mut actions = Actions::new();
-        self.core.close(|| self.now_ns(), &mut actions);
+        let now_ns = self.now_ns();
+        self.core.close_by(now_ns.saturating_add(within_ns), || now_ns, &mut actions);
         self.carry_out_all(env, &mut actions);
+    }
+
+    /// Closes the pool to new callers, while those who wait are served: on a dirty scheduler.
+    pub fn drain(&self, env: Env<'_>) {
+        let mut actions = Actions::new();
+        self.core.drain(u64::MAX, || self.now_ns(), &mut actions);
+        self.carry_out_all(env, &mut actions);
+    }
+
+    /// Whether a lease is live.
+    pub fn is_leased(&self, env: Env<'_>, slot: u32, epoch: u64) -> bool {
+        let mut actions = Actions::new();
+        let info = self.core.slot(slot, || self.now_ns(), &mut actions);
+        self.carry_out(env, &mut actions);
+        info.is_some_and(|info| info.epoch == epoch && matches!(info.state, SlotUse::Leased { .. }))
     }
 
     /// How old the connection in a slot is.

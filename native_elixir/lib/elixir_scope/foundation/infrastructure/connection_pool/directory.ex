@@ -16,13 +16,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.{Connection, Names, Native}
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Job
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Job}
 
   @type key :: {Names.namespace(), atom()}
-  @typedoc "Native pool, its process, its default wait in nanoseconds, its reset and its telemetry."
+  @typedoc "Native pool, its process, its default wait in nanoseconds, and of how many check-outs one is told."
   @type entry ::
           {handle :: reference(), server :: pid(), timeout_ns :: non_neg_integer(),
-           edge :: {(Connection.connection() -> term()) | nil, non_neg_integer()} | nil}
+           one_in :: pos_integer() | nil}
 
   @spec start_link(term()) :: GenServer.on_start()
   def start_link(_ \\ []), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
@@ -151,7 +151,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
   # left of the others is closed here, whoever holds it.
   defp died(server, watched) do
     with [{_, {handle, _, _, _}, {worker, close_timeout}}] <- :ets.lookup(@table, server) do
-      Native.pool_close(handle)
+      Native.pool_close(handle, Config.timeout_ns(:infinity))
 
       for slot <- Native.pool_slots(handle),
           {:ok, connection} <- [Native.pool_connection(handle, slot)],
@@ -168,7 +168,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
       {{monitor, key}, watched} ->
         Process.demonitor(monitor, [:flush])
-        with {handle, _, _, _} <- fetch(server), do: Native.pool_close(handle)
+
+        with {handle, _, _, _} <- fetch(server),
+             do: Native.pool_close(handle, Config.timeout_ns(:infinity))
+
         :ets.delete(@table, server)
         erase(key)
         watched

@@ -42,20 +42,22 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Job do
     end)
   end
 
-  @doc "Starts a job that tests a connection and tells the calling process `{:checked, healthy?}`."
-  @spec check(Connection.t(), Connection.connection()) :: pid()
-  def check(%{ping: ping}, connection) do
+  @doc """
+  Starts a job that takes a connection through callbacks, each of which must answer `:ok`, and tells the calling process
+  `{:checked, passed?}`.
+  """
+  @spec check([(Connection.connection() -> term())], Connection.connection()) :: pid()
+  def check(callbacks, connection) do
     server = self()
 
     :proc_lib.spawn_link(fn ->
       Process.flag(:trap_exit, true)
-      healthy? = ping == nil or answers?(ping, connection)
-      GenServer.call(server, {:checked, healthy?}, :infinity)
+      GenServer.call(server, {:checked, passes?(callbacks, connection)}, :infinity)
     end)
   end
 
-  defp answers?(ping, connection) do
-    ping.(connection) == :ok
+  defp passes?(callbacks, connection) do
+    Enum.all?(callbacks, &(&1.(connection) == :ok))
   catch
     _kind, _reason -> false
   end

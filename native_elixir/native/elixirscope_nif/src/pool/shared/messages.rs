@@ -4,7 +4,7 @@
 //! returns; a kill of the calling process takes effect only then. A call that would have to wake thousands does a
 //! part of it and has the pool process, or whoever closes the pool, go on: a scheduler has other things to do.
 
-use elixirscope::pool::{Action, Actions, Lease, Owner, WakeOutcome};
+use elixirscope::pool::{Action, Actions, CheckKind, DestroyReason, Lease, Owner, WakeOutcome};
 use rustler::{Atom, Encoder, Env, Term};
 
 use super::SharedPool;
@@ -32,11 +32,18 @@ impl SharedPool {
         for batch in 1.. {
             for action in actions.iter() {
                 match action {
-                    Action::Create { slot, epoch } => self.tell_server(env, atoms::create(), slot, epoch),
-                    Action::Destroy { slot, epoch, .. } => {
-                        self.tell_server(env, atoms::destroy(), slot, epoch)
+                    Action::Create { slot, epoch } => {
+                        self.tell_server(env, (atoms::escope_pool(), atoms::create(), slot, epoch));
                     }
-                    Action::Check { slot, epoch, .. } => self.tell_server(env, atoms::check(), slot, epoch),
+                    Action::Destroy { slot, epoch, reason } => {
+                        let reason = why_destroyed(reason);
+                        self.tell_server(env, (atoms::escope_pool(), atoms::destroy(), slot, epoch, reason));
+                    }
+                    // The time limit is the core's, and the pool process's for the process that checks.
+                    Action::Check { slot, epoch, kind, .. } => {
+                        let kind = what_for(kind);
+                        self.tell_server(env, (atoms::escope_pool(), atoms::check(), slot, epoch, kind));
+                    }
                     Action::Leaked { lease, owner, since_ns } => {
                         self.tell_leak(env, lease.slot, owner, since_ns);
                     }
@@ -56,21 +63,20 @@ impl SharedPool {
             alarm |= self.core.maintain(|| self.now_ns(), actions).is_some();
         }
         if alarm {
-            let _ = env.send(&self.server, (atoms::escope_pool(), atoms::maintain()));
+            self.tell_server(env, (atoms::escope_pool(), atoms::maintain()));
         }
     }
 
-    fn tell_server(&self, env: Env<'_>, what: Atom, slot: u32, epoch: u64) {
+    fn tell_server(&self, env: Env<'_>, message: impl Encoder) {
         // A dead pool process: the pool is closed or about to be, and its connections died with it.
-        let _ = env.send(&self.server, (atoms::escope_pool(), what, slot, epoch));
+        let _ = env.send(&self.server, message);
     }
 
     /// With the holder, unless that has died: then its death ends the lease.
     fn tell_leak(&self, env: Env<'_>, slot: u32, owner: Owner, since_ns: u64) {
         let holder = self.processes.shard(owner.0).get(&owner.0).map(|process| process.pid);
         if let Some(holder) = holder {
-            let leak = (atoms::escope_pool(), atoms::leaked(), slot, holder, since_ns);
-            let _ = env.send(&self.server, leak);
+            self.tell_server(env, (atoms::escope_pool(), atoms::leaked(), slot, holder, since_ns));
         }
     }
 
@@ -97,8 +103,38 @@ impl SharedPool {
 
     /// `{connection, slot, epoch}`.
     pub fn granted<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
+        (self.lent(env, lease), lease.slot, lease.epoch).encode(env)
+    }
+
+    /// `{connection, slot, epoch, :untested}`.
+    pub fn untested<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
+        (self.lent(env, lease), lease.slot, lease.epoch, atoms::untested()).encode(env)
+    }
+
+    fn lent<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
         // The slot is empty if its connection died in this instant: the lease is over, as its holder will see.
-        let connection = self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env));
-        (connection, lease.slot, lease.epoch).encode(env)
+        self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env))
+    }
+}
+
+fn what_for(kind: CheckKind) -> Atom {
+    match kind {
+        CheckKind::Return => atoms::returned(),
+        CheckKind::Idle => atoms::idle(),
+    }
+}
+
+fn why_destroyed(reason: DestroyReason) -> Atom {
+    match reason {
+        DestroyReason::Broken => atoms::broken(),
+        DestroyReason::Lost => atoms::lost(),
+        DestroyReason::Overflow => atoms::overflow(),
+        DestroyReason::OwnerGone => atoms::owner_gone(),
+        DestroyReason::PoolClosed => atoms::pool_closed(),
+        DestroyReason::Idle => atoms::idle(),
+        DestroyReason::Lifetime => atoms::lifetime(),
+        DestroyReason::Evicted => atoms::evicted(),
+        DestroyReason::CheckFailed => atoms::check_failed(),
+        DestroyReason::Resized => atoms::resized(),
     }
 }
