@@ -218,6 +218,20 @@ fn l07_header_fields_tell_whole_seconds() {
 }
 
 #[test]
+fn l08_a_bucket_counts_what_no_wait_can_admit_by_itself() {
+    for (tokens, period_ns) in [(1, SECOND_NS), (999_983, 30 * 86_400 * SECOND_NS)] {
+        let bucket = Bucket::new(Rule::new(tokens, period_ns, 3).unwrap());
+        assert!(bucket.check(1, || 5).is_allowed());
+        assert_eq!(bucket.check(3, || 5).verdict, Verdict::Limited, "as much as the burst");
+        assert_eq!(bucket.counts(), (1, 1, 0));
+        for cost in [4, MAX] {
+            assert_eq!(bucket.check(cost, || 5).verdict, Verdict::Never);
+        }
+        assert_eq!(bucket.counts(), (1, 1, 2));
+    }
+}
+
+#[test]
 fn l09_zeroes() {
     let limiter = limiter(8);
     let (key, usual, blocked) = (limiter.key(b"key"), rule(1, 10, 2), rule(1, 10, 0));
