@@ -85,6 +85,17 @@ fn l25_where_the_wall_clock_went_back_nothing_is_paid_back() {
     }
 }
 
+/// Nor is there an entry of it, which would take a place.
+#[test]
+fn l25_a_key_that_has_paid_back_meanwhile_is_not_restored() {
+    let (limiter, rule) = (limiter(8), rule(1, 1000, 5));
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &rule, 5, || 7).is_allowed());
+    let bytes = limiter.snapshot(7, WALL);
+    assert!(restore(&bytes, 3, WALL + 4999).reset(key));
+    assert!(!restore(&bytes, 3, WALL + 5000).reset(key));
+}
+
 /// Every key that had a place has one again, also where no other would find one.
 #[test]
 fn l25_a_table_that_is_full_to_the_last_place_comes_back_whole() {
