@@ -138,3 +138,15 @@ fn p25_a_forked_child_starts_without_the_parent_s_connections() {
     assert_eq!(bench.seen(), before);
     bench.give_back(lease);
 }
+
+/// It may be as large as the parent ever, and wants no larger a stock than fits.
+#[test]
+fn p25_a_forked_child_has_the_room_of_its_parent() {
+    let config = PoolConfig { size: 3, max_overflow: 1, min_idle: 3, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    bench.resize(1, 1);
+    let child = bench.pool.fork_child().unwrap();
+    let resize = |size| child.resize(size, 1, || 0, &mut Actions::new()).map_err(|error| error.argument);
+    assert_eq!(resize(3), Ok(()));
+    assert!(resize(4).is_err());
+}
