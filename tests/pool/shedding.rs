@@ -42,19 +42,21 @@ fn p25_nobody_is_shed_while_waits_are_short() {
     assert_eq!(bench.seen().counts.shed, 0);
 }
 
-/// Else who comes often enough would keep anybody from being shed.
+/// The pauses between those who are shed are the queue's, whoever joins it.
 #[test]
-fn p25_who_joins_a_queue_does_not_start_its_interval_anew() {
+fn p25_who_joins_a_queue_does_not_shorten_its_pause() {
     let mut bench = shedding();
     bench.lease(1);
-    for now in (0..110).step_by(5) {
-        bench.now = now;
-        bench.queue(2, Wait::Forever, now);
-        bench.maintain(now);
-    }
-    assert!(bench.wakes.is_empty());
+    bench.queue(2, Wait::Forever, 1);
+    bench.queue(2, Wait::Forever, 2);
     bench.maintain(110);
-    assert_eq!(bench.wakes.first(), Some(&(0, WakeOutcome::Shed)));
+    assert_eq!(bench.wakes, [(1, WakeOutcome::Shed)]);
+    bench.now = 150;
+    bench.queue(2, Wait::Forever, 3);
+    assert_eq!(bench.maintain(209), Some(210));
+    assert_eq!(bench.wakes.len(), 1);
+    bench.maintain(210);
+    assert_eq!(bench.wakes[1], (2, WakeOutcome::Shed));
 }
 
 fn shut(bench: &mut Bench, deadline: u64, drain: bool) {

@@ -252,7 +252,7 @@ fn p05_the_ticket_of_an_earlier_wait_ends_no_later_one() {
     let mut bench = Bench::with(config);
     let held = bench.lease(1);
     let mut earlier = Vec::new();
-    for round in 0..5 {
+    for round in 0..64 {
         let ticket = bench.queue(2, Wait::Forever, round);
         for old in &earlier {
             assert_ne!(*old, ticket);
