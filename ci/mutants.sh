@@ -3,8 +3,8 @@
 # must fail for each. What survives on purpose stands in mutants.toml with its reason.
 #
 # FILES="src/breaker src/pool/slots.rs" takes these files and folders only, and the tests that have the folder's name in
-# theirs: a change costs one build of those and a run of them, about five seconds. Arguments go to cargo-mutants:
-# ci/mutants.sh --shard 1/8, --list.
+# theirs. A change costs one build of those and a run of them, some five seconds; a folder has a thousand. Arguments go to
+# cargo-mutants: ci/mutants.sh --shard 1/8, --list.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
