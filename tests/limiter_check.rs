@@ -4,6 +4,9 @@
 #[path = "support/limiter_oracle.rs"]
 mod oracle;
 
+#[path = "support/limiter_setup.rs"]
+mod setup;
+
 use elixirscope::clock::{Clock, Manual};
 use elixirscope::limiter::{Bucket, Key, KeyedRule, Limiter, LimiterConfig, PolicyName, Rule, Verdict};
 use oracle::{History, Terms};
@@ -218,6 +221,20 @@ fn l07_header_fields_tell_whole_seconds() {
 }
 
 #[test]
+fn l08_a_bucket_counts_what_no_wait_can_admit_by_itself() {
+    for (tokens, period_ns) in [(1, SECOND_NS), (999_983, 30 * 86_400 * SECOND_NS)] {
+        let bucket = Bucket::new(Rule::new(tokens, period_ns, 3).unwrap());
+        assert!(bucket.check(1, || 5).is_allowed());
+        assert_eq!(bucket.check(3, || 5).verdict, Verdict::Limited, "as much as the burst");
+        assert_eq!(bucket.counts(), (1, 1, 0));
+        for cost in [4, MAX] {
+            assert_eq!(bucket.check(cost, || 5).verdict, Verdict::Never);
+        }
+        assert_eq!(bucket.counts(), (1, 1, 2));
+    }
+}
+
+#[test]
 fn l09_zeroes() {
     let limiter = limiter(8);
     let (key, usual, blocked) = (limiter.key(b"key"), rule(1, 10, 2), rule(1, 10, 0));
@@ -320,6 +337,31 @@ fn l21_the_ends_of_time_work() {
     assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).verdict, Verdict::Limited);
 }
 
+/// The floor is raised where a place is taken from somebody, and only there.
+#[test]
+fn l21_a_key_that_takes_an_empty_place_makes_no_other_wait() {
+    let (limiter, rule) = (limiter(8), rule(1, 10, 1));
+    assert!(limiter.check(limiter.key(b"early"), &rule, 1, || 1000).is_allowed());
+    let late = limiter.key(b"late");
+    assert_eq!(limiter.check(late, &rule, 1, || 5).reset_after_ns, 10);
+    assert_eq!(limiter.peek(late, &rule, || 5).reset_after_ns, 10);
+}
+
+#[test]
+fn l21_a_first_touch_asks_for_one_nonce() {
+    let (table, rule) = (setup::table(8), rule(1, 10, 2));
+    let mut asked = 0;
+    let mut check = |number| {
+        let decision = table.check(Key::from_raw(number), &rule, 1, 5, || {
+            asked += 1;
+            asked
+        });
+        (decision.verdict, asked)
+    };
+    assert_eq!([check(1), check(1), check(1)].map(|(_, asked)| asked), [1; 3]);
+    assert_eq!([check(2), check(2)], [(Verdict::Allowed, 2); 2]);
+}
+
 #[test]
 fn l22_a_rule_out_of_range_names_the_argument() {
     for (tokens, period_ns, burst, argument, value) in [
@@ -338,6 +380,40 @@ fn l22_a_rule_out_of_range_names_the_argument() {
     for (tokens, period_ns, burst) in [(1, 1, MAX), (MAX, 1, MAX), (1, MAX, 1), (MAX, MAX, MAX), (1, 1, 0)] {
         assert!(Rule::new(tokens, period_ns, burst).is_ok());
     }
+}
+
+/// The best of all fractions that a table can keep, in its lowest terms, up to a thousandth below what was asked for.
+#[test]
+fn l22_a_rate_becomes_the_nearest_slower_one_that_fits() {
+    let mut refused = 0;
+    for tokens in (59..3000).chain((1..1000).map(|step| step * 1_000_003)) {
+        for period_ns in [1000, 1007, 1_000_000, SECOND_NS] {
+            let (n, w) = (u128::from(tokens), u128::from(period_ns));
+            // As the excess over the asked interval `w / n`, in parts of `m * n`.
+            let interval = |m: u128| (w * m).div_ceil(n);
+            let excess = |m: u128| interval(m) * n - w * m;
+            let best = (2..=58).fold(1, |best, m| if excess(m) * best < excess(best) * m { m } else { best });
+            let fits = excess(best) * 1000 <= w * best;
+            let keyed = KeyedRule::new(Rule::new(tokens, period_ns, 5).unwrap());
+            assert_eq!(keyed.is_ok(), fits, "{tokens} per {period_ns}");
+            refused += u64::from(!fits);
+            let now = keyed.map(|rule| (rule.effective().tokens(), rule.effective().period_ns()));
+            if let Ok((tokens_now, period_now)) = now
+                && excess(best) > 0
+            {
+                let now = (u128::from(tokens_now), u128::from(period_now));
+                assert_eq!(now, (best, interval(best)), "{tokens} per {period_ns}");
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
+    let effective = |tokens, period_ns| {
+        KeyedRule::new(Rule::new(tokens, period_ns, 5).unwrap()).map(|rule| *rule.effective())
+    };
+    // One in a thousand is near enough, and one in 999 is not.
+    assert_eq!(effective(1001, 1000), Ok(Rule::new(1, 1, 5).unwrap()));
+    assert_eq!(effective(1000, 999).unwrap_err().argument, "tokens");
+    assert_eq!(effective(417, 625), Ok(Rule::new(2, 3, 5).unwrap()));
 }
 
 #[test]

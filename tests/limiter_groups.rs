@@ -226,6 +226,20 @@ fn l11_a_group_gives_the_overflow_bucket_its_tokens_back() {
     assert_eq!(limiter.check(Key::from_raw(3), &by, 1, || 5).verdict, Verdict::Limited);
 }
 
+/// The shared bucket owes more than a full one of the first member's rule by then: what it took stays taken, and that is told.
+#[test]
+fn l11_a_group_counts_what_it_cannot_give_back() {
+    let limiter = crowded(FullPolicy::OverflowKey);
+    let (small, large) = (rule(1, 1000, 3), rule(1, 1000, 9));
+    let charge = |key, by, cost| Charge { key: Key::from_raw(key), by: By::Rule(by), cost };
+    let mut decisions = [blank(&small); 3];
+    let group = [charge(1, &small, 2), charge(2, &large, 5), charge(3, &large, 5)];
+    let group = limiter.check_many(&group, &mut decisions, || 5).unwrap();
+    assert_eq!((group.verdict, group.rolled_back), (Verdict::Limited, true));
+    assert_eq!(limiter.stats().forfeited, 1);
+    assert_eq!(limiter.check(Key::from_raw(4), &large, 8, || 5).remaining, 7, "two are still owed");
+}
+
 /// Random overlapping groups of sixteen threads end, and each key is debited what was admitted, no more and no less.
 #[test]
 fn l12_sixteen_threads_debit_exactly_what_they_admit() {

@@ -6,7 +6,8 @@ mod oracle;
 #[path = "support/limiter_setup.rs"]
 mod setup;
 
-use elixirscope::limiter::{FullPolicy, Key, Limiter, LimiterConfig, Verdict};
+use elixirscope::counters::STRIPES;
+use elixirscope::limiter::{FullPolicy, Key, Limiter, LimiterConfig, Line, Table, Verdict};
 use oracle::World;
 use setup::{SECOND as SECOND_NS, config, limiter, rule};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +96,22 @@ fn l23_a_key_takes_at_most_28_bytes() {
     for max_keys in [36_000, 1_000_000] {
         let bytes = limiter(max_keys).stats().bytes;
         assert!(bytes <= 28 * max_keys, "{bytes} bytes for {max_keys} keys");
+    }
+}
+
+/// All of it: the table, the counters and the limiter itself.
+#[test]
+fn l23_the_bytes_are_told_to_the_last() {
+    let lines = STRIPES + Table::<Vec<Line>>::lines_for(100) as usize;
+    assert_eq!(limiter(100).stats().bytes as usize, size_of::<Limiter>() + lines * size_of::<Line>());
+}
+
+#[test]
+fn l23_a_table_is_meant_for_at_least_as_many_keys_as_it_was_made_for() {
+    for max_keys in [1, 9, 10, 11, 100, 1000, 36_000] {
+        let capacity = limiter(max_keys).stats().capacity;
+        // A line more or less is less than three keys.
+        assert!((max_keys..max_keys.max(9) + 3).contains(&capacity), "{capacity} for {max_keys}");
     }
 }
 

@@ -85,15 +85,26 @@ fn l25_where_the_wall_clock_went_back_nothing_is_paid_back() {
     }
 }
 
+/// Nor is there an entry of it, which would take a place.
+#[test]
+fn l25_a_key_that_has_paid_back_meanwhile_is_not_restored() {
+    let (limiter, rule) = (limiter(8), rule(1, 1000, 5));
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &rule, 5, || 7).is_allowed());
+    let bytes = limiter.snapshot(7, WALL);
+    assert!(restore(&bytes, 3, WALL + 4999).reset(key));
+    assert!(!restore(&bytes, 3, WALL + 5000).reset(key));
+}
+
 /// Every key that had a place has one again, also where no other would find one.
 #[test]
 fn l25_a_table_that_is_full_to_the_last_place_comes_back_whole() {
-    let (limiter, rule) = (limiter(1000), rule(1, SECOND, 1));
-    let held: Vec<Key> = (0..100_000_u64)
+    let (limiter, rule) = (limiter(200), rule(1, SECOND, 1));
+    let held: Vec<Key> = (0..20_000_u64)
         .map(|number| limiter.key(&number.to_le_bytes()))
         .filter(|key| limiter.check(*key, &rule, 1, || 5).is_allowed())
         .collect();
-    assert!(held.len() > 1600, "{} of 1668 places", held.len());
+    assert!(held.len() > 320, "{} of 336 places", held.len());
     let restored = restore(&limiter.snapshot(5, WALL), 5, WALL);
     assert_eq!(restored.stats().capacity, limiter.stats().capacity);
     for key in held {

@@ -132,3 +132,20 @@ impl Entry {
 fn identity(key: Key, mark: Half, n: u64) -> Half {
     (key.to_raw() as Half) << KEY_SHIFT | mark | n as Half
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    /// Without that, a first touch that was taken over could be committed by its first owner.
+    #[test]
+    fn l02_two_first_touches_of_a_key_differ_by_their_nonce() {
+        let key = Key::from_raw(7);
+        let touch = |nonce| Entry::tentative(key, 1, nonce);
+        for nonce in [0, 1, 2, 1 << 55, u64::MAX] {
+            assert!(touch(nonce).is_tentative() && touch(nonce).is_of(key));
+            assert_ne!(touch(nonce).0, touch(nonce ^ 1).0);
+            assert_ne!(touch(nonce).0, touch(nonce ^ 1 << 55).0);
+        }
+    }
+}

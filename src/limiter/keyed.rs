@@ -346,3 +346,15 @@ impl Host for &Limiter {
         self.counters.increment(FORFEITED);
     }
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l02_no_two_first_touches_of_a_limiter_have_the_same_nonce() {
+        let limiter = Limiter::new(&LimiterConfig { max_keys: 1, ..LimiterConfig::default() }).unwrap();
+        let [first, second, third] = std::array::from_fn(|_| (&limiter).nonce());
+        assert!(first != second && second != third && third != first);
+    }
+}

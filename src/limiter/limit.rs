@@ -263,3 +263,22 @@ fn check_burst(rule: &Rule) -> Result<(), ConfigError> {
         allowed: "0 to 4294967295 for a limit with a name",
     })
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+    use crate::limiter::Key;
+
+    /// Or it would undo the change for the key.
+    #[test]
+    fn l20_a_call_that_began_under_an_older_rule_looks_again() {
+        let rule = |burst| KeyedRule::new(Rule::new(1, 10, burst).unwrap()).unwrap();
+        let limit = Limit::new(&rule(3), 0).unwrap();
+        let before = limit.terms();
+        limit.change(&rule(5), Strategy::AsIs, 100).unwrap();
+        let after = limit.terms();
+        let written = Entry::committed(Key::from_raw(7), after.mark(), 1, 130);
+        assert_eq!(before.tat(written), None);
+        assert_eq!((before.refreshed().tat(written), after.rule().burst()), (Some(130), 5));
+    }
+}

@@ -151,3 +151,48 @@ fn pick(spread: u32, length: u32) -> usize {
 pub(super) fn home_way(key: Key) -> usize {
     key.to_raw() as usize % WAYS
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    /// As `Key::from_raw` names them, but spread over all 56 bits like the hash of a key.
+    fn keys() -> impl Iterator<Item = Key> {
+        (1..=2000_u64).map(|number| Key::from_raw(number.wrapping_mul(0xA076_1D64_78BD_642F) >> 4))
+    }
+
+    #[test]
+    fn l23_the_sections_share_the_lines_of_a_table() {
+        for lines in [lines_for(1) as usize, 9, 100, 1000] {
+            let sections = Sections::of(lines).unwrap();
+            let used = sections.lines() as usize;
+            assert!((lines - SECTIONS..=lines).contains(&used), "{used} of {lines}");
+            let mut seen = vec![false; used];
+            for (key, section) in keys().flat_map(|key| (0..SECTIONS).map(move |section| (key, section))) {
+                let line = sections.line(key, section);
+                assert_eq!(sections.section_of(line), section, "line {line} of {lines}");
+                seen[line] = true;
+            }
+            assert!(lines > 100 || seen.iter().all(|seen| *seen), "a line of {lines} that no key may use");
+        }
+    }
+
+    /// Or they would crowd in each of their lines.
+    #[test]
+    fn l23_keys_that_share_a_line_part_in_the_others() {
+        let sections = Sections::of(800).unwrap();
+        for (one, other) in (0..SECTIONS).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let pair = |key| (sections.line(key, one), sections.line(key, other));
+            let pairs: std::collections::HashSet<_> = keys().map(pair).collect();
+            assert!(pairs.len() > 1600, "sections {one} and {other}: {} pairs of lines", pairs.len());
+        }
+    }
+
+    #[test]
+    fn the_homes_of_keys_are_spread_over_a_line() {
+        for way in 0..WAYS {
+            let here = keys().filter(|key| home_way(*key) == way).count();
+            assert!((400..600).contains(&here), "{here} of 2000 keys in way {way}");
+        }
+    }
+}

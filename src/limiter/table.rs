@@ -420,6 +420,28 @@ fn most_owed(ticks: &Ticks, max_wait_ns: u64, now: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// A key that moves while a snapshot is taken may be in it twice.
+    #[test]
+    fn l25_of_two_entries_of_a_key_the_one_that_owes_for_longer_is_put_back() {
+        let table = Table::over((0..9).map(|_| Line::new()).collect::<Vec<_>>()).unwrap();
+        let key = Key::from_raw(5);
+        let until = |tat| Entry::committed(key, 0, 1, tat);
+        for (tat, kept) in [(20, 20), (30, 30), (20, 30), (30, 30), (31, 31)] {
+            assert!(table.put_back(0, until(tat)));
+            assert_eq!(table.find(key).map(|(_, entry)| entry.raw_tat()), Some(kept));
+        }
+        assert_eq!(table.live_keys(0), 1);
+    }
+
+    #[test]
+    fn l25_an_entry_is_put_back_into_its_section() {
+        for section in 0..SECTIONS {
+            let table = Table::over((0..9).map(|_| Line::new()).collect::<Vec<_>>()).unwrap();
+            assert!(table.put_back(section, Entry::committed(Key::from_raw(5), 0, 1, 20)));
+            table.for_each_live(0, |found, _| assert_eq!(found, section));
+        }
+    }
+
     #[test]
     fn too_few_lines_are_no_table() {
         for length in 0..=SECTIONS {

@@ -148,6 +148,28 @@ mod tests {
         assert!(place.replace(EMPTY, Entry::tentative(key, 1, 77).0));
     }
 
+    /// Of two first touches that see each other the one of the lower rank commits; whoever has committed has won.
+    #[test]
+    fn l02_a_first_touch_gives_way_to_an_entry_and_to_one_of_lower_rank() {
+        let key = Key::from_raw(5);
+        let tentative = Entry::tentative(key, 1, 77);
+        for (other, alone) in [
+            (tentative, [false, true]),
+            (Entry::committed(key, 0, 1, 20), [false; 2]),
+            (Entry::tentative(Key::from_raw(6), 1, 77), [true; 2]),
+            (Entry(EMPTY), [true; 2]),
+        ] {
+            for (at, alone) in [2, 6].into_iter().zip(alone) {
+                let table = table();
+                let place = |number| table.places(key).nth(number).unwrap();
+                assert!(place(at).replace(EMPTY, other.0));
+                assert_eq!(table.is_alone(key, place(4).rank), alone, "{other:?} in place {at}");
+                let emptied = other.is_of(key) && alone;
+                assert_eq!(place(at).load(), if emptied { EMPTY } else { other.0 });
+            }
+        }
+    }
+
     #[test]
     fn a_dead_first_touch_of_the_same_key_is_taken_over() {
         for section in 0..SECTIONS {

@@ -80,6 +80,17 @@ mod tests {
     }
 
     #[test]
+    fn p16_a_failure_after_a_success_is_a_first_one() {
+        let mut backoff = backoff(100, 1_000);
+        backoff.failed(7, 5);
+        let first = backoff.retry_at_ns();
+        backoff.succeeded();
+        backoff.failed(8, first - 1);
+        assert_eq!((backoff.failures(), backoff.last_error()), (1, Some(8)));
+        assert!(backoff.retry_at_ns() >= first - 1 + 100);
+    }
+
+    #[test]
     fn p16_pauses_double_up_to_the_cap_and_jitter_only_adds() {
         let mut backoff = backoff(100, 1_000);
         let mut now = 5;

@@ -16,3 +16,15 @@ pub(super) fn table<T>(count: usize, entry: impl FnMut() -> T) -> Result<Box<[T]
     table.resize_with(count, entry);
     Ok(table.into_boxed_slice())
 }
+
+#[cfg(all(test, not(escope_model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_set_aside_for_all_entries() {
+        let room = room::<u64>(100).unwrap();
+        assert!(room.is_empty() && room.capacity() >= 100);
+        assert!(super::room::<u64>(usize::MAX).is_err());
+    }
+}

@@ -114,6 +114,17 @@ mod tests {
         assert!(index.any_of(Owner(4)).is_some());
     }
 
+    /// Or every death would look through the leases of all.
+    #[test]
+    fn owners_are_spread_over_the_chains() {
+        let index = OwnerIndex::new(64).unwrap();
+        for step in [1, 64, 4096] {
+            let chains: std::collections::HashSet<usize> =
+                (1..=64_u64).map(|number| index.chain(Owner(number * step))).collect();
+            assert!(chains.len() > 32, "{} chains for 64 owners {step} apart", chains.len());
+        }
+    }
+
     #[test]
     fn nobody_is_not_indexed() {
         let mut index = OwnerIndex::new(2).unwrap();

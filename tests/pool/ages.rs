@@ -151,3 +151,52 @@ fn p25_times_are_measured_where_that_is_asked_for() {
     let info = bench.pool.slot(0, || 0, &mut Actions::new()).unwrap();
     assert_eq!((info.state, info.created_ns, info.leases), (SlotUse::Idle { since_ns: 65 }, 10, 2));
 }
+
+#[test]
+fn p21_idle_time_counts_from_the_last_use() {
+    let config = PoolConfig { size: 1, max_overflow: 0, idle_timeout_ns: 50, ..PoolConfig::default() };
+    let mut bench = Bench::with(config).filled(1).slow();
+    bench.now = 40;
+    let lease = bench.lease(1);
+    bench.give_back(lease);
+    assert_eq!(bench.maintain(50), Some(90));
+    bench.maintain(90);
+    assert_eq!(bench.destroys.len(), 1);
+}
+
+#[test]
+fn p22_a_slot_without_a_connection_has_nothing_to_replace() {
+    let mut bench = Bench::new(2, 0).filled(1);
+    bench.evict(1_000);
+    let next = bench.maintain(0).expect("the one connection has an end");
+    assert!(next <= 1_000);
+    bench.maintain(1_000);
+    assert_eq!((bench.seen().idle, bench.maintain(1_000)), (0, None));
+    let lease = bench.lease(1);
+    bench.give_back(lease);
+    assert_eq!((bench.seen().idle, bench.maintain(2_000)), (1, None), "it was made later");
+}
+
+/// Whatever asks for `maintain` tells so in the call that brings it about.
+#[test]
+fn p13_the_edge_is_told_of_leaks_keep_alive_and_checks() {
+    let base = PoolConfig { size: 1, max_overflow: 0, ..PoolConfig::default() };
+    let mut leaks = Bench::with(PoolConfig { leak_after_ns: 100, ..base });
+    leaks.now = 5;
+    let lease = leaks.lease(1);
+    assert_eq!(leaks.alarm, Some(105));
+    leaks.give_back(lease);
+
+    let mut kept = Bench::with(PoolConfig { keepalive_ns: 100, ..base });
+    kept.now = 5;
+    let lease = kept.lease(1);
+    kept.give_back(lease);
+    assert_eq!(kept.alarm, Some(105));
+
+    let passive = PoolConfig { health: HealthChecks::Passive, return_limit_ns: 100, ..base };
+    let mut checked = Bench::with(passive);
+    checked.now = 5;
+    let lease = checked.lease(1);
+    checked.give_back(lease);
+    assert_eq!((checked.alarm, checked.checks.len()), (Some(105), 1));
+}

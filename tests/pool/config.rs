@@ -39,3 +39,36 @@ fn a_queue_that_does_not_fit_in_memory_is_refused() {
         .unwrap();
     assert!(limited.status.success(), "{limited:?}");
 }
+
+#[test]
+fn a_configuration_at_the_ends_of_the_range_is_taken() {
+    let base = PoolConfig { size: 1, max_overflow: 0, max_waiters: 1, ..PoolConfig::default() };
+    let argument = |config: PoolConfig| config.validate().map_err(|error| error.argument);
+    for (size, max_overflow, expected) in [
+        (MAX_SLOTS, 0, Ok(())),
+        (0, MAX_SLOTS, Ok(())),
+        (MAX_SLOTS, 1, Err("max_overflow")),
+        (MAX_SLOTS + 1, 0, Err("size")),
+        (1, MAX_SLOTS, Err("max_overflow")),
+    ] {
+        assert_eq!(
+            argument(PoolConfig { size, max_overflow, ..base }),
+            expected,
+            "{size} and {max_overflow}"
+        );
+    }
+    for (max_slots, expected) in [
+        (0, Ok(())),
+        (2, Err("max_slots")),
+        (3, Ok(())),
+        (4, Ok(())),
+        (MAX_SLOTS, Ok(())),
+        (MAX_SLOTS + 1, Err("max_slots")),
+        (u32::MAX, Err("max_slots")),
+    ] {
+        let config = PoolConfig { size: 1, max_overflow: 2, max_slots, ..base };
+        assert_eq!(argument(config), expected, "{max_slots}");
+    }
+    assert_eq!(argument(PoolConfig { max_waiters: MAX_WAITERS, ..base }), Ok(()));
+    assert_eq!(argument(PoolConfig { max_waiters: MAX_WAITERS + 1, ..base }), Err("max_waiters"));
+}

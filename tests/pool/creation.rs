@@ -33,6 +33,16 @@ fn p16_attempts_are_spaced_and_one_probe_is_in_flight() {
 }
 
 #[test]
+fn p16_nothing_is_tried_again_for_nobody() {
+    let mut bench = Bench::new(1, 0).slow();
+    let ticket = bench.queue(1, Wait::Forever, 1);
+    bench.create_next(Err(8));
+    assert!(bench.maintain(1).is_some_and(|retry| retry > 1));
+    assert_eq!(bench.cancel(ticket, GiveUp::Cancelled), CancelOutcome::Cancelled);
+    assert_eq!(bench.maintain(2), None);
+}
+
+#[test]
 fn p16_existing_connections_serve_while_creation_fails() {
     let mut bench = Bench::new(1, 1).slow();
     bench.queue(1, Wait::Forever, 1);

@@ -16,6 +16,14 @@ fn p02_the_idle_fast_path_reads_no_clock() {
 }
 
 #[test]
+fn p03_a_pool_has_the_number_that_its_leases_carry() {
+    let (mut one, mut other) = (Bench::new(1, 0), Bench::new(1, 0));
+    assert_eq!(one.lease(1).pool, one.pool.id());
+    assert_eq!(other.lease(1).pool, other.pool.id());
+    assert_ne!(one.pool.id(), other.pool.id());
+}
+
+#[test]
 fn p03_double_foreign_and_made_up_leases_change_nothing() {
     let mut bench = Bench::new(2, 0);
     let old = bench.lease(1);

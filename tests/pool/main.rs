@@ -13,4 +13,5 @@ mod resize;
 mod shedding;
 mod shutdown;
 mod storm;
+mod unowned;
 mod waits;

@@ -170,3 +170,15 @@ fn p23_a_wait_for_a_creation_ends_when_the_pool_is_too_small_for_it() {
     assert_eq!(bench.granted(), [3]);
     assert_eq!((bench.seen().leased, bench.seen().waiting), (1, 0));
 }
+
+/// It may be as large as the parent ever, and wants no larger a stock than fits.
+#[test]
+fn p25_a_forked_child_has_the_room_of_its_parent() {
+    let config = PoolConfig { size: 3, max_overflow: 1, min_idle: 3, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    bench.resize(1, 1);
+    let child = bench.pool.fork_child().unwrap();
+    let resize = |size| child.resize(size, 1, || 0, &mut Actions::new()).map_err(|error| error.argument);
+    assert_eq!(resize(3), Ok(()));
+    assert!(resize(4).is_err());
+}

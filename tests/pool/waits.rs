@@ -233,3 +233,69 @@ fn p06_a_caller_within_the_size_does_not_cost_the_next_its_creation() {
     bench.queue(2, Wait::Forever, 2);
     assert_eq!((bench.seen().creating, bench.seen().overflow), (2, 1));
 }
+
+#[test]
+fn p05_who_gives_up_after_the_time_out_is_told_of_it() {
+    let mut bench = Bench::new(1, 0);
+    bench.lease(1);
+    let ticket = bench.queue(2, Wait::For(10), 7);
+    bench.maintain(10);
+    assert_eq!(bench.wakes, [(7, WakeOutcome::TimedOut)]);
+    assert_eq!(bench.cancel(ticket, GiveUp::Cancelled), CancelOutcome::TimedOut);
+    assert_eq!(bench.seen().counts.cancelled, 0);
+}
+
+/// Its place may be another's by then.
+#[test]
+fn p05_the_ticket_of_an_earlier_wait_ends_no_later_one() {
+    let config = PoolConfig { size: 1, max_overflow: 0, max_waiters: 1, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    let held = bench.lease(1);
+    let mut earlier = Vec::new();
+    for round in 0..64 {
+        let ticket = bench.queue(2, Wait::Forever, round);
+        for old in &earlier {
+            assert_ne!(*old, ticket);
+            assert_eq!(bench.cancel(*old, GiveUp::Cancelled), CancelOutcome::Stale);
+        }
+        assert_eq!(bench.seen().waiting, 1);
+        assert_eq!(bench.cancel(ticket, GiveUp::Cancelled), CancelOutcome::Cancelled);
+        earlier.push(ticket);
+    }
+    bench.give_back(held);
+}
+
+/// The place of a wait that ended in a lease is kept as long as the lease lasts, and is one place afterwards.
+#[test]
+fn p11_a_place_in_the_queue_is_one_wait_s() {
+    let config = PoolConfig { size: 1, max_overflow: 0, max_waiters: 3, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    let mut held = bench.lease(1);
+    for round in 0..8 {
+        let tokens = [3 * round, 3 * round + 1, 3 * round + 2];
+        tokens.iter().for_each(|token| _ = bench.queue(2, Wait::Forever, *token));
+        assert_eq!(bench.checkout(2, Wait::Forever, 99), Checkout::Rejected(Refusal::QueueFull));
+        for token in tokens {
+            bench.give_back(held);
+            assert_eq!(bench.wakes.len(), 1);
+            held = bench.granted_lease(token);
+        }
+        assert_eq!(bench.seen().waiting, 0);
+    }
+}
+
+/// The creation in flight, whose requester has left, goes to the one ahead of it.
+#[test]
+fn p10_a_caller_that_waits_for_its_creation_brings_one_along() {
+    let mut bench = Bench::new(1, 3).slow();
+    bench.queue(1, Wait::ForCreation, 1);
+    bench.create_next(Ok(()));
+    let left = bench.queue(1, Wait::Forever, 2);
+    assert_eq!((bench.cancel(left, GiveUp::Cancelled), bench.creates.len()), (CancelOutcome::Cancelled, 1));
+    let mut actions = Actions::new();
+    let within = bench.pool.checkout_within_size(Owner(1), Wait::ForCreation, 3, || 0, &mut actions);
+    bench.take(actions);
+    assert!(matches!(within, Checkout::Queued(_)) && bench.creates.len() == 1);
+    bench.queue(1, Wait::ForCreation, 4);
+    assert_eq!(bench.creates.len(), 2);
+}
