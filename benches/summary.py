@@ -47,6 +47,8 @@ REQUIRED = {
     "beam-limiter-batch": (1, 2, 8),
     "beam-pool": (1, 2, 8),
     "beam-pool-oneshot": (1, 2, 8),
+    "beam-pool-wait": (16,),
+    "beam-pool-pg": (1, 2, 8),
     "beam-get-protected": (1, 2, 8),
     "beam-flag-off": (1, 2, 8),
     "beam-store-protected": (1, 2, 8),
