@@ -244,6 +244,40 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       assert %{created: 1} = assert_settled(pool)
     end
 
+    test "a transaction that nobody ended is rolled back, and locks nobody out", %{path: path} do
+      pool = start_database(path, size: 1, max_overflow: 0)
+      create_table(pool)
+
+      begin = fn conn ->
+        {:ok, _} = DatabasePool.exec(conn, "BEGIN IMMEDIATE")
+        DatabasePool.exec(conn, "INSERT INTO t VALUES (1, 1)")
+      end
+
+      assert {:ok, 1} = with_database(pool, begin)
+      {:ok, conn} = ConnectionPool.checkout(pool, 60_000)
+      assert {:ok, 1} = begin.(conn)
+      assert :ok = ConnectionPool.checkin(pool, conn)
+      {"", 0} = System.cmd("sqlite3", [path, "INSERT INTO t VALUES (2, 2)"])
+
+      assert {:ok, %{rows: [{2}]}} =
+               with_database(pool, &DatabasePool.query(&1, "SELECT a FROM t"))
+
+      assert %{created: 1, broken: 0} = assert_settled(pool)
+    end
+
+    test "a connection that died under its holder is never lent", %{path: path} do
+      pool = start_database(path, size: 1, max_overflow: 0)
+
+      for _ <- 1..50 do
+        assert {:ok, :gone} =
+                 with_database(pool, &with(true <- Process.exit(&1, :kill), do: :gone))
+
+        assert {:ok, %{rows: [{1}]}} = with_database(pool, &DatabasePool.query(&1, "SELECT 1"))
+      end
+
+      assert_settled(pool)
+    end
+
     test "a raise in a transaction is rolled back and goes on", %{path: path} do
       pool = start_database(path, size: 1, max_overflow: 0)
       create_table(pool)

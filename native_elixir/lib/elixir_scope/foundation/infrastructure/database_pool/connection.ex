@@ -60,6 +60,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
     with {:ok, _} <- Statement.run(connection, "SELECT 1", [], timeout: @setup_timeout), do: :ok
   end
 
+  # SQLITE_ERROR is its usual answer: there is no transaction to be rolled back. A connection that has died answers otherwise.
+  @impl true
+  def reset(connection) do
+    case Statement.run(connection, "ROLLBACK", [], timeout: @setup_timeout) do
+      {:ok, _} -> :ok
+      {:error, %Error{context: %{sqlite_code: 1}}} -> :ok
+      {:error, error} -> {:error, error}
+    end
+  end
+
   defp driver do
     case Code.ensure_loaded(:sqlite3) do
       {:module, _} ->
