@@ -53,6 +53,7 @@ REQUIRED = {
     "beam-pool-wait": (16,),
     "beam-pool-wait-p99": (16,),
     "beam-pool-wait-longest": (16,),
+    "beam-pool-pg": (1, 2, 8),
     "beam-get-protected": (1, 2, 8),
     "beam-flag-off": (1, 2, 8),
     "beam-store-protected": (1, 2, 8),

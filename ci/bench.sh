@@ -28,7 +28,8 @@ beam() {
     local app=$root/native_elixir/_build/prod/lib/elixir_scope_foundation/ebin
     export ESCOPE_REFERENCE_NIF=$out/libelixirscope_reference_nif
     cp target/release/libelixirscope_reference_nif.so "$ESCOPE_REFERENCE_NIF.so"
-    elixirc --ignore-module-conflict -pa "$app" -o "$out/beam" benches/beam/*.ex >&2
+    elixirc --ignore-module-conflict -pa "$app" -o "$out/beam" \
+        benches/beam/*.ex native_elixir/test/support/postgresql.ex >&2
     elixir -pa "$app" -pa "$out/beam" -e 'ElixirScopeBench.Rows.main()'
 }
 

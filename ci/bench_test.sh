@@ -14,4 +14,5 @@ export ESCOPE_REFERENCE_NIF=$PWD/target/release/libelixirscope_reference_nif
 beams=target/bench/beam-test
 mkdir -p "$beams"
 elixirc --warnings-as-errors --ignore-module-conflict -o "$beams" \
-    -pa native_elixir/_build/dev/lib/elixir_scope_foundation/ebin benches/beam/*.ex
+    -pa native_elixir/_build/dev/lib/elixir_scope_foundation/ebin \
+    benches/beam/*.ex native_elixir/test/support/postgresql.ex

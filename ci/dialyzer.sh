@@ -7,13 +7,13 @@ export LC_ALL=C.UTF-8
 elixir_ebin=$(elixir -e 'IO.puts(:code.lib_dir(:elixir))')
 ERL_LIBS=$(dirname "$elixir_ebin")
 export ERL_LIBS
-known=target/dialyzer/$(elixir -e 'IO.puts("otp#{System.otp_release()}-elixir#{System.version()}-drivers-inets")').plt
+known=target/dialyzer/$(elixir -e 'IO.puts("otp#{System.otp_release()}-elixir#{System.version()}-drivers-inets-ssl")').plt
 if [ ! -e "$known" ]; then
     mkdir -p "$(dirname "$known")"
     echo "dialyzer: learning OTP and Elixir, some minutes, once"
     # Exit code 2 only says that these applications call others that are not looked at.
     dialyzer --quiet --build_plt --output_plt "$known" \
-        --apps erts kernel stdlib crypto inets compiler elixir logger p1_sqlite3 p1_pgsql >/dev/null || [ $? = 2 ]
+        --apps erts kernel stdlib crypto inets public_key ssl compiler elixir logger p1_sqlite3 p1_pgsql >/dev/null || [ $? = 2 ]
 fi
 
 (cd native_elixir && mix compile)

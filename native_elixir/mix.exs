@@ -26,8 +26,8 @@ defmodule ElixirScope.Foundation.MixProject do
   def application do
     [
       mod: {ElixirScope.Foundation.Application, []},
-      # SASL has the alarms of `Compat.Fuse`, inets the web server of the status page.
-      extra_applications: [:crypto, :inets, :logger, :sasl]
+      # SASL has the alarms of `Compat.Fuse`, inets the web server of the status page; TLS is for those who use it.
+      extra_applications: [:crypto, :inets, :logger, :sasl, ssl: :optional]
     ]
   end
 

@@ -6,7 +6,9 @@ defmodule ElixirScopeBench.Rows do
   alias ElixirScope.Compat.Fuse
   alias ElixirScope.Foundation.{Events, Infrastructure}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, FeatureFlags, TokenBucketLimiter}
+  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, DatabasePool}
+  alias ElixirScope.Foundation.Infrastructure.{FeatureFlags, TokenBucketLimiter}
+  alias ElixirScope.Foundation.PostgreSQLServer
   alias ElixirScope.Foundation.Services.{ConfigServer, EventStore}
   alias ElixirScopeBench.{Reference, SideBySide, Waits, Worker}
 
@@ -32,7 +34,8 @@ defmodule ElixirScopeBench.Rows do
         size: 10
       )
 
-    warm_up()
+    warm_up(:bench, 10)
+    start_postgresql()
 
     for processes <- [1, 2, 8], row <- rows(processes), row != nil do
       row |> SideBySide.to_json() |> IO.puts()
@@ -69,6 +72,7 @@ defmodule ElixirScopeBench.Rows do
       batch(processes),
       SideBySide.row("beam-pool", "poolboy", 0.2, processes, &pool(&1, 0), &poolboy(&1, 0)),
       oneshot(processes),
+      postgresql(processes),
       get_protected(processes),
       flag_off(processes),
       store_protected(processes),
@@ -103,6 +107,12 @@ defmodule ElixirScopeBench.Rows do
       peer,
       spawn
     )
+  end
+
+  # One statement of the driver, on connections of the same pool: lent for each, or once for all.
+  defp postgresql(processes) do
+    {ours, peer} = {&pool_pg(&1, 0), &driver_pg/1}
+    SideBySide.row("beam-pool-pg", "the bare driver call", 1.02, processes, ours, peer)
   end
 
   defp get_protected(processes) do
@@ -209,6 +219,29 @@ defmodule ElixirScopeBench.Rows do
     pool(n - 1, admitted + 1)
   end
 
+  defp pool_pg(0, admitted), do: admitted
+
+  defp pool_pg(n, admitted) do
+    {:ok, _} = DatabasePool.with_connection(fn {_, driver} -> select(driver) end, pool: :bench_pg)
+    pool_pg(n - 1, admitted + 1)
+  end
+
+  defp driver_pg(n) do
+    {:ok, {_, driver} = connection} = ConnectionPool.checkout(:bench_pg)
+    admitted = driver_pg(driver, n, 0)
+    :ok = ConnectionPool.checkin(:bench_pg, connection)
+    admitted
+  end
+
+  defp driver_pg(_driver, 0, admitted), do: admitted
+
+  defp driver_pg(driver, n, admitted) do
+    {:ok, _} = select(driver)
+    driver_pg(driver, n - 1, admitted + 1)
+  end
+
+  defp select(driver), do: :pgsql.squery(driver, "SELECT 1")
+
   defp poolboy(0, admitted), do: admitted
 
   defp poolboy(n, admitted) do
@@ -293,9 +326,17 @@ defmodule ElixirScopeBench.Rows do
   end
 
   # Our pool makes its connections on demand; poolboy has made its own.
-  defp warm_up do
-    held = for _ <- 1..10, do: elem(ConnectionPool.checkout(:bench), 1)
-    Enum.each(held, &ConnectionPool.checkin(:bench, &1))
+  defp warm_up(pool, size) do
+    held = for _ <- 1..size, do: elem(ConnectionPool.checkout(pool), 1)
+    Enum.each(held, &ConnectionPool.checkin(pool, &1))
+  end
+
+  # Without the reset, which is a statement of its own.
+  defp start_postgresql do
+    server = PostgreSQLServer.start(fn stop -> System.at_exit(fn _status -> stop.() end) end)
+    own = [name: :bench_pg, size: 8, max_overflow: 0, reset: false]
+    {:ok, _} = DatabasePool.start_link(PostgreSQLServer.options(server) ++ own)
+    warm_up(:bench_pg, 8)
   end
 
   defp connection, do: Agent.start_link(fn -> nil end)

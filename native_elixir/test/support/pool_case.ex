@@ -30,6 +30,9 @@ defmodule ElixirScope.Foundation.PoolCase do
       close: &Agent.stop/1
     ]
 
+    # A worker stands for both functions.
+    defaults = if options[:worker], do: Keyword.drop(defaults, [:create, :close]), else: defaults
+
     ExUnit.Callbacks.start_supervised!({ConnectionPool, Keyword.merge(defaults, options)},
       id: namespace
     )

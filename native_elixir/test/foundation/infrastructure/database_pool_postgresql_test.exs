@@ -6,6 +6,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
   alias ElixirScope.Foundation.PostgreSQLServer
 
   @moduletag :capture_log
+  @of_a_server_that_fails [:dependency_failed, :external_service_error, :timeout]
 
   setup_all do
     {:ok, server: PostgreSQLServer.start()}
@@ -153,6 +154,181 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
     # The server restarts all of its back-ends after such a crash.
     assert eventually(fn -> value(pool, "SELECT 1") end) == {:ok, 1}
     assert_settled(pool)
+  end
+
+  test "a back-end that the server ends is replaced, lent or not", %{server: server} do
+    pool = pool(server, size: 1)
+    other = pool(server, size: 1)
+    terminate = &value(other, "SELECT pg_terminate_backend($1::int)", [&1])
+    {:ok, nil} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE ended (n int)"))
+
+    {:ok, idle} = value(pool, "SELECT pg_backend_pid()")
+    assert {:ok, true} = terminate.(idle)
+    assert {:ok, lent} = eventually(fn -> value(pool, "SELECT pg_backend_pid()") end)
+    assert lent != idle
+
+    {:ok, connection} = ConnectionPool.checkout(pool)
+    {:ok, backend} = one(connection, "SELECT pg_backend_pid()")
+
+    assert {:error, %Error{error_type: type}} =
+             DatabasePool.transaction(connection, fn ->
+               {:ok, 1} = DatabasePool.exec(connection, "INSERT INTO ended VALUES (1)")
+               assert {:ok, true} = terminate.(backend)
+               one(connection, "SELECT 1")
+             end)
+
+    assert type in [:dependency_failed, :external_service_error]
+    # Back or not: what died is nobody's any more.
+    ConnectionPool.checkin(pool, connection)
+    assert {:ok, 0} = eventually(fn -> value(pool, "SELECT count(*) FROM ended") end)
+    assert_settled(pool)
+    assert_settled(other)
+  end
+
+  test "under load, a server that stops and starts answers every caller, and is held by none twice",
+       %{
+         server: server
+       } do
+    pool = pool(server, size: 3)
+    test = self()
+
+    users =
+      for _ <- 1..8 do
+        Task.async(fn ->
+          Stream.repeatedly(fn -> exclusive(pool) end)
+          |> Enum.reduce_while([], fn result, results ->
+            with {:ok, _} <- result, do: send(test, :served)
+
+            receive do
+              :enough -> {:halt, [result | results]}
+            after
+              0 -> {:cont, [result | results]}
+            end
+          end)
+        end)
+      end
+
+    for _ <- 1..2 do
+      served(20)
+      PostgreSQLServer.down(server)
+      PostgreSQLServer.up(server)
+    end
+
+    served(20)
+    for user <- users, do: send(user.pid, :enough)
+
+    for result <- List.flatten(Task.await_many(users, 120_000)) do
+      case result do
+        {:ok, backend} -> assert is_integer(backend)
+        {:error, error} -> assert error.error_type in @of_a_server_that_fails
+      end
+    end
+
+    assert_settled(pool)
+    # The server has the connections of the pool and no others.
+    assert {:ok, _} = eventually(fn -> alone?(pool) end)
+  end
+
+  @backends "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+
+  defp alone?(pool) do
+    with {:ok, backends} <- value(pool, @backends) do
+      if backends == stats(pool).idle, do: {:ok, backends}, else: {:error, backends}
+    end
+  end
+
+  # A lock of the session that only one back-end has, and only its holder takes.
+  defp exclusive(pool) do
+    DatabasePool.with_connection(
+      fn connection ->
+        with {:ok, backend} <- one(connection, "SELECT pg_backend_pid()"),
+             {:ok, true} <- one(connection, "SELECT pg_try_advisory_lock($1::int)", [backend]),
+             {:ok, true} <- one(connection, "SELECT pg_advisory_unlock($1::int)", [backend]),
+             {:ok, ^backend} <- one(connection, "SELECT pg_backend_pid()"),
+             do: {:ok, backend}
+      end,
+      pool: pool,
+      timeout: 60_000
+    )
+  end
+
+  defp served(0), do: :ok
+
+  defp served(count) do
+    assert_receive :served, 60_000
+    served(count - 1)
+  end
+
+  test "a row that another holder has locked is waited for until the deadline", %{server: server} do
+    pool = pool(server)
+    {:ok, nil} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE locked (n int)"))
+    {:ok, 1} = with_pool(pool, &DatabasePool.exec(&1, "INSERT INTO locked VALUES (1)"))
+    update = "UPDATE locked SET n = n + 1"
+    client = client()
+
+    {:ok, _} =
+      run(client, fn ->
+        {:ok, c} = ConnectionPool.checkout(pool)
+        {:ok, _} = DatabasePool.exec(c, "BEGIN")
+        DatabasePool.exec(c, update)
+      end)
+
+    assert {:error, %Error{error_type: :timeout}} =
+             with_pool(
+               pool,
+               &DatabasePool.query(&1, "SELECT n FROM locked FOR UPDATE", [], timeout: 50)
+             )
+
+    waiter =
+      Task.async(fn -> with_pool(pool, &DatabasePool.exec(&1, update, [], timeout: 60_000)) end)
+
+    assert Task.yield(waiter, 50) == nil
+    # The death of the holder ends its back-end, which lets go.
+    kill(client)
+    assert {:ok, 1} = Task.await(waiter, 60_000)
+    assert {:ok, 2} = value(pool, "SELECT n FROM locked")
+    assert_settled(pool)
+  end
+
+  test "a transaction, locks and whatever else a holder leaves are gone for the next", %{
+    server: server
+  } do
+    pool = pool(server, size: 1)
+    other = pool(server, size: 1)
+    {:ok, nil} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE left_over (n int)"))
+
+    leave = fn statements ->
+      with_pool(pool, &for(sql <- statements, do: {:ok, _} = DatabasePool.query(&1, sql)))
+    end
+
+    {:ok, backend} = value(pool, "SELECT pg_backend_pid()")
+
+    # An open transaction, with what it has written and locked.
+    {:ok, _} = leave.(["BEGIN", "INSERT INTO left_over VALUES (1)", "LOCK TABLE left_over"])
+    assert {:ok, 0} = value(other, "SELECT count(*) FROM left_over")
+    # One that has failed.
+    assert {:ok, {:error, %Error{}}} =
+             with_pool(pool, fn c ->
+               {:ok, _} = DatabasePool.exec(c, "BEGIN")
+               {:ok, DatabasePool.exec(c, "INSERT INTO no_table VALUES (1)")}
+             end)
+
+    {:ok, _} =
+      leave.([
+        "SELECT pg_advisory_lock(7)",
+        "CREATE TEMPORARY TABLE mine (n int)",
+        "PREPARE mine AS SELECT 1",
+        "LISTEN mine",
+        "SET search_path = pg_catalog"
+      ])
+
+    assert {:ok, true} = value(other, "SELECT pg_try_advisory_lock(7)")
+    assert {:ok, 0} = value(pool, "SELECT count(*) FROM pg_prepared_statements")
+    assert {:ok, nil} = value(pool, "SELECT to_regclass('mine')")
+    assert {:ok, 0} = value(pool, "SELECT count(*) FROM pg_listening_channels()")
+    assert {:ok, 0} = value(pool, "SELECT count(*) FROM left_over")
+    assert {:ok, ^backend} = value(pool, "SELECT pg_backend_pid()")
+    assert %{created: 1, broken: 0} = assert_settled(pool)
   end
 
   test "a server that stops and starts is waited for", %{server: server} do

@@ -2,7 +2,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   @moduledoc """
   How a pool makes, cleans and unmakes one connection.
 
-  A pool is given a module with this behaviour, `worker: Echo` or `worker: {Echo, arg}`, or functions,
+  A pool is given a module with this behaviour, `worker: Counter` or `worker: {Counter, arg}`, or functions,
   `create: fn -> ... end, close: fn connection -> ... end`.
 
   `connect/1` and `disconnect/2` run in a short-lived process of their own, so a slow server slows nobody but the
@@ -10,15 +10,52 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   that process: a connection process that dies is replaced, and none outlives its pool. A connection must not belong
   to the process that made it, as a port or a socket does: that process ends when the callback returns.
 
-      defmodule Echo do
-        @behaviour ElixirScope.Foundation.Infrastructure.Connection
+  ## An adapter of one's own
 
-        @impl true
-        def connect(arg), do: Agent.start_link(fn -> arg end)
+  What owns a socket, a port or a file is a process; the connection is its pid. Here it is an agent with a number.
 
-        @impl true
-        def disconnect(agent, _reason), do: Agent.stop(agent)
-      end
+      iex> defmodule Counter do
+      ...>   @behaviour ElixirScope.Foundation.Infrastructure.Connection
+      ...>
+      ...>   # Linked to the process that runs this, until the pool has it.
+      ...>   @impl true
+      ...>   def connect(start) when is_integer(start), do: Agent.start_link(fn -> {start, start} end)
+      ...>   def connect(start), do: {:error, {:no_integer, start}}
+      ...>
+      ...>   @impl true
+      ...>   def disconnect(counter, _reason), do: Agent.stop(counter)
+      ...>
+      ...>   # For the pool's `:health` and `:keepalive`; may be left out.
+      ...>   @impl true
+      ...>   def ping(counter), do: if(Agent.get(counter, fn _ -> true end), do: :ok, else: {:error, :silent})
+      ...>
+      ...>   # Before each next holder; may be left out.
+      ...>   @impl true
+      ...>   def reset(counter), do: Agent.update(counter, fn {start, _} -> {start, start} end)
+      ...>
+      ...>   def next(counter), do: Agent.get_and_update(counter, fn {start, n} -> {n, {start, n + 1}} end)
+      ...> end
+      iex> alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+      iex> {:ok, _} = ConnectionPool.start_link(name: :counters, size: 1, max_overflow: 0, worker: {Counter, 7})
+      iex> ConnectionPool.with_connection(:counters, &{Counter.next(&1), Counter.next(&1)})
+      {:ok, {7, 8}}
+      iex> ConnectionPool.with_connection(:counters, &Counter.next/1)
+      {:ok, 7}
+      iex> {:ok, counter} = ConnectionPool.checkout(:counters)
+      iex> Agent.stop(counter)
+      iex> {:ok, another} = ConnectionPool.checkout(:counters)
+      iex> {another != counter, Counter.next(another)}
+      {true, 7}
+      iex> ConnectionPool.stop(:counters)
+      :ok
+
+  An adapter answers for three things. A call that is not answered in time leaves its connection in an unknown state:
+  kill that process, the pool makes another. A connection that ended with its last use must fail `reset/1`, for its holder
+  may give it back before the pool has heard of the end. And what may not be killed in the middle of something belongs to a
+  process that nobody else knows, as in the adapters for SQLite and for files.
+
+  Adapters that are here: `ElixirScope.Foundation.Infrastructure.DatabasePool` for SQLite and PostgreSQL,
+  `ElixirScope.Foundation.Infrastructure.Connection.HTTP` and `ElixirScope.Foundation.Infrastructure.Connection.LockedFile`.
   """
 
   @typedoc "What a pool hands out."

@@ -41,6 +41,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   the database for itself to bring that in, and the pool tries until it has it. `wal: false` leaves the journal as it is. `:setup`
   are SQL statements that are run on each new connection.
 
+  A connection that comes back is rolled back: what a holder left open locks nobody out. That is one statement more.
+
   A connection is a process that the functions of `:sqlite3` take as well. It may be killed at any time: what it
   was doing is finished or rolled back, and its lock is released.
   """

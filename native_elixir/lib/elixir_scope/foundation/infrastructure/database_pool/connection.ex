@@ -9,7 +9,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Guard, Statement}
+  alias ElixirScope.Foundation.Infrastructure.Connection.Guard
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.Statement
 
   @setup_timeout 5_000
   @at_once [timeout: 0, grace: @setup_timeout]
@@ -59,6 +60,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
     with {:ok, _} <- Statement.run(connection, "SELECT 1", [], timeout: @setup_timeout), do: :ok
   end
 
+  # SQLITE_ERROR is its usual answer: there is no transaction to be rolled back. A connection that has died answers otherwise.
+  @impl true
+  def reset(connection) do
+    case Statement.run(connection, "ROLLBACK", [], timeout: @setup_timeout) do
+      {:ok, _} -> :ok
+      {:error, %Error{context: %{sqlite_code: 1}}} -> :ok
+      {:error, error} -> {:error, error}
+    end
+  end
+
   defp driver do
     case Code.ensure_loaded(:sqlite3) do
       {:module, _} ->
@@ -83,10 +94,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.Connection do
   end
 
   defp open(path) do
-    case Guard.start_link(driver_name(path)) do
+    case Guard.start_link([:"$gen_call"], fn -> open_driver(driver_name(path)) end) do
       {:ok, connection} -> {:ok, connection}
       {:error, reason} -> cannot_open(path, to_text(reason))
     end
+  end
+
+  # The functions of `:sqlite3` take a guard for a connection: all of them are calls.
+  defp open_driver(file) do
+    with {:ok, driver} <- :sqlite3.open(:anonymous, file: file),
+         do: {:ok, {driver, fn -> :sqlite3.close_timeout(driver, :infinity) end, fn -> :ok end}}
   end
 
   # The VM encodes the name for the driver as it does file names: characters under UTF-8, else the bytes as they are.
