@@ -497,8 +497,13 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       :connection_age => Native.pool_connection_age(handle, slot)
     }
 
-    Telemetry.execute([:connection_pool, event], measurements, %{pool: pool, slot: slot})
+    metadata = %{pool: pool, slot: slot}
+    Telemetry.call(namespace(pool), [:connection_pool, event], measurements, metadata)
   end
+
+  # Of a pool as it is addressed. Who has its process's id only is not looked up for a count.
+  defp namespace({namespace, _name}), do: namespace
+  defp namespace(_name_or_pid), do: :production
 
   defp resets?({reset, _one_in}), do: reset != nil
   defp resets?(nil), do: false
@@ -530,7 +535,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
       last_error: Native.pool_last_error(handle)
     }
 
-    Telemetry.execute([:connection_pool, refusal], %{count: 1}, context)
+    Telemetry.call(namespace(pool), [:connection_pool, refusal], %{count: 1}, context)
     {:error, Error.new(refusal, message(refusal, context), context: context)}
   end
 
