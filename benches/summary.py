@@ -58,6 +58,7 @@ REQUIRED = {
     "beam-flag-off": (1, 2, 8),
     "beam-store-protected": (1, 2, 8),
     "beam-protected-operation": (1, 2, 8),
+    "beam-execute-protected": (1, 2, 8),
     "py-breaker": (1, 2),
     "py-breaker-floor": (1, 2),
     "py-limiter": (1, 2),

@@ -18,7 +18,7 @@ find "$release/lib" -name elixirscope_nif.so | grep -q . || { echo "no NIF in th
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cd /
 # Without epmd and a node name: it is asked by HTTP and stopped by its process.
-RELEASE_DISTRIBUTION=none PARSE_SERVICE_PORT=$port PARSE_SERVICE_WARM_UP=$root/native_elixir/lib \
+RELEASE_DISTRIBUTION=none PARSE_SERVICE_PORT=$port PARSE_SERVICE_WARM_UP=yes \
     "$release/bin/parse_service" start >"$root/target/parse_service/log" 2>&1 &
 pid=$!
 trap 'kill $pid 2>/dev/null || true' EXIT
@@ -28,10 +28,16 @@ fetch() {
         "http://127.0.0.1:$port$1"
 }
 
-# Until the service has parsed something, or has ended.
+# Until the service has parsed something, or has ended, or has had two minutes for it.
+tries=0
 until metrics=$(fetch /metrics 2>/dev/null) &&
     grep -q '^elixirscope_breaker_calls_total{breaker="parser",outcome="succeeded"} [1-9]' <<<"$metrics"; do
-    kill -0 $pid 2>/dev/null || { cat "$root/target/parse_service/log" >&2; exit 1; }
+    tries=$((tries + 1))
+    if [ $tries -gt 600 ] || ! kill -0 $pid 2>/dev/null; then
+        cat "$root/target/parse_service/log" >&2
+        echo "example-release: nothing was parsed" >&2
+        exit 1
+    fi
     sleep 0.2
 done
 

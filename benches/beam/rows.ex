@@ -76,7 +76,8 @@ defmodule ElixirScopeBench.Rows do
       get_protected(processes),
       flag_off(processes),
       store_protected(processes),
-      protected_operation(processes)
+      protected_operation(processes),
+      execute_protected(processes)
     ]
   end
 
@@ -139,6 +140,20 @@ defmodule ElixirScopeBench.Rows do
   defp protected_operation(processes) do
     {ours, peer} = {&protected_operation(&1, 0), &its_parts(&1, 0)}
     SideBySide.row("beam-protected-operation", "its parts", 1.3, processes, ours, peer)
+  end
+
+  # A limit, a breaker and a pool under one name, beside the same three by hand, which give nothing back and have no
+  # deadline.
+  defp execute_protected(processes) do
+    :ok =
+      Infrastructure.configure_protection(:bench_all, %{
+        circuit_breaker: %{call_timeout: :infinity},
+        rate_limiter: %{limit: @burst, window_ms: @hour_ms},
+        connection_pool: :bench
+      })
+
+    {ours, peer} = {&execute_protected(&1, 0), &by_hand(&1, 0)}
+    SideBySide.row("beam-execute-protected", "the three by hand", nil, processes, ours, peer)
   end
 
   defp reference(_, 0, admitted), do: admitted
@@ -309,6 +324,26 @@ defmodule ElixirScopeBench.Rows do
     opts = [rate_limit: {@burst, @hour_ms}, rate_key: {:user, 17}]
     {:ok, :done} = Infrastructure.protected_operation(:production, :bench, opts, fn -> :done end)
     protected_operation(n - 1, admitted + 1)
+  end
+
+  defp execute_protected(0, admitted), do: admitted
+
+  defp execute_protected(n, admitted) do
+    {:ok, :done} = Infrastructure.execute_protected(:bench_all, [], fn _connection -> :done end)
+    execute_protected(n - 1, admitted + 1)
+  end
+
+  defp by_hand(0, admitted), do: admitted
+
+  defp by_hand(n, admitted) do
+    :ok = TokenBucketLimiter.check_rate_limit({:user, 17}, @burst, @hour_ms)
+
+    {:ok, :done} =
+      CircuitBreaker.execute(:production, :bench, fn ->
+        ConnectionPool.with_connection(:bench, fn _connection -> :done end)
+      end)
+
+    by_hand(n - 1, admitted + 1)
   end
 
   defp its_parts(0, admitted), do: admitted

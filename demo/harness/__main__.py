@@ -91,6 +91,7 @@ def evidence(
         faults=[fault for worker in workers for fault in worker.faults],
         burst=judge(call for call in calls if call.key.startswith(BURST_KEY)),
         limiter=judge(calls),
+        services=next(worker.final for worker in workers if worker.language == "elixir" and worker.final),
     )
 
 

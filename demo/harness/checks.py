@@ -39,6 +39,8 @@ class Evidence:
     faults: Sequence[Message]
     burst: Judgement
     limiter: Judgement
+    # The BEAM worker's last word on its services.
+    services: Message
 
 
 def all_checks(seen: Evidence) -> list[Check]:
@@ -53,6 +55,10 @@ def all_checks(seen: Evidence) -> list[Check]:
         *(connections_were_reused(row) for row in seen.rows),
         burst_was_limited(seen),
         limiter_agrees(seen.limiter),
+        acknowledged_is_committed(seen.services),
+        event_store_lost_nothing(seen.faults),
+        reads_were_answered(seen),
+        versions_are_gapless(seen),
     ]
 
 
@@ -100,7 +106,9 @@ def connection_was_killed(faults: Sequence[Message]) -> Check:
     fault = of_kind(faults, "connection_killed")
     if fault is None:
         return Check(name, False, NO_FAULT)
-    return Check(name, True, f"{fault['connection']}, while {fault['client']} stored event {fault['seq']}")
+    return Check(
+        name, True, f"{fault['connection']}, while {fault['client']} looked for event {fault['seq']}"
+    )
 
 
 def client_was_killed(faults: Sequence[Message]) -> Check:
@@ -145,3 +153,41 @@ def limiter_agrees(limiter: Judgement) -> Check:
         f"(bounds {limiter.least} to {limiter.most}), {limiter.disagreements} disagreements"
     )
     return Check("the limiters admitted what the integer oracle admits", passed, detail)
+
+
+def acknowledged_is_committed(services: Message) -> Check:
+    looked, found = services["lookups"], services["found"]
+    detail = f"{looked} looked for, {found} found"
+    return Check("an event that the EventStore acknowledged was in the database", 0 < looked == found, detail)
+
+
+def event_store_lost_nothing(faults: Sequence[Message]) -> Check:
+    name = "the EventStore was killed and came back with every acknowledged event"
+    fault, back = of_kind(faults, "event_store_killed"), of_kind(faults, "event_store_back")
+    if fault is None:
+        return Check(name, False, NO_FAULT)
+    if back is None:
+        return Check(name, False, f"{fault['pid']} had no successor")
+    detail = f"{fault['pid']}, then {back['pid']} after {(back['at'] - fault['at']) / SECOND:.2f} s"
+    detail += f"; {fault['acknowledged']} acknowledged, {back['has']} there"
+    return Check(name, back["pid"] != fault["pid"] and back["has"] >= fault["acknowledged"] > 0, detail)
+
+
+def reads_were_answered(seen: Evidence) -> Check:
+    name = "the ConfigServer was killed, and every protected read was answered"
+    fault, back = of_kind(seen.faults, "config_server_killed"), of_kind(seen.faults, "config_server_back")
+    if fault is None:
+        return Check(name, False, NO_FAULT)
+    if back is None:
+        return Check(name, False, f"{fault['pid']} had no successor")
+    reads, answered = seen.services["reads"], seen.services["answered"]
+    detail = f"{fault['pid']}, then {back['pid']}; {answered} of {reads} answered"
+    return Check(name, back["pid"] != fault["pid"] and 0 < reads == answered, detail)
+
+
+def versions_are_gapless(seen: Evidence) -> Check:
+    versions, acknowledged = seen.audit.versions, seen.services["versions"]
+    # An attempt that failed, or whose client was killed, may have written all the same.
+    passed = versions == list(range(1, len(versions) + 1)) and len(versions) >= acknowledged > 0
+    detail = f"{len(versions)} in the database, {acknowledged} acknowledged"
+    return Check("the configuration's versions are gapless, and none is lost", passed, detail)

@@ -111,6 +111,9 @@ def write(path: Path, run: Run, seen: Evidence, checks: Sequence[Check]) -> None
             for fault in seen.faults
         ],
         "limiter": asdict(seen.limiter),
+        "services": {
+            name: seen.services[name] for name in ("reads", "answered", "lookups", "found", "versions")
+        },
         "checks": [asdict(check) for check in checks],
         "passed": all(check.passed for check in checks),
     }

@@ -14,7 +14,14 @@ from harness.worker import Message, Worker
 
 # Each fault strikes when this share of all events is stored, so that it falls into the same part of the
 # work on fast and slow machines.
-SCHEDULE = ((0.12, "burst"), (0.28, "lock"), (0.72, "kill_connection"), (0.84, "kill_client"))
+SCHEDULE = (
+    (0.10, "burst"),
+    (0.18, "kill_config_server"),
+    (0.28, "lock"),
+    (0.60, "kill_event_store"),
+    (0.72, "kill_connection"),
+    (0.84, "kill_client"),
+)
 # Over this time the workers spread their events.
 SPAN_MS = 18_000
 TICK_S = 0.1

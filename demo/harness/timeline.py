@@ -25,6 +25,8 @@ FAULT = {
     "burst": "25 updates at once",
     "connection_killed": "connection killed",
     "client_killed": "client killed",
+    "config_server_killed": "ConfigServer killed",
+    "event_store_killed": "EventStore killed",
 }
 # Every curve is a sequence of (instant, value) for a language.
 Curves = dict[str, list[tuple[int, float]]]
@@ -149,13 +151,14 @@ def faults(seen: Evidence, scale: Scale, top: float, bottom: float) -> list[str]
             rect(left, top, right - left, bottom - top, fill="#000", more='opacity="0.07"'),
             text((left + right) / 2, top - 6, f"locked by sqlite3, pid {seen.lock.pid}", anchor="middle"),
         ]
-    for fault in seen.faults:
-        if fault["kind"] in FAULT:
-            x = scale.x(fault["at"])
-            drawn += [
-                upright(x, top, bottom, stroke=INK, more='stroke-dasharray="3 3"'),
-                text(x, top - 6, FAULT[fault["kind"]], anchor="middle"),
-            ]
+    shown = [fault for fault in seen.faults if fault["kind"] in FAULT]
+    for number, fault in enumerate(shown):
+        x = scale.x(fault["at"])
+        drawn += [
+            upright(x, top, bottom, stroke=INK, more='stroke-dasharray="3 3"'),
+            # Neighbours are not on one line.
+            text(x, top - (6 if number % 2 == 0 else 19), FAULT[fault["kind"]], anchor="middle"),
+        ]
     return drawn
 
 

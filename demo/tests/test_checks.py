@@ -35,15 +35,23 @@ FAULTS = [
     {"kind": "connection_killed", "client": "elixir-01", "connection": "#PID<0.1.0>", "seq": 7, "at": 16},
     {"kind": "client_killed", "client": "elixir-02", "connection": "#PID<0.2.0>", "seq": 8, "at": 17},
     {"kind": "client_replaced", "client": "elixir-02", "at": 18},
+    {"kind": "event_store_killed", "pid": "#PID<0.3.0>", "acknowledged": 500, "at": 19},
+    {"kind": "event_store_back", "pid": "#PID<0.4.0>", "has": 505, "at": 20},
+    {"kind": "config_server_killed", "pid": "#PID<0.5.0>", "acknowledged": 600, "at": 21},
+    {"kind": "config_server_back", "pid": "#PID<0.6.0>", "has": 0, "at": 22},
 ]
+SERVICES = {"reads": 900, "answered": 900, "lookups": 1000, "found": 1000, "versions": 12}
 SOUND = Evidence(
-    audit=Audit(missing=[], repeated=[], foreign=[], stored={"c": 1000}, updates=10),
+    audit=Audit(
+        missing=[], repeated=[], foreign=[], stored={"c": 1000}, updates=10, versions=[*range(1, 14)]
+    ),
     paragraphs=300,
     rows=[ROW],
     lock=LOCK,
     faults=FAULTS,
     burst=Judgement(25, 10, 10, 10, 10),
     limiter=Judgement(1000, 900, 900, 900, 900),
+    services=SERVICES,
 )
 WITHOUT_FAULTS = replace(
     SOUND,
@@ -63,6 +71,10 @@ LEASES = "c: no lease leaked"
 REUSE = "c: reuse above 90%"
 BURST = "of 25 updates at once exactly 10 were admitted"
 ORACLE = "the limiters admitted what the integer oracle admits"
+COMMITTED = "an event that the EventStore acknowledged was in the database"
+STORE = "the EventStore was killed and came back with every acknowledged event"
+READS = "the ConfigServer was killed, and every protected read was answered"
+VERSIONS = "the configuration's versions are gapless, and none is lost"
 
 
 def of_audit(**changes: object) -> Evidence:
@@ -71,6 +83,17 @@ def of_audit(**changes: object) -> Evidence:
 
 def of_row(**changes: object) -> Evidence:
     return replace(SOUND, rows=[ROW, replace(ROW, language="python", **changes)])  # type: ignore[arg-type]
+
+
+def of_services(**changes: object) -> Evidence:
+    return replace(SOUND, services={**SERVICES, **changes})
+
+
+def of_fault(kind: str, **changes: object) -> Evidence:
+    """With one fault told otherwise; without it if nothing is changed."""
+    others = [fault for fault in FAULTS if fault["kind"] != kind]
+    told = [{**fault, **changes} for fault in FAULTS if fault["kind"] == kind and changes]
+    return replace(SOUND, faults=others + told)
 
 
 # What must fail the check, and that check alone; a row's check is that of a second language.
@@ -84,8 +107,8 @@ SPOILT: Mapping[str, Sequence[Evidence]] = {
         of_row(opened_ns=None, to_open_ns=None, recovered_ns=None, to_recover_ns=None),
         of_row(recovered_ns=None, to_recover_ns=None),
     ],
-    CONNECTION: [replace(SOUND, faults=FAULTS[1:])],
-    CLIENT: [replace(SOUND, faults=FAULTS[:1]), replace(SOUND, faults=FAULTS[:2])],
+    CONNECTION: [of_fault("connection_killed")],
+    CLIENT: [of_fault("client_killed"), of_fault("client_replaced")],
     LEASES: [of_row(leaks=1)],
     REUSE: [of_row(created=100), of_row(created=1000)],
     BURST: [
@@ -99,6 +122,27 @@ SPOILT: Mapping[str, Sequence[Evidence]] = {
         replace(SOUND, limiter=Judgement(1000, 901, 900, 900, 901)),
         replace(SOUND, limiter=Judgement(1000, 900, 900, 900, 900, disagreements=2)),
         replace(SOUND, limiter=Judgement()),
+    ],
+    COMMITTED: [of_services(found=999), of_services(lookups=0, found=0)],
+    STORE: [
+        of_fault("event_store_killed"),
+        of_fault("event_store_back"),
+        of_fault("event_store_back", has=499),
+        of_fault("event_store_back", pid="#PID<0.3.0>"),
+        of_fault("event_store_killed", acknowledged=0),
+    ],
+    READS: [
+        of_fault("config_server_killed"),
+        of_fault("config_server_back"),
+        of_fault("config_server_back", pid="#PID<0.5.0>"),
+        of_services(answered=899),
+        of_services(reads=0, answered=0),
+    ],
+    VERSIONS: [
+        of_audit(versions=[1, 2, 4, *range(5, 15)]),
+        of_audit(versions=[*range(1, 12)]),
+        of_audit(versions=[*range(2, 15)]),
+        of_services(versions=0),
     ],
 }
 
@@ -124,7 +168,7 @@ class Checks(unittest.TestCase):
 
     def test_without_faults_each_check_that_needs_one_says_that_it_saw_none(self) -> None:
         silent = [check.name for check in all_checks(WITHOUT_FAULTS) if check.detail == NO_FAULT]
-        self.assertEqual(silent, [LOCKED, BREAKER, CONNECTION, CLIENT, BURST])
+        self.assertEqual(silent, [LOCKED, BREAKER, CONNECTION, CLIENT, BURST, STORE, READS])
         self.assertEqual(failing(WITHOUT_FAULTS), silent)
 
     def test_an_event_at_fault_is_named_by_its_pass_and_paragraph(self) -> None:

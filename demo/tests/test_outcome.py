@@ -91,19 +91,21 @@ class Rows(unittest.TestCase):
         worker = self.worker(OPENED, PROBED, CLOSED)
         fault = {"type": "fault", "kind": "connection_killed", "client": "x", "connection": "y", "seq": 3}
         seen = Evidence(
-            audit=Audit([], [], [], {"c": 4}, 0),
+            audit=Audit([], [], [], {"c": 4}, 0, []),
             paragraphs=2,
             rows=[row(worker, LOCK)],
             lock=LOCK,
             faults=[{**fault, "at": 16 * SECOND}],
             burst=Judgement(),
             limiter=Judgement(4, 3, 3, 3, 3),
+            services={"reads": 5, "answered": 4, "lookups": 3, "found": 2, "versions": 1},
         )
         path = self.path / "report.json"
         write(path, Run(Path("input"), 2, 4, 9 * SECOND, 29 * SECOND, "all"), seen, all_checks(seen))
         report = json.loads(path.read_text())
         self.assertEqual(report["lock_holder"], {"pid": 4711, "locked_at_s": 1.0, "released_at_s": 5.0})
         self.assertEqual((report["seconds"], report["passed"]), (20.0, False))
+        self.assertEqual(report["services"]["answered"], 4)
         self.assertEqual(report["faults_seen"][0]["at_s"], 7.0)
         (language,) = report["languages"]
         self.assertEqual(

@@ -40,18 +40,18 @@ defmodule ParseService do
     end
   end
 
-  @doc "Parses every source under a directory, as a user who keeps to the limits: waits where they say so."
-  @spec warm_up(Path.t()) :: %{parsed: non_neg_integer(), failed: non_neg_integer()}
-  def warm_up(directory) do
-    directory
-    |> Path.join("**/*.{ex,exs}")
-    |> Path.wildcard()
-    |> Enum.reduce(%{parsed: 0, failed: 0}, fn file, counts ->
-      case patiently(%{user: :warm_up, organisation: :warm_up}, File.read!(file)) do
-        {:ok, _tree} -> Map.update!(counts, :parsed, &(&1 + 1))
-        {:error, _reason} -> Map.update!(counts, :failed, &(&1 + 1))
-      end
-    end)
+  @doc "Parses the sources of the installed Elixir, as a user who keeps to the limits: waits where they say so."
+  @spec warm_up() :: %{parsed: non_neg_integer(), failed: non_neg_integer()}
+  def warm_up do
+    for {_name, read} <- ParseService.Installed.sources(),
+        source = read.(),
+        reduce: %{parsed: 0, failed: 0} do
+      counts ->
+        case patiently(%{user: :warm_up, organisation: :warm_up}, source) do
+          {:ok, _tree} -> Map.update!(counts, :parsed, &(&1 + 1))
+          {:error, _reason} -> Map.update!(counts, :failed, &(&1 + 1))
+        end
+    end
   end
 
   defp patiently(who, source) do

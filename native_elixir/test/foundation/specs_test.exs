@@ -12,6 +12,42 @@ defmodule ElixirScope.Foundation.SpecsTest do
     assert functions -- Enum.flat_map(modules, &specified/1) == []
   end
 
+  test "every public module and function is documented" do
+    undocumented =
+      for module <- documented(),
+          {:docs_v1, _, _, _, moduledoc, _, docs} = Code.fetch_docs(module),
+          missing <- missing(module, moduledoc, docs),
+          do: missing
+
+    assert undocumented == []
+  end
+
+  # Those that are not hidden; the protocols' implementations have nothing of their own to say.
+  defp documented do
+    {:ok, modules} = :application.get_key(:elixir_scope_foundation, :modules)
+
+    for module <- modules,
+        of_the_product?(module),
+        not String.starts_with?(inspect(module), "Inspect."),
+        {:docs_v1, _, _, _, moduledoc, _, _} = Code.fetch_docs(module),
+        moduledoc != :hidden,
+        do: module
+  end
+
+  # What a behaviour asks for is documented there.
+  defp missing(module, moduledoc, docs) do
+    asked_for = asked_for(module)
+
+    of_functions =
+      for {{kind, name, arity}, _, _, :none, _} <- docs,
+          kind in [:function, :macro],
+          {name, arity} not in asked_for,
+          name != :__struct__,
+          do: {module, name, arity}
+
+    if moduledoc == :none, do: [module | of_functions], else: of_functions
+  end
+
   # Others are compiled from test/support.
   defp of_the_product?(module) do
     source = List.to_string(module.module_info(:compile)[:source])
@@ -21,19 +57,22 @@ defmodule ElixirScope.Foundation.SpecsTest do
   # A function with defaults is listed once, with all its arguments. What a behaviour asks for has its spec there.
   defp public(module) do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
-    behaviours = for {:behaviour, list} <- module.module_info(:attributes), one <- list, do: one
-
-    asked_for =
-      Enum.flat_map(behaviours, & &1.behaviour_info(:callbacks)) ++
-        if(behaviours -- [DynamicSupervisor, GenServer, Supervisor] == behaviours,
-          do: [],
-          else: [child_spec: 1]
-        )
+    asked_for = asked_for(module)
 
     for {{:function, name, arity}, _, _, _, _} <- docs,
         {name, arity} not in asked_for,
         name != :__struct__,
         do: {module, name, arity}
+  end
+
+  defp asked_for(module) do
+    behaviours = for {:behaviour, list} <- module.module_info(:attributes), one <- list, do: one
+
+    Enum.flat_map(behaviours, & &1.behaviour_info(:callbacks)) ++
+      if(behaviours -- [DynamicSupervisor, GenServer, Supervisor] == behaviours,
+        do: [],
+        else: [child_spec: 1]
+      )
   end
 
   defp specified(module) do

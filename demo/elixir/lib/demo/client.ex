@@ -1,23 +1,31 @@
 defmodule Demo.Client do
   @moduledoc """
-  One of the processes that store events: `protected_operation` around `DatabasePool.with_connection`.
+  One of the processes that store events by the services.
+
+  For each event a client asks the ConfigServer for a value, behind its breaker; stores the event, behind the limit of its
+  own and the EventStore's breaker; and, once that is acknowledged, looks into the database for it, by a connection of
+  its own. The first client writes a version of the configuration now and then.
+
+  Every other event goes by the facade, `Infrastructure.protected_operation/4` around the plain `EventStore.store/2`: there
+  the time at which the limit has decided is known, and what limit and breaker take.
 
   A client's share is fixed and its place in it stands in the journal, so the successor of a killed client goes on
-  where that one was. It does not know whether the event at that place was stored, so it looks first; the same holds
-  after an attempt whose outcome is unknown.
+  where that one was.
   """
 
   alias Demo.{Clock, Journal, Store}
-  alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
+  alias ElixirScope.Foundation.Services.{ConfigServer, EventStore}
 
+  @namespace :production
+  @setting [:capture, :processing, :batch_size]
   @refusals [:circuit_open, :half_open_full]
-  # Refused and failed in these ways, an attempt has certainly stored nothing.
-  @not_stored [:rate_limited, :pool_timeout, :queue_full] ++ @refusals
   # How often a client that the breaker refuses asks again, with some spread; and the pause after a failure.
   @ask_again_ms 100
   @pause_ms 5
+  # The first client writes the configuration at one of so many of its events.
+  @version_every 25
 
   defstruct [:name, :index, :clients, :events, :began_ns, :span_ns]
 
@@ -36,88 +44,129 @@ defmodule Demo.Client do
 
   @doc "Takes a killed client's place."
   @spec succeed(t(), Journal.doing()) :: :ok
-  def succeed(client, {_name, _pid, position, held}) do
-    await_end(held)
-    store(client, position, true)
-    from(client, position + client.clients)
-  end
-
-  # The pool closes a dead client's connection. Until that process is gone a statement may still be under way, and
-  # a look-up would come too early.
-  defp await_end(nil), do: :ok
-
-  defp await_end({connection, _seq}) do
-    monitor = Process.monitor(connection)
-
-    receive do
-      {:DOWN, ^monitor, :process, _, _} -> :ok
-    end
-  end
+  def succeed(client, {_name, _pid, position, _held}), do: from(client, position)
 
   defp from(client, position) when position >= tuple_size(client.events), do: :ok
 
   defp from(client, position) do
     Clock.sleep_until(client.began_ns + div(client.span_ns * position, tuple_size(client.events)))
-    store(client, position, false)
+    Journal.at(client.name, position)
+    event = elem(client.events, position)
+    turn = div(position, client.clients)
+
+    read()
+    guard_ns = store(client.name, event, rem(turn, 2) == 0)
+    pool_ns = look_up(client.name, event)
+    if guard_ns, do: Journal.inside(guard_ns, pool_ns)
+    Journal.count(:done)
+    if client.index == 0 and rem(turn, @version_every) == 0, do: write_version()
     from(client, position + client.clients)
   end
 
-  defp store(client, position, in_doubt?) do
-    Journal.at(client.name, position)
-    event = elem(client.events, position)
+  defp read do
+    Journal.count(:reads)
+    with {:ok, _size} <- ConfigServer.get_protected(@namespace, @setting), do: Journal.count(:answered)
+  end
 
-    case attempt(client.name, event, in_doubt?) do
-      :ok ->
-        Journal.count(:done)
+  # Until it is acknowledged.
+  defp store(name, event, facade?) do
+    stored = if facade?, do: store_by_facade(name, event), else: store_by_service(name, event)
 
-      {:error, type} when type in @refusals ->
-        Process.sleep(@ask_again_ms + :rand.uniform(@ask_again_ms))
-        store(client, position, in_doubt?)
+    case stored do
+      {:ok, guard_ns} ->
+        guard_ns
 
       {:error, type} ->
-        Journal.count(:failed)
-        Process.sleep(@pause_ms + :rand.uniform(@pause_ms))
-        store(client, position, in_doubt? or type not in @not_stored)
+        if type in @refusals do
+          Process.sleep(@ask_again_ms + :rand.uniform(@ask_again_ms))
+        else
+          Journal.count(:failed)
+          Process.sleep(@pause_ms + :rand.uniform(@pause_ms))
+        end
+
+        store(name, event, facade?)
     end
   end
 
-  defp attempt(name, event, in_doubt?) do
-    key = "event/" <> name
+  defp store_by_service(name, {seq, _body} = event) do
+    began = Clock.now_ns()
+    result = EventStore.store_protected(@namespace, Store.event(event), user_id: name)
+    decided(name, began, Clock.now_ns(), result)
+
+    case result do
+      {:ok, id} when id == seq + 1 -> {:ok, nil}
+      {:error, %{error_type: type}} -> {:error, type}
+    end
+  end
+
+  defp store_by_facade(name, {seq, _body} = event) do
     began = Clock.now_ns()
 
     result =
-      Infrastructure.protected_operation(:production, :event_store, [user_id: name], fn ->
+      Infrastructure.protected_operation(@namespace, :event_store, [user_id: name], fn ->
         entered = Clock.now_ns()
-        Journal.limiter(key, Demo.limit(:event_storage), began, entered, true)
 
-        with {:ok, {what, database_ns}} <- DatabasePool.with_connection(&on(&1, name, event, in_doubt?)) do
-          {:ok, {what, database_ns, Clock.now_ns() - entered}}
-        end
+        with {:ok, id} <- EventStore.store(@namespace, Store.event(event)),
+             do: {:ok, {id, entered, Clock.now_ns()}}
       end)
 
     ended = Clock.now_ns()
 
     case result do
-      {:ok, {what, database_ns, operation_ns}} ->
-        Journal.inside(ended - began - operation_ns, operation_ns - database_ns)
-        if what == :found, do: Journal.count(:found)
-        :ok
+      {:ok, {id, entered, left}} when id == seq + 1 ->
+        decided(name, began, entered, result)
+        {:ok, entered - began + (ended - left)}
 
-      {:error, %Error{error_type: type}} ->
-        # Whoever the limiter lets through comes to the breaker or beyond; beyond it is written already.
-        if type == :rate_limited or type in @refusals,
-          do: Journal.limiter(key, Demo.limit(:event_storage), began, ended, type != :rate_limited)
-
+      {:error, %{error_type: type}} ->
+        decided(name, began, ended, result)
         {:error, type}
     end
   end
 
-  defp on(connection, name, {seq, _body} = event, in_doubt?) do
-    entered = Clock.now_ns()
-    Journal.holds(name, connection, seq)
-    if in_doubt?, do: Journal.count(:lookups)
-    result = Store.event(connection, event, name, in_doubt?)
-    Journal.releases(name)
-    with {:ok, what} <- result, do: {:ok, {what, Clock.now_ns() - entered}}
+  # What the limit said. Whom the breaker refuses has its token back, as if it had never asked.
+  defp decided(_name, _began, _until, {:error, %{error_type: type}}) when type in @refusals, do: true
+
+  defp decided(name, began, until, result) do
+    admitted? = not match?({:error, %{error_type: :rate_limited}}, result)
+    Journal.limiter("event/" <> name, Demo.limit(:event_storage), began, until, admitted?)
+  end
+
+  # An event that was acknowledged is there. An attempt to look may fail: its connection is killed, for one.
+  defp look_up(name, {seq, _body} = event) do
+    began = Clock.now_ns()
+
+    looked =
+      DatabasePool.with_connection(fn connection ->
+        entered = Clock.now_ns()
+        Journal.holds(name, connection, seq)
+        result = Store.stored?(connection, event)
+        Journal.releases(name)
+        with {:ok, stored?} <- result, do: {:ok, {stored?, Clock.now_ns() - entered}}
+      end)
+
+    case looked do
+      {:ok, {stored?, database_ns}} ->
+        Journal.count(:lookups)
+        if stored?, do: Journal.count(:found)
+        Clock.now_ns() - began - database_ns
+
+      {:error, _unknown} ->
+        Journal.count(:failed)
+        Process.sleep(@pause_ms + :rand.uniform(@pause_ms))
+        look_up(name, event)
+    end
+  end
+
+  defp write_version do
+    {:ok, config} = ConfigServer.get(@namespace, [])
+
+    case ConfigServer.sync_to_database_v3(@namespace, config) do
+      {:ok, %{config: ^config}} ->
+        Journal.count(:versions)
+
+      # The database is locked for a while; the next version comes in its turn.
+      {:error, _locked} ->
+        Journal.count(:failed)
+    end
   end
 end

@@ -6,18 +6,20 @@ defmodule Demo.Faults do
   cannot change before the blow falls.
   """
 
-  alias Demo.{Clock, Journal, Line, Store}
-  alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool
+  alias Demo.{Clock, Journal, Line}
+  alias ElixirScope.Foundation.{Error, ProcessRegistry, ServiceRegistry}
+  alias ElixirScope.Foundation.Services.{ConfigServer, EventStore}
 
   @burst 25
   @user "alice"
+  @setting [:ai, :planning, :performance_target]
 
   @spec cause(binary()) :: :ok
   def cause("burst"), do: burst()
   def cause("kill_connection"), do: strike(&kill_connection/1)
   def cause("kill_client"), do: strike(&kill_client/1)
+  def cause("kill_config_server"), do: kill_service(:config_server, &config_server/0)
+  def cause("kill_event_store"), do: kill_service(:event_store, &event_store/0)
 
   # One user, 25 updates, all at once.
   defp burst do
@@ -25,7 +27,7 @@ defmodule Demo.Faults do
     at = Clock.now_ns()
     for task <- updates, do: send(task.pid, :go)
     verdicts = Task.await_many(updates)
-    admitted = Enum.count(verdicts, &match?({:ok, _}, &1))
+    admitted = Enum.count(verdicts, &(&1 == :ok))
     Line.say(:fault, kind: :burst, at: at, asked: @burst, admitted: admitted, user: @user)
   end
 
@@ -39,17 +41,49 @@ defmodule Demo.Faults do
     rule = Demo.limit(:config_updates)
     key = "update/" <> @user
     began = Clock.now_ns()
-    opts = [rate_key: {:config_update, @user}, rate_limit: rule]
+    result = ConfigServer.update_config_protected(:production, @setting, value / 1_000, %{user_id: @user})
+    admitted? = not match?({:error, %Error{error_type: :rate_limited}}, result)
+    Journal.limiter(key, rule, began, Clock.now_ns(), admitted?)
+    result
+  end
 
-    result =
-      Infrastructure.protected_operation(:production, :config_server, opts, fn ->
-        Journal.limiter(key, rule, began, Clock.now_ns(), true)
-        DatabasePool.with_connection(&Store.update(&1, @user, value))
-      end)
+  # What the service is asked when it is back says whether it has what it had.
+  defp kill_service(service, has) do
+    {:ok, pid} = ProcessRegistry.lookup(:production, service)
+    acknowledged = Journal.counts()[:done]
+    at = Clock.now_ns()
+    Process.exit(pid, :kill)
+    Line.say(:fault, kind: :"#{service}_killed", at: at, pid: inspect(pid), acknowledged: acknowledged)
 
-    with {:error, %Error{error_type: :rate_limited}} <- result do
-      Journal.limiter(key, rule, began, Clock.now_ns(), false)
-      result
+    Line.say(:fault,
+      kind: :"#{service}_back",
+      pid: inspect(successor(service, pid)),
+      has: has.(),
+      at: Clock.now_ns()
+    )
+  end
+
+  defp successor(service, pid) do
+    case ServiceRegistry.wait_for_service(:production, service, 30_000) do
+      {:ok, ^pid} -> successor(service, pid)
+      {:ok, successor} -> successor
+    end
+  end
+
+  defp config_server do
+    {:ok, %{updates_count: updates}} = ConfigServer.status()
+    updates
+  end
+
+  # A store that reads its events back says so, and counts them afterwards.
+  defp event_store do
+    case EventStore.status() do
+      {:ok, %{status: :running, persistence: :database, event_count: count}} ->
+        count
+
+      {:ok, %{status: :starting}} ->
+        Process.sleep(1)
+        event_store()
     end
   end
 

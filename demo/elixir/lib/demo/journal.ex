@@ -10,9 +10,9 @@ defmodule Demo.Journal do
   @calls Module.concat(__MODULE__, Calls)
   @inside Module.concat(__MODULE__, Inside)
   @doing Module.concat(__MODULE__, Doing)
-  @counts [:done, :failed, :lookups, :found]
+  @counts [:done, :failed, :lookups, :found, :reads, :answered, :versions]
 
-  @typedoc "A client's place in the work, and the connection that it holds with the event that it stores on it."
+  @typedoc "A client's place in the work, and the connection that it holds with the event that it looks for on it."
   @type doing ::
           {client :: binary(), pid(), position :: non_neg_integer(),
            nil | {connection :: pid(), seq :: integer()}}
@@ -31,7 +31,7 @@ defmodule Demo.Journal do
     :ets.insert(@calls, {key, limit, window_ms, at_ns, until_ns, admitted?})
   end
 
-  @doc "Time that one stored event spent in limiter and breaker, and in the pool."
+  @doc "Time that one event spent in limiter and breaker, and in the pool."
   @spec inside(non_neg_integer(), non_neg_integer()) :: true
   def inside(guard_ns, pool_ns), do: :ets.insert(@inside, {guard_ns, pool_ns})
 
@@ -46,7 +46,7 @@ defmodule Demo.Journal do
   @spec at(binary(), non_neg_integer()) :: true
   def at(client, position), do: :ets.insert(@doing, {client, self(), position, nil})
 
-  @doc "A client holds a connection to store an event."
+  @doc "A client holds a connection to look for an event."
   @spec holds(binary(), pid(), integer()) :: boolean()
   def holds(client, connection, seq), do: :ets.update_element(@doing, client, {4, {connection, seq}})
 

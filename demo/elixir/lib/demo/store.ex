@@ -1,44 +1,27 @@
 defmodule Demo.Store do
   @moduledoc """
-  The SQL: storing an event exactly once, and the burst's updates.
+  An event of the demo in the library's EventStore, and the look at what its table holds.
+
+  The number of an event is its id, so it may be stored again: after an attempt whose outcome is unknown, and by the
+  successor of a client that was killed.
   """
 
-  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.{Error, Events}
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
+  alias ElixirScope.Foundation.Types.Event
 
-  # How long an attempt tries on a locked database.
-  @attempt [timeout: 250]
+  @look_up "SELECT 1 FROM elixir_scope_events WHERE namespace = ':production' AND event_id = ?"
 
-  @insert "INSERT INTO events (seq, language, client, body) VALUES (?, 'elixir', ?, ?)"
-  @look_up "SELECT 1 FROM events WHERE seq = ?"
-  @update "INSERT INTO updates (user, value) VALUES (?, ?)"
-
-  @doc """
-  One attempt. When an earlier one may have stored the event, it is looked for first, in the transaction that stores
-  it; the VM runs with one async thread, so a statement of that earlier attempt which nobody waits for any more has
-  ended before the look-up begins.
-  """
-  @spec event(pid(), Demo.Events.event(), binary(), boolean()) ::
-          {:ok, :stored | :found} | {:error, Error.t()}
-  def event(connection, event, client, false), do: insert(connection, event, client)
-
-  def event(connection, {seq, _body} = event, client, true) do
-    look_and_insert = fn ->
-      case DatabasePool.query(connection, @look_up, [seq], @attempt) do
-        {:ok, %{rows: []}} -> insert(connection, event, client)
-        {:ok, %{rows: [_ | _]}} -> {:ok, :found}
-        error -> error
-      end
-    end
-
-    DatabasePool.transaction(connection, look_and_insert, @attempt)
+  @doc "The event of a paragraph. Ids are positive, the first paragraph has number 0."
+  @spec event(Demo.Events.event()) :: Event.t()
+  def event({seq, body}) do
+    {:ok, event} = Events.new_event(:custom_event, %{seq: seq, body: body}, event_id: seq + 1)
+    event
   end
 
-  defp insert(connection, {seq, body}, client) do
-    with {:ok, _} <- DatabasePool.exec(connection, @insert, [seq, client, body], @attempt), do: {:ok, :stored}
+  @doc "Whether the database has an event, by a connection of its pool."
+  @spec stored?(pid(), Demo.Events.event()) :: {:ok, boolean()} | {:error, Error.t()}
+  def stored?(connection, {seq, _body}) do
+    with {:ok, %{rows: rows}} <- DatabasePool.query(connection, @look_up, [seq + 1]), do: {:ok, rows != []}
   end
-
-  @doc "One of the burst's updates."
-  @spec update(pid(), binary(), integer()) :: {:ok, integer()} | {:error, Error.t()}
-  def update(connection, user, value), do: DatabasePool.exec(connection, @update, [user, value])
 end

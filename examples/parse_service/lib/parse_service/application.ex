@@ -1,5 +1,5 @@
 defmodule ParseService.Application do
-  @moduledoc "The parsers' pool, and what `PARSE_SERVICE_WARM_UP` asks for: parsing the sources of a directory once."
+  @moduledoc "The parsers' pool, and what `PARSE_SERVICE_WARM_UP=yes` asks for: parsing the sources of the installed Elixir once."
   use Application
 
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool
@@ -15,8 +15,8 @@ defmodule ParseService.Application do
          worker: ParseService.Parser}
       ] ++
         case System.get_env("PARSE_SERVICE_WARM_UP") do
-          nil -> []
-          directory -> [{Task, fn -> ParseService.warm_up(directory) end}]
+          "yes" -> [{Task, &ParseService.warm_up/0}]
+          _no -> []
         end
 
     with {:ok, pid} <-

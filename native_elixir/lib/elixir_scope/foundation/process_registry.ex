@@ -143,6 +143,7 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
       registered |> Enum.map(&elem(&1, 1)) |> Enum.uniq() |> List.delete(self()) |> stop()
       Infrastructure.Names.forget(namespace)
       Infrastructure.CircuitBreakerTelemetry.stop(namespace)
+      Infrastructure.Tally.take(namespace)
       Fuse.Server.forget(namespace)
       ExRated.Buckets.forget(namespace)
     end)

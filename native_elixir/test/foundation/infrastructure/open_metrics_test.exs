@@ -81,7 +81,8 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetricsTest do
     for _ <- 1..3, do: TokenBucketLimiter.check_rate_limit(:key, 2, 60_000, namespace: namespace)
     {:ok, _agent} = ConnectionPool.checkout(pool)
     {:error, _} = ConnectionPool.checkout(pool, 0)
-    TelemetryService.emit(namespace, [:a, :b], %{gauge: 1.5, note: "text"}, %{})
+    TelemetryService.emit(namespace, [:a, :b], %{{:odd, 1} => 2, gauge: 1.5, note: "text"}, %{})
+    TelemetryService.emit(namespace, [:a, {1, 2}], %{counter: 2}, %{})
     TelemetryService.emit(namespace, [:a, :b, :c], %{counter: 2}, %{})
 
     families = namespace |> OpenMetrics.render() |> parse()

@@ -1,7 +1,10 @@
 defmodule ElixirScope.Foundation.Infrastructure.StatusPageTest do
   use ExUnit.Case, async: false
 
+  import ElixirScope.Foundation.FoundationCase, only: [eventually: 1]
+
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, StatusPage}
+  alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter
 
   setup do
     on_exit(fn -> Application.delete_env(:elixir_scope, :status_page) end)
@@ -49,6 +52,9 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPageTest do
           {[enabled: :yes], "`enabled` is :yes"},
           {[port: 65_536], "`port` is 65536"},
           {%{bind: "localhost"}, "`bind` is \"localhost\""},
+          {%{hosts: "localhost"}, "`hosts` is \"localhost\""},
+          {%{hosts: [:localhost]}, "`hosts` is [:localhost]"},
+          {%{hosts: ["a" | "b"]}, "`hosts` is [\"a\" | \"b\"]"},
           {:on, "`status_page` is :on"}
         ] do
       Application.put_env(:elixir_scope, :status_page, options)
@@ -86,6 +92,52 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPageTest do
              request(:get, url <> "/metrics")
 
     assert String.ends_with?(text, "# EOF\n")
+  end
+
+  test "shows what the services measured, and the single calls that were told" do
+    url = start()
+    key = {:page, make_ref()}
+    for _ <- 1..3, do: TokenBucketLimiter.check_rate_limit(key, 1, 60_000)
+    StatusPage.History.read()
+
+    eventually(fn ->
+      {200, _, page} = request(:get, url <> "/status")
+      {200, _, json} = request(:get, url <> "/status.json")
+      name = "elixir_scope.foundation.infra.rate_limiter.request_denied"
+      shown = Enum.find(:jiffy.decode(json, [:return_maps])["metrics"], &(&1["name"] == name))
+      page =~ "<strong>#{name}</strong>" and shown && shown["measurements"]["counter"] >= 2
+    end)
+  end
+
+  # A page of another site may have its name point here, and would be asked for by that name.
+  test "answers no request for another host's name" do
+    url = start()
+    port = StatusPage.port()
+    ask = fn path, host -> host(url <> path, host) end
+
+    for path <- ~w(/status /status.json /metrics),
+        host <- ["evil.example", "evil.example:#{port}"],
+        do: assert({403, "This host" <> _} = ask.(path, host))
+
+    for host <-
+          ~w(127.0.0.1.evil.example localhost.evil.example 1 127.1 [evil] [::1] 127.0.0.1 LOCALHOST) do
+      expected = if host in ~w([::1] 127.0.0.1 LOCALHOST), do: 200, else: 403
+      assert {^expected, _} = ask.("/status", host)
+      assert {^expected, _} = ask.("/status", "#{host}:#{port}")
+    end
+
+    Application.put_env(:elixir_scope, :status_page, enabled: true, hosts: ["Metrics.example"])
+    assert {200, _} = ask.("/metrics", "metrics.example:9568")
+    assert {403, _} = ask.("/metrics", "other.example")
+  end
+
+  defp host(url, host) do
+    {:ok, {{_, code, _}, _headers, body}} =
+      :httpc.request(:get, {String.to_charlist(url), [{'host', String.to_charlist(host)}]}, [],
+        body_format: :binary
+      )
+
+    {code, body}
   end
 
   test "answers GET and HEAD of its three paths only" do

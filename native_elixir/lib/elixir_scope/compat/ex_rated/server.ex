@@ -128,5 +128,6 @@ defmodule ElixirScope.Compat.ExRated.Server do
   end
 
   defp report(event, file, reason),
-    do: Telemetry.execute([:ex_rated, event], %{count: 1}, %{file: file, reason: reason})
+    do:
+      Telemetry.record(:production, [:ex_rated, event], %{count: 1}, %{file: file, reason: reason})
 end

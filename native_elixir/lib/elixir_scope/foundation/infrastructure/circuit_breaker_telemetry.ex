@@ -8,7 +8,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   at most 64 events and 100 ms. What is still missing then is counted as dropped, and an event that comes later than
   that is dropped too: order is never broken.
 
-  Telemetry events go to `:telemetry` where that library is loaded. Their names are the prefix, `[:elixir_scope,
+  Telemetry events go to `:telemetry` where that library is loaded, and to the namespace's TelemetryService. Their names are the prefix, `[:elixir_scope,
   :foundation, :infra]` or `config :elixir_scope, :telemetry_prefix`, then `:circuit_breaker`, then
 
   | event | when | measurements | metadata |
@@ -112,7 +112,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   def executed(handle, result, duration) do
     metadata = %{namespace: handle.namespace, service: handle.service, result: result}
     measurements = %{count: 1, duration: duration}
-    Telemetry.execute([:circuit_breaker, :call_executed], measurements, metadata)
+    Telemetry.call(handle.namespace, [:circuit_breaker, :call_executed], measurements, metadata)
   end
 
   @doc false
@@ -120,7 +120,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   def rejected(handle, reason, retry_after_ms) do
     measurements = %{count: 1, retry_after_ms: retry_after_ms}
     metadata = %{namespace: handle.namespace, service: handle.service, reason: reason}
-    Telemetry.execute([:circuit_breaker, :call_rejected], measurements, metadata)
+    Telemetry.call(handle.namespace, [:circuit_breaker, :call_rejected], measurements, metadata)
   end
 
   @doc false
@@ -137,7 +137,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTelemetry do
   @doc false
   @spec announce(pid(), integer(), Names.namespace(), atom()) :: :ok
   def announce(publisher, id, namespace, service) do
-    Telemetry.execute([:circuit_breaker, :fuse_installed], %{count: 1}, %{
+    Telemetry.record(namespace, [:circuit_breaker, :fuse_installed], %{count: 1}, %{
       namespace: namespace,
       service: service
     })

@@ -2,7 +2,8 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTelemetry do
   @moduledoc """
   Publishes what rate limiters do.
 
-  Telemetry events go to `:telemetry` where that library is loaded. Their names are the prefix, `[:elixir_scope,
+  Telemetry events go to `:telemetry` where that library is loaded, and are added up for the namespace's
+  TelemetryService. Their names are the prefix, `[:elixir_scope,
   :foundation, :infra]` or `config :elixir_scope, :telemetry_prefix`, then `:rate_limiter`, then
 
   | event | when | measurements | metadata |
@@ -106,7 +107,8 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTelemetry do
   defp allowed(%{allowed_events: n} = handle, key, rule, cost) do
     if chosen?(n) do
       measurements = %{count: n, cost: cost}
-      Telemetry.execute([:rate_limiter, :request_allowed], measurements, about(handle, key, rule))
+      metadata = about(handle, key, rule)
+      Telemetry.call(handle.namespace, [:rate_limiter, :request_allowed], measurements, metadata)
     end
 
     :ok
@@ -118,7 +120,7 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTelemetry do
     if chosen?(n) do
       measurements = %{count: n, cost: cost, retry_after_ms: retry_after_ms}
       metadata = Map.put(about(handle, key, rule), :reason, reason)
-      Telemetry.execute([:rate_limiter, :request_denied], measurements, metadata)
+      Telemetry.call(handle.namespace, [:rate_limiter, :request_denied], measurements, metadata)
     end
 
     :ok

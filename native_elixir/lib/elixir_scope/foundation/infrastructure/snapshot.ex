@@ -52,7 +52,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Snapshot do
 
   # A metric may have others below it.
   defp flat(%{measurements: measurements, count: count, timestamp: _, metadata: _} = metric, path) do
-    numbers = Map.filter(measurements, fn {_name, value} -> is_number(value) end)
+    numbers = Map.filter(measurements, fn {name, value} -> is_atom(name) and is_number(value) end)
     below = Map.drop(metric, [:measurements, :count, :timestamp, :metadata])
     [{dotted(path), count, numbers} | flat(below, path)]
   end
@@ -62,5 +62,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Snapshot do
 
   defp flat(_other, _path), do: []
 
-  defp dotted(path), do: path |> Enum.reverse() |> Enum.map_join(".", &to_string/1)
+  defp dotted(path), do: path |> Enum.reverse() |> Enum.map_join(".", &part/1)
+
+  # A name is of atoms; what else somebody emits must not take the page away from the others.
+  defp part(name) when is_atom(name), do: Atom.to_string(name)
+  defp part(other), do: inspect(other)
 end

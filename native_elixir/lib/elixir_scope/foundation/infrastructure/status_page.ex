@@ -10,8 +10,10 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
   | `/status.json` | the same for programs |
   | `/metrics` | `ElixirScope.Foundation.Infrastructure.OpenMetrics` |
 
-  Options: `:port` (9568; 0 chooses a free one, see `port/0`) and `:bind` (`{127, 0, 0, 1}`), an IPv4 address. Nobody has to log
-  in: whoever binds it to another address than loopback shows it to everybody who can reach that.
+  Options: `:port` (9568; 0 chooses a free one, see `port/0`), `:bind` (`{127, 0, 0, 1}`), an IPv4 address, and `:hosts` ([]), names
+  under which it may be asked for beside `localhost` and addresses: a request for any other name is refused, or a page from
+  elsewhere could have its own name point here and read this one (DNS rebinding). Nobody has to log in: whoever binds it
+  to another address than loopback shows it to everybody who can reach that.
 
   It is OTP's own server (`:inets`), which answers GET and HEAD and reads nothing from disk. The page loads nothing from anywhere.
   """
@@ -20,11 +22,17 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Infrastructure.StatusPage.{Handler, History}
 
-  @defaults %{enabled: false, port: 9568, bind: {127, 0, 0, 1}}
+  @defaults %{enabled: false, port: 9568, bind: {127, 0, 0, 1}, hosts: []}
 
   @doc "What the configuration says, or why it cannot be."
   @spec options() ::
-          {:ok, %{enabled: boolean(), port: :inet.port_number(), bind: :inet.ip4_address()}}
+          {:ok,
+           %{
+             enabled: boolean(),
+             port: :inet.port_number(),
+             bind: :inet.ip4_address(),
+             hosts: [String.t()]
+           }}
           | {:error, Error.t()}
   def options do
     given = Application.get_env(:elixir_scope, :status_page, [])
@@ -39,7 +47,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
 
     cond do
       unknown = List.first(Map.keys(given) -- Map.keys(@defaults)) ->
-        refused(:status_page, unknown, "one of :enabled, :port, :bind")
+        refused(:status_page, unknown, "one of :enabled, :port, :bind, :hosts")
 
       not is_boolean(options.enabled) ->
         refused(:enabled, options.enabled, "true or false")
@@ -50,10 +58,16 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
       not :inet.is_ipv4_address(options.bind) ->
         refused(:bind, options.bind, "an IPv4 address such as {127, 0, 0, 1}")
 
+      not names?(options.hosts) ->
+        refused(:hosts, options.hosts, "a list of names")
+
       true ->
         {:ok, options}
     end
   end
+
+  defp names?([name | rest]), do: is_binary(name) and names?(rest)
+  defp names?(rest), do: rest == []
 
   defp refused(argument, value, allowed),
     do: {:error, Error.refused(argument, value, allowed, :invalid_config_value)}
@@ -67,6 +81,26 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
     end
   catch
     :exit, _not_running -> nil
+  end
+
+  # Whether a request for this `Host` is meant for this server. An address is no name that somebody could point here.
+  @doc false
+  @spec host?(String.t()) :: boolean()
+  def host?(host) do
+    name = host |> String.replace(~r/:\d*$/, "") |> String.downcase()
+
+    address =
+      name |> String.trim_leading("[") |> String.trim_trailing("]") |> String.to_charlist()
+
+    name == "localhost" or match?({:ok, _}, :inet.parse_strict_address(address)) or
+      name in hosts()
+  end
+
+  defp hosts do
+    case options() do
+      {:ok, %{hosts: hosts}} -> Enum.map(hosts, &String.downcase/1)
+      {:error, _changed_since} -> []
+    end
   end
 
   @doc false

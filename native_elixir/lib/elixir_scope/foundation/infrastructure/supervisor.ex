@@ -10,7 +10,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
     ConnectionPool,
     Names,
     PublisherSupervisor,
-    Reaper
+    Reaper,
+    Tally
   }
 
   @doc false
@@ -21,6 +22,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Supervisor do
   def init(_opts) do
     Names.create_table()
     CircuitBreakerTelemetry.create_table()
+    Tally.create_table()
 
     children = [
       Names,

@@ -5,14 +5,22 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
   Names start with `[:elixir_scope, :foundation, :infra]`, or with `config :elixir_scope, :telemetry_prefix`, a list
   of atoms. With anything else there the application does not start; put there later, it is passed over.
 
-  Events go to `:telemetry` where that library is loaded; without it they cost a check. What happens to an object, seldom
-  and told by a process of its own (a breaker's changes, a pool's connections), is a metric of the namespace's
-  TelemetryService, too. What happens to single calls is not: a flood of refused calls must not become a flood of
-  messages to one process. Their counts are in the statistics of each object, and in `OpenMetrics`.
+  Events go to `:telemetry` where that library is loaded, and are metrics of the namespace's TelemetryService in any case.
+  What happens to an object, seldom and told by a process of its own (a breaker's changes, a pool's connections), is
+  sent there with its measurements. What happens to a single call is added up, in a table, until the service is asked:
+  such a metric has the measurement `counter`, the number of calls that its events stand for. Which calls are told, or
+  one in how many, is said where the event is described; a call that is not told costs nothing.
+
+  | single calls | told |
+  | --- | --- |
+  | `[:rate_limiter, :request_denied]`, `[:rate_limiter, :request_allowed]` | as `events:` of the limiter says: denied ones, unless switched off |
+  | `[:circuit_breaker, :call_executed]`, `[:circuit_breaker, :call_rejected]` | after `CircuitBreakerTelemetry.call_events(true)` |
+  | `[:connection_pool, :pool_timeout]` and the pool's other refusals | each |
+  | `[:connection_pool, :checkout]`, `[:connection_pool, :checkin]` | as `telemetry:` of the pool says: none, unless switched on |
   """
 
   alias ElixirScope.Foundation.Error
-  alias ElixirScope.Foundation.Infrastructure.Names
+  alias ElixirScope.Foundation.Infrastructure.{Names, Tally}
   alias ElixirScope.Foundation.Services.TelemetryService
 
   @prefix [:elixir_scope, :foundation, :infra]
@@ -46,12 +54,14 @@ defmodule ElixirScope.Foundation.Infrastructure.Telemetry do
   defp prefix?([atom | rest]) when is_atom(atom), do: prefix?(rest)
   defp prefix?(rest), do: rest == []
 
-  @doc "Emits an event whose name is the prefix and `suffix`."
-  @spec execute([atom()], map(), map()) :: :ok
-  def execute(suffix, measurements, metadata),
-    do: emit(prefix() ++ suffix, measurements, metadata)
+  @doc "Emits an event of `measurements.count` calls whose name is the prefix and `suffix`, and adds it up."
+  @spec call(Names.namespace(), [atom()], map(), map()) :: :ok
+  def call(namespace, suffix, %{count: calls} = measurements, metadata) do
+    emit(prefix() ++ suffix, measurements, metadata)
+    Tally.add(namespace, suffix, calls, metadata)
+  end
 
-  @doc "Does so, and records it in the TelemetryService of a namespace."
+  @doc "Emits an event whose name is the prefix and `suffix`, and records it in the TelemetryService of a namespace."
   @spec record(Names.namespace(), [atom()], map(), map()) :: :ok
   def record(namespace, suffix, measurements, metadata) do
     name = prefix() ++ suffix

@@ -7,6 +7,9 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
   emission) and `count`. Measurements merge: a `:gauge` is the latest, a `:counter` the sum, another number the
   mean of what was there and what comes, anything else the latest.
 
+  What happens to single calls of limiters, breakers and pools is there too: see
+  `ElixirScope.Foundation.Infrastructure.Telemetry`. It is added up without a message, and gathered when it is asked for.
+
   Functions without a namespace are those of `:production`. `get_metrics_protected/1` and `status_protected/1` stand behind
   the breaker `{namespace, :telemetry_service}`, where the feature flag says so.
 
@@ -25,6 +28,7 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
 
   require Logger
 
+  alias ElixirScope.Foundation.Infrastructure.{Tally, Telemetry}
   alias ElixirScope.Foundation.ProcessRegistry
   alias ElixirScope.Foundation.Services.Service
   alias ElixirScope.Foundation.Types.Error
@@ -204,10 +208,11 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
   @impl true
   def init(opts) do
     Service.started()
-    config = opts |> Keyword.delete(:namespace) |> Enum.into(@defaults)
+    {namespace, opts} = Keyword.pop(opts, :namespace, :production)
+    config = Enum.into(opts, @defaults)
     if config.enable_vm_metrics, do: Enum.each(@vm_metrics, &present/1)
     schedule_cleanup(config)
-    {:ok, %{config: config, metrics: %{}, handlers: MapSet.new()}}
+    {:ok, %{namespace: namespace, config: config, metrics: %{}, handlers: MapSet.new()}}
   end
 
   defp present(name), do: GenServer.cast(self(), {:execute_event, name, %{gauge: 1}, %{}})
@@ -215,12 +220,8 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
   defp schedule_cleanup(config), do: Process.send_after(self(), :cleanup, config.cleanup_interval)
 
   @impl true
-  def handle_cast({:execute_event, name, measurements, metadata}, state) do
-    if name in state.handlers,
-      do: Logger.debug("#{inspect(name)}: #{inspect(measurements)} #{inspect(metadata)}")
-
-    {:noreply, update_in(state.metrics[name], &emitted(&1, measurements, metadata))}
-  end
+  def handle_cast({:execute_event, name, measurements, metadata}, state),
+    do: {:noreply, record(state, name, measurements, metadata, 1)}
 
   def handle_cast({:detach_handlers, names}, state),
     do: {:noreply, %{state | handlers: MapSet.difference(state.handlers, MapSet.new(names))}}
@@ -229,9 +230,14 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
   def handle_call({:attach_handlers, names}, _from, state),
     do: {:reply, :ok, %{state | handlers: MapSet.union(state.handlers, MapSet.new(names))}}
 
-  def handle_call(:get_metrics, _from, state), do: {:reply, {:ok, nested(state.metrics)}, state}
+  def handle_call(:get_metrics, _from, state) do
+    state = gather(state)
+    {:reply, {:ok, nested(state.metrics)}, state}
+  end
 
   def handle_call(:get_status, _from, state) do
+    state = gather(state)
+
     status = %{
       status: :running,
       metrics_count: map_size(state.metrics),
@@ -242,14 +248,16 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
     {:reply, {:ok, status}, state}
   end
 
-  def handle_call(:reset_metrics, _from, state), do: {:reply, :ok, %{state | metrics: %{}}}
+  def handle_call(:reset_metrics, _from, state),
+    do: {:reply, :ok, %{gather(state) | metrics: %{}}}
 
   def handle_call(:reset_state, _from, state),
-    do: {:reply, :ok, %{state | metrics: %{}, handlers: MapSet.new()}}
+    do: {:reply, :ok, %{gather(state) | metrics: %{}, handlers: MapSet.new()}}
 
   @impl true
   def handle_info(:cleanup, state) do
     schedule_cleanup(state.config)
+    state = gather(state)
 
     retention = System.convert_time_unit(state.config.metric_retention_ms, :millisecond, :native)
     oldest = System.monotonic_time() - retention
@@ -260,20 +268,36 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
 
   def handle_info(_stray, state), do: {:noreply, state}
 
-  defp emitted(nil, measurements, metadata),
+  # What was added up since the last time.
+  defp gather(state) do
+    prefix = Telemetry.prefix()
+
+    Enum.reduce(Tally.take(state.namespace), state, fn {event, told, calls, metadata}, state ->
+      record(state, prefix ++ event, %{counter: calls}, metadata, told)
+    end)
+  end
+
+  defp record(state, name, measurements, metadata, count) do
+    if name in state.handlers,
+      do: Logger.debug("#{inspect(name)}: #{inspect(measurements)} #{inspect(metadata)}")
+
+    update_in(state.metrics[name], &emitted(&1, measurements, metadata, count))
+  end
+
+  defp emitted(nil, measurements, metadata, count),
     do: %{
       timestamp: System.monotonic_time(),
       measurements: measurements,
       metadata: metadata,
-      count: 1
+      count: count
     }
 
-  defp emitted(metric, measurements, _metadata) do
+  defp emitted(metric, measurements, _metadata, count) do
     %{
       metric
       | timestamp: System.monotonic_time(),
         measurements: Map.merge(metric.measurements, measurements, &merged/3),
-        count: metric.count + 1
+        count: metric.count + count
     }
   end
 

@@ -52,6 +52,11 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory do
 
   def fetch(_), do: nil
 
+  @doc "The namespace of a pool as it is addressed; who has its process's id only is not looked up for a count."
+  @spec namespace(term()) :: Names.namespace()
+  def namespace({namespace, _name}), do: namespace
+  def namespace(_name_or_pid), do: :production
+
   @doc """
   Enters the calling pool process, or says who has the name. `worker`, with the time that a close may take, closes
   what is left if that process dies.

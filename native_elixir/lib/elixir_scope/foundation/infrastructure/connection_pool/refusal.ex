@@ -5,7 +5,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Refusal do
   alias ElixirScope.Foundation.Error
   alias ElixirScope.Foundation.Error.Catalogue
   alias ElixirScope.Foundation.Infrastructure.{Native, Telemetry}
-  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Configured}
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.{Config, Configured, Directory}
 
   @doc "A check-out that the native pool refused."
   @spec refused(atom(), map()) :: {:error, Error.t()}
@@ -18,7 +18,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Refusal do
 
     queue_time = System.monotonic_time(:nanosecond) - call.asked_ns
     measurements = %{count: 1, queue_time: queue_time}
-    Telemetry.execute([:connection_pool, event(refusal)], measurements, context)
+    namespace = Directory.namespace(call.pool)
+    Telemetry.call(namespace, [:connection_pool, event(refusal)], measurements, context)
     {:error, Error.new(refusal, message(refusal, context), context: context)}
   end
 

@@ -7,6 +7,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Usage do
   # give back what is noted there, whether the lease still lives or not.
 
   alias ElixirScope.Foundation.Infrastructure.{Connection, Native, Telemetry}
+  alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory
 
   @type since :: integer() | nil
 
@@ -36,7 +37,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Usage do
       :connection_age => Native.pool_connection_age(handle, slot)
     }
 
-    Telemetry.execute([:connection_pool, event], measurements, %{pool: pool, slot: slot})
+    metadata = %{pool: pool, slot: slot}
+    Telemetry.call(Directory.namespace(pool), [:connection_pool, event], measurements, metadata)
   end
 
   @doc "Notes what the calling process took."

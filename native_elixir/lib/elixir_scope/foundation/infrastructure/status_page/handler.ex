@@ -16,9 +16,22 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Handler do
   @spec unquote(:do)(tuple()) :: {:proceed, list()}
   def unquote(:do)(request) do
     path = request |> mod(:request_uri) |> List.to_string() |> String.split("?") |> hd()
-    {code, type, body} = answer(to_string(mod(request, :method)), path)
+
+    {code, type, body} =
+      if StatusPage.host?(host(request)),
+        do: answer(to_string(mod(request, :method)), path),
+        else: {403, @plain, "This host is not in `hosts:` of the status page\n"}
+
     body = if mod(request, :method) in ['HEAD', "HEAD"], do: {body, ""}, else: {body, body}
     {:proceed, [{:response, response(code, type, body)}]}
+  end
+
+  # Who names no host, as HTTP/1.0 allows, is no browser.
+  defp host(request) do
+    case List.keyfind(mod(request, :parsed_header), 'host', 0) do
+      {_host, value} -> List.to_string(value)
+      nil -> "localhost"
+    end
   end
 
   defp response(code, type, {whole, sent}) do

@@ -14,7 +14,11 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Json do
       breakers: objects(history.now.breakers, latest[:breakers]),
       limiters: objects(history.now.limiters, latest[:limiters]),
       pools: objects(history.now.pools, latest[:pools]),
-      changes: history.changes
+      changes: history.changes,
+      metrics:
+        for {name, emissions, measurements} <- history.now.metrics do
+          %{name: name, emissions: emissions, measurements: measurements || %{}}
+        end
     }
     |> value()
     |> IO.iodata_to_binary()
@@ -33,6 +37,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Json do
   defp value(number) when is_number(number), do: to_string(number)
   defp value(%DateTime{} = time), do: time |> DateTime.to_iso8601() |> string()
   defp value(atom) when is_atom(atom), do: atom |> Atom.to_string() |> string()
+  defp value(text) when is_binary(text), do: string(text)
   defp value(list) when is_list(list), do: [?[, Enum.map_intersperse(list, ?,, &value/1), ?]]
 
   defp value(%{} = map) do

@@ -26,7 +26,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Page do
   .axis{display:flex;justify-content:space-between;font-size:.75rem;color:var(--soft);margin-bottom:.6rem}
   dl{display:grid;grid-template-columns:repeat(3,1fr);gap:.5rem;margin:0}
   dd{margin:0;font-variant-numeric:tabular-nums;font-weight:600}
-  ol.log{list-style:none;margin:0;padding:.5rem 1rem}ol.log li{padding:.35rem 0;border-bottom:1px solid var(--line)}
+  ol.log{list-style:none;margin:0;padding:.5rem 1rem}ol.log li{overflow-wrap:anywhere;padding:.35rem 0;border-bottom:1px solid var(--line)}
   ol.log li:last-child{border:0}time{font-variant-numeric:tabular-nums;color:var(--soft);margin-right:.75rem}
   footer{max-width:72rem;margin:2rem auto;padding:0 1rem}a{color:inherit}
   """
@@ -43,7 +43,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Page do
 
   @spec render(History.t()) :: String.t()
   def render(history) do
-    %{breakers: breakers, limiters: limiters, pools: pools} = history.now
+    %{breakers: breakers, limiters: limiters, pools: pools, metrics: metrics} = history.now
 
     """
     <!DOCTYPE html>
@@ -56,6 +56,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Page do
     #{section("limiters", "Rate limiters", limiters, &limiter(&1, history))}
     #{section("pools", "Connection pools", pools, &pool(&1, history))}
     <section aria-labelledby="changes"><h2 id="changes">Changes of state</h2>#{changes(history.changes)}</section>
+    <section aria-labelledby="metrics"><h2 id="metrics">Service metrics</h2>#{metrics(metrics)}</section>
     </main>
     <footer>Curves and strips show the last two minutes. Also as <a href="/status.json">JSON</a> and <a href="/metrics">OpenMetrics</a>.</footer>
     <script>#{@script}</script></body></html>
@@ -150,6 +151,25 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.Page do
 
     ~s(<ol class="card log">#{items}</ol>)
   end
+
+  defp metrics([]), do: ~s(<p class="soft">None so far.</p>)
+
+  defp metrics(all) do
+    items =
+      Enum.map_join(all, fn {name, emissions, measurements} ->
+        values =
+          Enum.map_join(Enum.sort(measurements || %{}), fn {measurement, value} ->
+            " · #{escape(measurement)} #{escape(short(value))}"
+          end)
+
+        ~s(<li><strong>#{escape(name)}</strong> <span class="soft">#{emissions} told#{values}</span></li>)
+      end)
+
+    ~s(<ol class="card log">#{items}</ol>)
+  end
+
+  defp short(value) when is_float(value), do: Float.round(value, 3)
+  defp short(value), do: value
 
   defp latest(history, kind, name) do
     with %{} = sample <- List.last(history.samples), {_, _, _} = rates <- sample[kind][name] do
