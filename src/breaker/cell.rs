@@ -49,7 +49,7 @@ pub(super) struct View {
     version: u64,
 }
 
-/// The last change of generation, as far as it was noted: high half the instant, low half generation, cause, from, to.
+/// The last change of generation, as far as it was noted: high half the instant, low half generation and cause.
 const LAST_GENERATION: Field = Field::first(28, 8);
 const LAST_CAUSE: Field = LAST_GENERATION.then(5, 5);
 const LAST_AT: Field = Field::high(64, 32);

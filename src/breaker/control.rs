@@ -30,8 +30,8 @@
 //! | half-open | closed, open | the round's verdict, or its end |
 //! | any | closed, open | a mode; a reset, but for a forced open breaker |
 //!
-//! The generation grows by one at each change of phase, at each reset and each change of mode; a permit of
-//! another generation changes nothing. Within a generation tallies only grow, or return to zero with a success.
+//! The generation grows by one at each change of phase or mode, at each reset and reinstallation, and with a new round of
+//! probes; a permit of another generation changes nothing. Within a generation tallies only grow, or return to zero with a success.
 
 use super::field::Field;
 use super::settings::Settings;

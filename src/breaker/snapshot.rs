@@ -21,7 +21,8 @@ pub struct Snapshot {
     pub mode: Mode,
     /// How much of its trip budget a closed breaker has used.
     pub level: Level,
-    /// Grows at each change of phase, at each reset and at each change of mode.
+    /// Grows at each change of phase or mode, at each reset and reinstallation, and where a reconfiguration begins a new
+    /// round of probes.
     pub generation: u32,
     /// How often it opened since it was last closed; stays at its maximum, 255.
     pub opens: u32,

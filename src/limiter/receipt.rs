@@ -77,8 +77,8 @@ impl Receipt {
         }
     }
 
-    /// The receipt again; none if the fields are not those of one. Made-up fields can give back what was never taken, so
-    /// an edge hands out no receipt that its caller can write.
+    /// The receipt again; none if the fields are not those of one. Made-up fields can give back what was never taken: an
+    /// edge that keeps them in its caller's memory, as C's does, tells it not to write them.
     pub fn from_raw(raw: RawReceipt) -> Option<Self> {
         let RawReceipt { key, tat, w, full, cost } = raw;
         let (mark, n) = ((key >> 62) as u8, (key >> KEY_BITS & 0x3F) as u8);

@@ -18,7 +18,7 @@ use elixirscope::limiter::{Key, KeyHasher, Limiter};
 use rustler::types::map::MapIterator;
 use rustler::{Binary, Term, TermType, sys};
 
-/// Most bytes of a key: those of its binaries and numbers, and one for each piece.
+/// Most bytes of a key: those of its binaries and atoms, and one for each piece.
 pub const MAX_BYTES: usize = 65_536;
 
 /// Deepest nesting that is walked.
