@@ -1,7 +1,8 @@
 //! A configuration as the cell holds it: in words that can be read while they are replaced.
 //!
 //! A cell has two blocks. The control word names the live one; a reconfiguration writes the other and then
-//! turns the control word over, so a verdict that was reached by the old block fails its compare-and-swap.
+//! turns the control word over, so a verdict that was reached by the old block fails its compare-and-swap. A second
+//! reconfiguration turns it back: a call that both pass may still be judged by the settings that it met first.
 //! Each block is a sequence lock: a reader that meets a block under change looks at the control word again. One writer at
 //! a time is the handle's promise; one that died leaves a block which no control word names.
 
