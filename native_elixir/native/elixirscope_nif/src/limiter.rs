@@ -77,7 +77,8 @@ fn policy(name: Atom) -> Option<FullPolicy> {
     .find_map(|(known, policy)| (known == name).then_some(policy))
 }
 
-#[rustler::nif]
+/// Dirty: it sets aside the memory of all keys.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn limiter_new<'a>(
     env: Env<'a>,
     max_keys: u64,

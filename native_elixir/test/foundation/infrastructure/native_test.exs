@@ -24,6 +24,38 @@ defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
     assert output =~ "After an upgrade of a loaded library: restart the VM."
   end
 
+  # A native call that keeps its process on a normal scheduler is never seen to leave it.
+  test "what takes time in proportion to a number of keys leaves the normal schedulers alone" do
+    {:ok, limiter} = Native.limiter_new(100, :deny_new, 10, :monotonic)
+    assert :limiter_live_keys in left_for(fn -> Native.limiter_live_keys(limiter) end)
+    assert :limiter_new in left_for(fn -> Native.limiter_new(100, :deny_new, 10, :monotonic) end)
+    assert left_for(fn -> Native.limiter_now(limiter) end) == []
+  end
+
+  # The native functions for which a process that runs `fun` leaves its scheduler.
+  defp left_for(fun) do
+    worker =
+      spawn_link(fn ->
+        receive do: (:go -> fun.())
+        receive do: (:stop -> :ok)
+      end)
+
+    :erlang.trace(worker, true, [:running])
+    send(worker, :go)
+    # It waits for the next message where it has done the work.
+    left = left(worker, [])
+    send(worker, :stop)
+    left
+  end
+
+  defp left(worker, functions) do
+    receive do
+      {:trace, ^worker, :out, {Native, function, _arity}} -> left(worker, [function | functions])
+      {:trace, ^worker, :out, {__MODULE__, _waiting, _arity}} -> functions
+      {:trace, ^worker, _in_or_out, _function} -> left(worker, functions)
+    end
+  end
+
   test "a library that cannot be loaded says why" do
     tmp_dir =
       Path.join(
