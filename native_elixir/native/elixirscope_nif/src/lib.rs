@@ -1,8 +1,8 @@
 //! The BEAM's door to elixirscope: a NIF library.
 //!
 //! Pure translation. A NIF decodes its arguments, reads the clock when the core asks for it, calls the core
-//! and encodes the verdict; whatever could wait, retry or decide lives in the core or in Elixir. So every
-//! NIF is short and runs on a normal scheduler.
+//! and encodes the verdict; whatever could wait, retry or decide lives in the core or in Elixir. So a NIF is short and runs
+//! on a normal scheduler, but for those that touch a file, or every key or slot of an object: they run on dirty ones.
 //!
 //! * `atoms`: every atom, made once at load.
 //! * `clock`: the machine's clock, or one that a test moves.
