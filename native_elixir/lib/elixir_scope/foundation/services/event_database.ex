@@ -47,7 +47,9 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   SELECT event_id, stored, event FROM elixir_scope_events
   WHERE namespace = $1 AND event_id > $2 AND event_id <= $3 ORDER BY event_id
   """
-  @page_bytes 4_000_000
+  @page_bytes 1_000_000
+  # PostgreSQL's driver takes seconds for a row of a megabyte, and nobody waits: callers are told meanwhile.
+  @read [timeout: 60_000]
 
   # Less than the time in which the store answers, so that its callers are told why.
   @checkout 2_000
@@ -118,8 +120,8 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   end
 
   @doc """
-  Gives `fun` the events after this id page by page, in the order of their ids. A page is at most 1000 events, or
-  #{div(@page_bytes, 1_000_000)} MB and one event. Each is a transaction of its own: memory does not depend on the table's size.
+  Gives `fun` the events after this id page by page, in the order of their ids. A page is at most 1000 events, or one
+  megabyte and the rest of an event. Each is a transaction of its own: memory does not depend on the table's size.
   """
   @spec each_page(
           ProcessRegistry.namespace(),
@@ -145,9 +147,9 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
 
     transaction(namespace, @checkout, fn connection ->
       with {:ok, %{rows: [_ | _] = sizes}} <-
-             DatabasePool.query(connection, @page_sizes, [name, after_id]),
+             DatabasePool.query(connection, @page_sizes, [name, after_id], @read),
            {:ok, %{rows: rows}} <-
-             DatabasePool.query(connection, @page, [name, after_id, page_end(sizes)]) do
+             DatabasePool.query(connection, @page, [name, after_id, page_end(sizes)], @read) do
         {:ok, rows}
       else
         {:ok, %{rows: []}} -> {:ok, []}
