@@ -1,8 +1,9 @@
 defmodule ElixirScope.Foundation.Services.EventDatabase do
   @moduledoc false
   # The events of a namespace in a database, the table `elixir_scope_events`: one row an event, as an external term.
-  # What is asked for at once is done in order in one transaction: all of it, or nothing. Every change may be done
-  # twice with the same result, so one whose outcome is unknown is done again.
+  # What is asked for at once is done in order in one transaction: all of it, or nothing. Everything here may be done
+  # twice with the same result, so what fails because the database is away is tried again for a moment, also where
+  # its outcome is unknown.
   #
   # `stored` is the order in which events were stored: what goes first when the table is too large. `size` is the length
   # of `event`, so that sizes are known without reading what is large.
@@ -52,7 +53,6 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   @read [timeout: 60_000]
 
   # Less than the time in which the store answers, so that its callers are told why.
-  @checkout 2_000
   @keep_trying 2_000
   @pause 20
   # With their columns well below the 999 parameters of an old SQLite.
@@ -64,17 +64,15 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   @typedoc "What an event takes in the database, its row included."
   @type size :: pos_integer()
 
-  @doc "Does all changes, or none of them; the sizes of what was stored. While the database is away it is tried again for a moment."
+  @doc "Does all changes, or none of them; the sizes of what was stored."
   @spec write(ProcessRegistry.namespace(), [change()], compression()) ::
           {:ok, %{Event.id() => size()}} | {:error, term()}
   def write(namespace, changes, compression) do
     changes = merged(changes, compression)
 
     written =
-      persistently(fn timeout ->
-        transaction(namespace, timeout, fn connection ->
-          with :ok <- each(changes, &change(connection, inspect(namespace), &1)), do: {:ok, nil}
-        end)
+      transaction(namespace, fn connection ->
+        with :ok <- each(changes, &change(connection, inspect(namespace), &1)), do: {:ok, nil}
       end)
 
     with {:ok, nil} <- written do
@@ -92,7 +90,7 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   def trim(namespace, max_bytes) do
     name = inspect(namespace)
 
-    transaction(namespace, @checkout, fn connection ->
+    transaction(namespace, fn connection ->
       case value(connection, @total, [name]) do
         {:ok, bytes} when bytes > max_bytes ->
           drop(connection, name, max_bytes - div(max_bytes, 10))
@@ -145,7 +143,7 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
   defp page(namespace, after_id) do
     name = inspect(namespace)
 
-    transaction(namespace, @checkout, fn connection ->
+    transaction(namespace, fn connection ->
       with {:ok, %{rows: [_ | _] = sizes}} <-
              DatabasePool.query(connection, @page_sizes, [name, after_id], @read),
            {:ok, %{rows: rows}} <-
@@ -185,16 +183,16 @@ defmodule ElixirScope.Foundation.Services.EventDatabase do
 
   defp size(binary), do: byte_size(binary) + @row_bytes
 
-  defp transaction(namespace, timeout, fun),
-    do: Database.transaction(namespace, @table, fun, timeout: timeout)
+  # While the database is away it is tried again for a moment.
+  defp transaction(namespace, fun, deadline \\ now() + @keep_trying) do
+    result = Database.transaction(namespace, @table, fun, timeout: max(deadline - now(), 0))
 
-  defp persistently(fun, deadline \\ now() + @keep_trying) do
-    with {:error, %Error{} = error} <- fun.(max(deadline - now(), 0)) do
+    with {:error, %Error{} = error} <- result do
       if Database.away?(error) and now() + @pause < deadline do
         Process.sleep(@pause)
-        persistently(fun, deadline)
+        transaction(namespace, fun, deadline)
       else
-        {:error, error}
+        result
       end
     end
   end
