@@ -4,10 +4,17 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
 
   defp rows(namespace), do: value(namespace, "SELECT COUNT(*) FROM elixir_scope_events")
 
-  # SQLite counts the transactions of a database in its file's header.
+  # The frames of the write-ahead log that end a transaction: they tell the database's size. https://sqlite.org/fileformat2.html
   defp transactions(_namespace, [path: path], :sqlite) do
-    {:ok, <<_::binary-size(24), count::32, _::binary>>} = File.read(path)
-    count
+    {:ok, <<_::binary-size(8), page_size::32, _::32, salts::64, _::64, frames::binary>>} =
+      File.read(path <> "-wal")
+
+    for(
+      <<_page::32, size::32, ^salts::64, _::64, _::binary-size(page_size) <- frames>>,
+      size > 0,
+      do: size
+    )
+    |> length()
   end
 
   defp transactions(namespace, _database, :postgresql),
