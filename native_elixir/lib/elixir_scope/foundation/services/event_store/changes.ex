@@ -1,8 +1,10 @@
 defmodule ElixirScope.Foundation.Services.EventStore.Changes do
   @moduledoc false
-  # What changes an EventStore, as it is asked for: whether it may be done, and what it is to the database.
+  # What changes an EventStore, as it is asked for: whether it may be done, what it is to the database, and what it makes
+  # of the contents.
 
   alias ElixirScope.Foundation.Services.EventDatabase
+  alias ElixirScope.Foundation.Services.EventStore.Contents
   alias ElixirScope.Foundation.Types.{Error, Event}
   alias ElixirScope.Foundation.Validation.EventValidator
 
@@ -60,4 +62,32 @@ defmodule ElixirScope.Foundation.Services.EventStore.Changes do
 
   def rows({:prune_before, timestamp}, _place), do: {:prune, timestamp}
   def rows(:reset_state, _place), do: :reset
+
+  @doc """
+  Makes it: the answer, and what is there then. Events get places from this one on, and have these `sizes` in the
+  database.
+  """
+  @spec perform(t(), Contents.t(), pos_integer(), %{Event.id() => pos_integer()}, integer()) ::
+          {term(), Contents.t()}
+  def perform({:store_event, event}, contents, place, sizes, now),
+    do: {{:ok, event.event_id}, keep([event], contents, place, sizes, now)}
+
+  def perform({:store_batch, events}, contents, place, sizes, now),
+    do: {{:ok, Enum.map(events, & &1.event_id)}, keep(events, contents, place, sizes, now)}
+
+  def perform({:prune_before, timestamp}, contents, _place, _sizes, _now) do
+    {count, contents} = Contents.prune_before(contents, timestamp)
+    {{:ok, count}, contents}
+  end
+
+  def perform(:reset_state, contents, _place, _sizes, _now), do: {:ok, Contents.reset(contents)}
+
+  defp keep(events, contents, place, sizes, now) do
+    events
+    |> Enum.with_index(place)
+    |> Enum.reduce(contents, fn {event, place}, contents ->
+      Contents.put(contents, event, place, Map.get(sizes, event.event_id, 0), now)
+    end)
+    |> Contents.count_stored(length(events))
+  end
 end

@@ -3,8 +3,7 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
   # The process of an EventStore. Reads are answered from its memory at once; so are changes where there is no database.
   #
   # With one, a change is a request that waits. One linked process at a time, the job, does what has gathered in one
-  # transaction; when it has committed, the changes are made in memory and their callers answered. A linked process ends
-  # with this one: nothing is written for a service that is gone.
+  # transaction; when it has committed, the changes are made in memory and their callers answered.
   #
   # | job | what it does | when |
   # | --- | --- | --- |
@@ -17,7 +16,8 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
   require Logger
 
   alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
-  alias ElixirScope.Foundation.Services.{EventDatabase, Service, TelemetryService}
+  alias ElixirScope.Foundation.Services.EventStore.Job
+  alias ElixirScope.Foundation.Services.{Service, TelemetryService}
 
   alias ElixirScope.Foundation.Services.EventStore.{
     Changes,
@@ -38,14 +38,14 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
     case ConfigLogic.build_config(Keyword.take(opts, [:storage])) do
       {:ok, config} ->
         retention = Retention.new(config.storage)
-        {:ok, started(Keyword.get(opts, :namespace, :production), retention)}
+        {:ok, fresh(Keyword.get(opts, :namespace, :production), retention)}
 
       {:error, error} ->
         {:stop, {:config_validation_failed, error}}
     end
   end
 
-  defp started(namespace, retention) do
+  defp fresh(namespace, retention) do
     state = %{
       namespace: namespace,
       retention: retention,
@@ -149,13 +149,12 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
       end)
 
     {_place, _size, last} = List.last(events)
-    send(job, {:taken_in, self()})
+    Job.taken_in(job)
     {:noreply, %{state | contents: contents, loaded_id: last.event_id}}
   end
 
   def handle_info({:EXIT, job, reason}, %{job: {job, kind, requests}} = state) do
-    result = with({:shutdown, result} <- reason, do: result, else: (crash -> {:error, crash}))
-    {:noreply, ended(kind, result, requests, %{state | job: nil})}
+    {:noreply, ended(kind, Job.result(reason), requests, %{state | job: nil})}
   end
 
   # Whoever started the service by hand, and is linked to it, takes it along.
@@ -184,42 +183,26 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
 
   # `sizes` are those of the events in the database.
   defp perform({change, from, place}, sizes, now, state) do
-    {answer, state} = make(change, place, sizes, now, state)
+    {answer, contents} = Changes.perform(change, state.contents, place, sizes, now)
+    emit(change, state.namespace)
     if from, do: GenServer.reply(from, answer)
-    state
+    bounded(%{state | contents: contents, started: started(change, state)}, now)
   end
 
-  defp make({:store_event, event}, place, sizes, now, state) do
+  defp started(:reset_state, _state), do: Service.started()
+  defp started(_change, state), do: state.started
+
+  defp emit({:store_event, event}, namespace) do
     metadata = %{event_type: event.event_type, event_id: event.event_id}
-    TelemetryService.emit(state.namespace, @stored, %{counter: 1}, metadata)
-    {{:ok, event.event_id}, keep([event], place, sizes, now, state)}
+    TelemetryService.emit(namespace, @stored, %{counter: 1}, metadata)
   end
 
-  defp make({:store_batch, []}, _place, _sizes, _now, state), do: {{:ok, []}, state}
-
-  defp make({:store_batch, events}, place, sizes, now, state) do
+  defp emit({:store_batch, [_ | _] = events}, namespace) do
     size = length(events)
-    TelemetryService.emit(state.namespace, @stored, %{counter: size}, %{batch_size: size})
-    {{:ok, Enum.map(events, & &1.event_id)}, keep(events, place, sizes, now, state)}
+    TelemetryService.emit(namespace, @stored, %{counter: size}, %{batch_size: size})
   end
 
-  defp make({:prune_before, timestamp}, _place, _sizes, _now, state) do
-    {count, contents} = Contents.prune_before(state.contents, timestamp)
-    {{:ok, count}, %{state | contents: contents}}
-  end
-
-  defp make(:reset_state, _place, _sizes, _now, state),
-    do: {:ok, %{state | contents: Contents.reset(state.contents), started: Service.started()}}
-
-  defp keep(events, place, sizes, now, state) do
-    {contents, _place} =
-      Enum.reduce(events, {state.contents, place}, fn event, {contents, place} ->
-        size = Map.get(sizes, event.event_id, 0)
-        {Contents.put(contents, event, place, size, now), place + 1}
-      end)
-
-    bounded(%{state | contents: Contents.count_stored(contents, length(events))}, now)
-  end
+  defp emit(_nothing_stored, _namespace), do: :ok
 
   defp bounded(state, now),
     do: %{state | contents: Retention.apply_to(state.retention, state.contents, now)}
@@ -249,25 +232,15 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
   end
 
   defp told({job, :write, requests}, now) do
-    requests =
-      Enum.map(requests, fn {request, from, at, place} ->
-        if from != nil and Requests.late?({request, from, at}, now) do
-          refuse(
-            [{request, from, at}],
-            "The database has not answered; the outcome is unknown",
-            :timeout
-          )
-
-          {request, nil, at, place}
-        else
-          {request, from, at, place}
-        end
-      end)
-
-    {job, :write, requests}
+    {late, _in_time} = Enum.split_with(requests, &late?(&1, now))
+    refuse(late, "The database has not answered; the outcome is unknown", :timeout)
+    {job, :write, Enum.map(requests, &if(late?(&1, now), do: put_elem(&1, 1, nil), else: &1))}
   end
 
   defp told(job, _now), do: job
+
+  defp late?({request, from, at, _place}, now),
+    do: from != nil and Requests.late?({request, from, at}, now)
 
   defp refuse(requests, message, reason) do
     error = {:error, Errors.unavailable(message, %{reason: reason})}
@@ -278,23 +251,8 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
 
   ## Jobs
 
-  defp load(state) do
-    %{namespace: namespace, retention: %{limits: %{max_bytes: max_bytes}}, loaded_id: loaded} =
-      state
-
-    store = self()
-
-    take_in = fn events ->
-      send(store, {:page, self(), events})
-      receive do: ({:taken_in, ^store} -> :ok)
-    end
-
-    # What is too much is not read: memory is bounded as the table is.
-    job(state, :load, [], fn ->
-      with {:ok, _place} <- EventDatabase.trim(namespace, max_bytes),
-           do: EventDatabase.each_page(namespace, loaded, take_in)
-    end)
-  end
+  defp load(%{namespace: namespace, retention: retention, loaded_id: loaded_id} = state),
+    do: job(state, :load, [], Job.load(namespace, retention.limits.max_bytes, loaded_id))
 
   defp write(%{job: nil} = state) do
     if Requests.empty?(state.requests), do: state, else: write_some(state)
@@ -302,7 +260,7 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
 
   defp write(state), do: state
 
-  defp write_some(%{namespace: namespace, retention: %{compression: compression}} = state) do
+  defp write_some(state) do
     {first, rest} = Requests.take(state.requests)
 
     {requests, contents} =
@@ -311,18 +269,15 @@ defmodule ElixirScope.Foundation.Services.EventStore.Server do
         {{change, from, at, place}, contents}
       end)
 
-    job(%{state | requests: rest, contents: contents}, :write, requests, fn ->
-      changes = Enum.map(requests, fn {change, _, _, place} -> Changes.rows(change, place) end)
-      EventDatabase.write(namespace, changes, compression)
-    end)
+    changes = Enum.map(requests, fn {change, _, _, place} -> Changes.rows(change, place) end)
+    pid = Job.write(state.namespace, changes, state.retention.compression)
+    job(%{state | requests: rest, contents: contents}, :write, requests, pid)
   end
 
-  defp trim(%{namespace: namespace, retention: %{limits: %{max_bytes: max_bytes}}} = state),
-    do: job(state, :trim, [], fn -> EventDatabase.trim(namespace, max_bytes) end)
+  defp trim(%{namespace: namespace, retention: retention} = state),
+    do: job(state, :trim, [], Job.trim(namespace, retention.limits.max_bytes))
 
-  defp job(state, kind, requests, fun),
-    do:
-      look_later(%{state | job: {spawn_link(fn -> exit({:shutdown, fun.()}) end), kind, requests}})
+  defp job(state, kind, requests, pid), do: look_later(%{state | job: {pid, kind, requests}})
 
   defp ended(:write, {:ok, sizes}, requests, state) do
     now = now()
