@@ -10,8 +10,9 @@ defmodule ElixirScope.Foundation.Services.EventStore.Contents do
 
   alias ElixirScope.Foundation.Types.Event
 
-  defstruct events: %{},
-            places: :gb_trees.empty(),
+  @enforce_keys [:places]
+  defstruct places: nil,
+            events: %{},
             bytes: 0,
             next_id: 1,
             next_place: 1,
@@ -31,11 +32,11 @@ defmodule ElixirScope.Foundation.Services.EventStore.Contents do
 
   @doc "Nothing."
   @spec new() :: t()
-  def new, do: %__MODULE__{}
+  def new, do: %__MODULE__{places: :gb_trees.empty()}
 
   @doc "Nothing, and no count. Places are not given again: the database may still get events of the old ones."
   @spec reset(t()) :: t()
-  def reset(contents), do: %__MODULE__{next_place: contents.next_place}
+  def reset(contents), do: %{new() | next_place: contents.next_place}
 
   @doc "The first of so many places that nobody else gets."
   @spec take_places(t(), non_neg_integer()) :: {place(), t()}

@@ -14,7 +14,8 @@ defmodule ElixirScope.Foundation.Services.EventStore.Requests do
   # Requests in one transaction; the rest waits for the next.
   @at_once 1_000
 
-  defstruct callers: :queue.new(), others: :queue.new()
+  @enforce_keys [:callers, :others]
+  defstruct @enforce_keys
 
   @typedoc "Who waits is nil for what nobody waits for, or whoever waited has been answered."
   @type request :: {term(), GenServer.from() | nil, at :: integer()}
@@ -22,7 +23,7 @@ defmodule ElixirScope.Foundation.Services.EventStore.Requests do
 
   @doc "None."
   @spec new() :: t()
-  def new, do: %__MODULE__{}
+  def new, do: %__MODULE__{callers: :queue.new(), others: :queue.new()}
 
   @doc "Adds a request that came `now`, in milliseconds of monotonic time."
   @spec add(t(), term(), GenServer.from() | nil, integer()) :: t()
