@@ -282,6 +282,56 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
     assert {:ok, 3} = until_up(fn -> EventStore.store(namespace, event(3)) end)
   end
 
+  test "every call is answered while a database stays away, by success or a clear error" do
+    server = PostgreSQLServer.start()
+    namespace = durable(PostgreSQLServer.options(server))
+
+    put_env(:infrastructure, %{
+      circuit_breakers: %{enabled: true, default_config: %{reset_timeout: 100}}
+    })
+
+    {:ok, 1} = EventStore.store(namespace, event(1))
+    PostgreSQLServer.down(server)
+
+    # The store is killed too: what asks for it then has to wait for the events to be read back.
+    callers =
+      for caller <- 1..20 do
+        Task.async(fn ->
+          for round <- 1..2 do
+            id = 100 * caller + round
+            if caller == 1, do: kill(namespace, :event_store)
+
+            [
+              EventStore.store(namespace, event(id)),
+              EventStore.store_protected(namespace, event(id)),
+              EventStore.get(namespace, 1),
+              EventStore.prune_before(namespace, 0),
+              ConfigServer.get_protected(namespace, [:ai, :provider])
+            ]
+          end
+        end)
+      end
+
+    # A call that nobody answers exits, and its task with it.
+    answers = callers |> Task.await_many(:infinity) |> List.flatten()
+    assert length(answers) == 200
+    assert Enum.count(answers, &match?({:ok, :mock}, &1)) == 40
+
+    unclear =
+      for {:error, error} <- answers,
+          error.error_type not in [:service_unavailable, :circuit_open, :half_open_full, :timeout],
+          do: error
+
+    assert unclear == []
+    PostgreSQLServer.up(server)
+    assert {:ok, %{event_id: 1}} = until_up(fn -> EventStore.get(namespace, 1) end)
+
+    eventually(
+      fn -> match?({:ok, 2}, EventStore.store_protected(namespace, event(2))) end,
+      20_000
+    )
+  end
+
   test "a database that is away for a moment delays stores, and none fails" do
     server = PostgreSQLServer.start()
     namespace = durable(PostgreSQLServer.options(server))
