@@ -1,55 +1,6 @@
 defmodule ElixirScope.Foundation.EventDatabaseTest do
-  # Real databases, a server that stops, nodes and services that are killed. Not async: it sets the environment.
-  use ElixirScope.Foundation.FoundationCase
-
-  alias ElixirScope.Foundation.Infrastructure.DatabasePool
-  alias ElixirScope.Foundation.PostgreSQLServer
-  alias ElixirScope.Foundation.Types.Event
-
-  @moduletag :capture_log
-
-  defp sqlite do
-    folder =
-      Path.join(
-        System.tmp_dir!(),
-        "escope_events_#{System.pid()}_#{System.unique_integer([:positive])}"
-      )
-
-    File.mkdir_p!(folder)
-    on_exit(fn -> File.rm_rf!(folder) end)
-    [path: Path.join(folder, "events.db")]
-  end
-
-  # A namespace whose store keeps its events in this database.
-  defp durable(database) do
-    reference = make_ref()
-
-    pool = [
-      namespace: {:test, reference},
-      size: 2,
-      max_overflow: 0,
-      retry_after: 5,
-      retry_at_most: 50
-    ]
-
-    start_supervised!({DatabasePool, Keyword.merge(database, pool)}, id: reference)
-    put_env(:storage, %{warm: %{enable: true}})
-    {:ok, _pids} = TestSupervisor.start_isolated_services(reference)
-    on_exit(fn -> TestSupervisor.cleanup_namespace(reference) end)
-    {:test, reference}
-  end
-
-  defp value(namespace, sql) do
-    {:ok, value} =
-      DatabasePool.with_connection(
-        fn connection ->
-          with {:ok, %{rows: [{value}]}} <- DatabasePool.query(connection, sql), do: {:ok, value}
-        end,
-        pool: {namespace, :database}
-      )
-
-    value
-  end
+  # Real databases and services that are killed. Not async: it sets the environment.
+  use ElixirScope.Foundation.DurableCase
 
   defp rows(namespace), do: value(namespace, "SELECT COUNT(*) FROM elixir_scope_events")
 
@@ -78,11 +29,7 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
       @describetag database: database
 
       setup %{database: database} do
-        options =
-          if database == :sqlite,
-            do: sqlite(),
-            else: PostgreSQLServer.options(PostgreSQLServer.start())
-
+        options = database(database)
         {:ok, namespace: durable(options), options: options}
       end
 
@@ -93,8 +40,7 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
         assert {:ok, 1} = EventStore.store(namespace, event(1, data: "again"))
         assert {:ok, 9} = EventStore.prune_before(namespace, 10)
         assert {:ok, []} = EventStore.store_batch(namespace, [])
-        kill(namespace, :event_store)
-        {:ok, _pid} = ServiceRegistry.wait_for_service(namespace, :event_store)
+        restart_store(namespace)
 
         assert {:ok, kept} = EventStore.query(namespace, %{order_by: :event_id})
         assert kept == Enum.drop(events, 9)
@@ -107,8 +53,7 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
         assert {:ok, [7, 7]} =
                  EventStore.store_batch(namespace, [event(7), event(7, data: "last")])
 
-        kill(namespace, :event_store)
-        {:ok, _pid} = ServiceRegistry.wait_for_service(namespace, :event_store)
+        restart_store(namespace)
         assert {:ok, %{data: "last"}} = EventStore.get(namespace, 7)
         assert {:ok, 7} = EventStore.store(namespace, event(7, data: "new"))
         assert {:ok, %{data: "new"}} = EventStore.get(namespace, 7)
@@ -145,6 +90,137 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
         assert commits in 1..150
       end
 
+      test "the table is created once, and again when it is gone", %{namespace: namespace} do
+        store = fn ids ->
+          for id <- ids, do: {:ok, ^id} = EventStore.store(namespace, event(id))
+        end
+
+        sync = fn n ->
+          assert {:ok, %{config: %{n: ^n}}} = ConfigServer.sync_to_database_v3(namespace, %{n: n})
+        end
+
+        store.([31])
+        {calls, _} = calls(:exec, fn -> store.(1..20) && Enum.each(1..5, sync) end)
+        assert creations(calls) == ["elixir_scope_configs"]
+        assert length(calls) >= 25
+
+        for table <- ~w(elixir_scope_events elixir_scope_configs) do
+          {:ok, _} = with_database(namespace, &DatabasePool.exec(&1, "DROP TABLE #{table}"))
+        end
+
+        {calls, _} = calls(:exec, fn -> store.(21..30) && Enum.each(6..7, sync) end)
+        assert Enum.sort(creations(calls)) == ~w(elixir_scope_configs elixir_scope_events)
+        assert rows(namespace) == 10
+      end
+
+      test "a large table is read back page by page", %{namespace: namespace} do
+        small = for id <- 1..2_500, do: event(id)
+        large = for id <- 3_001..3_012, do: event(id, data: :crypto.strong_rand_bytes(500_000))
+        assert {:ok, _ids} = EventStore.store_batch(namespace, small)
+
+        for events <- Enum.chunk_every(large, 6),
+            do: {:ok, _} = EventStore.store_batch(namespace, events)
+
+        {_calls, results} = calls(:query, fn -> restart_store(namespace) end)
+        pages = for {:ok, %{rows: [{_id, _place, {:blob, _}} | _] = rows}} <- results, do: rows
+        assert Enum.sum(Enum.map(pages, &length/1)) == 2_512
+        assert Enum.max(Enum.map(pages, &length/1)) == 1_000
+
+        bytes =
+          for rows <- pages, do: Enum.sum(for {_, _, {:blob, blob}} <- rows, do: byte_size(blob))
+
+        assert Enum.max(bytes) in 1_000_000..1_600_000
+        assert {:ok, kept} = EventStore.query(namespace, %{order_by: :event_id})
+        assert kept == small ++ large
+      end
+
+      test "what the events may take in the database is bounded, the oldest go", context do
+        namespace = durable(context.options, max_size_mb: 1, compression: :none)
+        assert {:ok, %{retention: %{max_bytes: 1_048_576}}} = EventStore.status(namespace)
+        data = String.duplicate("x", 10_000)
+
+        for ids <- Enum.chunk_every(1..300, 20) do
+          # Timestamps that fall: the oldest are those that were stored first.
+          events = Enum.map(ids, &event(&1, data: data, timestamp: -&1))
+          assert {:ok, ^ids} = EventStore.store_batch(namespace, events)
+          {:ok, 1} = EventStore.store(namespace, event(1, data: data))
+        end
+
+        # A request after the last store finds what was dropped because of it dropped.
+        {:ok, _count} = EventStore.prune_before(namespace, -1_000)
+        {:ok, events} = EventStore.query(namespace, %{order_by: :event_id})
+        [1 | ids] = Enum.map(events, & &1.event_id)
+        assert length(ids) in 80..102
+        assert ids == Enum.to_list(hd(ids)..300)
+
+        assert {:ok, %{events_pruned: pruned, events_stored: 315}} = EventStore.stats(namespace)
+        assert pruned == 300 - length(events)
+        assert {:ok, %{stored_bytes: bytes}} = EventStore.status(namespace)
+        assert bytes <= 1_048_576
+
+        own = "FROM elixir_scope_events WHERE namespace = '#{inspect(namespace)}'"
+        assert value(namespace, "SELECT COUNT(*) #{own}") == length(events)
+        assert value(namespace, "SELECT SUM(LENGTH(event) + 128) #{own}") == bytes
+
+        restart_store(namespace)
+        assert {:ok, ^events} = EventStore.query(namespace, %{order_by: :event_id})
+        assert {:ok, %{stored_bytes: ^bytes}} = EventStore.status(namespace)
+      end
+
+      test "a smaller bound holds before the events are read back", %{namespace: namespace} do
+        data = :crypto.strong_rand_bytes(100_000)
+        for id <- 1..40, do: {:ok, ^id} = EventStore.store(namespace, event(id, data: data))
+        warm(max_size_mb: 1)
+        {_calls, results} = calls(:query, fn -> restart_store(namespace) end)
+
+        read =
+          for {:ok, %{rows: rows}} <- results, {_id, _place, {:blob, _}} = row <- rows, do: row
+
+        assert Enum.map(read, &elem(&1, 0)) == Enum.to_list(32..40)
+        assert rows(namespace) == 9
+      end
+
+      test "compression is as configured, and what was written otherwise is read", context do
+        data = String.duplicate("compressible ", 1_000)
+
+        for {compression, id} <- Enum.with_index([:none, :gzip, :none, :zstd], 1) do
+          warm(compression: compression)
+          restart_store(context.namespace)
+          used = if compression == :none, do: :none, else: :zlib
+          assert {:ok, %{compression: ^used}} = EventStore.status(context.namespace)
+          {:ok, ^id} = EventStore.store(context.namespace, event(id, data: data))
+        end
+
+        restart_store(context.namespace)
+        {:ok, events} = EventStore.query(context.namespace, %{order_by: :event_id})
+        assert events == for(id <- 1..4, do: event(id, data: data))
+
+        for {id, expected} <- [
+              {1, 13_000..14_000},
+              {2, 1..1_000},
+              {3, 13_000..14_000},
+              {4, 1..1_000}
+            ] do
+          sql = "SELECT LENGTH(event) FROM elixir_scope_events WHERE event_id = #{id}"
+          assert value(context.namespace, sql) in expected
+        end
+      end
+
+      test "a row that is no event is told, and nothing is left out in silence", %{
+        namespace: namespace
+      } do
+        for id <- 1..3, do: {:ok, ^id} = EventStore.store(namespace, event(id))
+        broken = "UPDATE elixir_scope_events SET event = $1 WHERE event_id = 2"
+        {:ok, _} = with_database(namespace, &DatabasePool.exec(&1, broken, [{:blob, "junk"}]))
+        kill(namespace, :event_store)
+        {:ok, _pid} = ServiceRegistry.wait_for_service(namespace, :event_store)
+
+        assert {:error, %{error_type: :service_unavailable} = error} =
+                 EventStore.get(namespace, 1)
+
+        assert %{error_type: :data_corruption, context: %{event_id: 2}} = error.context.reason
+      end
+
       test "configuration is written with version and time, and read back", %{
         namespace: namespace
       } do
@@ -164,107 +240,8 @@ defmodule ElixirScope.Foundation.EventDatabaseTest do
     end
   end
 
-  test "a stopped database is told, and what it acknowledged is there afterwards" do
-    server = PostgreSQLServer.start()
-    namespace = durable(PostgreSQLServer.options(server))
-    assert {:ok, 1} = EventStore.store(namespace, event(1))
-    PostgreSQLServer.down(server)
-    assert {:error, %{error_type: :service_unavailable}} = EventStore.store(namespace, event(2))
-
-    # Reads need no database; a service that starts without it waits for it, and takes nobody down.
-    assert {:ok, %{event_id: 1}} = EventStore.get(namespace, 1)
-    kill(namespace, :event_store)
-    {:ok, _pid} = ServiceRegistry.wait_for_service(namespace, :event_store)
-    assert {:ok, %{status: :starting}} = EventStore.status(namespace)
-    assert {:error, %{error_type: :service_unavailable}} = EventStore.get(namespace, 1)
-    PostgreSQLServer.up(server)
-    assert {:ok, %{event_id: 1}} = until_up(fn -> EventStore.get(namespace, 1) end)
-    assert {:ok, 3} = until_up(fn -> EventStore.store(namespace, event(3)) end)
-  end
-
-  defp until_up(fun) do
-    with {:error, %{error_type: :service_unavailable}} <- fun.() do
-      Process.sleep(20)
-      until_up(fun)
-    end
-  end
-
-  test "no event that a node acknowledged is lost when the node is killed under load" do
-    [path: path] = sqlite()
-
-    acknowledged =
-      Enum.flat_map(1..3, fn round ->
-        ids = killed_node(path, round, 200)
-        assert length(ids) >= 200
-        ids
-      end)
-
-    # A fourth node reads them back.
-    script = """
-    {:ok, events} = EventStore.query(%{})
-    IO.write(Enum.map(events, &"kept \#{&1.event_id}\\n"))
-    """
-
-    {said, 0} = System.cmd("elixir", arguments(path, script))
-    kept = for "kept " <> id <- String.split(said, "\n"), into: MapSet.new(), do: id
-    assert Enum.reject(acknowledged, &(&1 in kept)) == []
-  end
-
-  # Another operating system process stores events from 20 processes and prints each acknowledged id. Killed with
-  # SIGKILL once it has printed so many; what it still had printed counts too.
-  defp killed_node(path, round, enough) do
-    script = """
-    for worker <- 1..20 do
-      spawn(fn ->
-        Enum.each(1..1_000_000, fn n ->
-          id = #{round} * 1_000_000_000 + worker * 10_000_000 + n
-          case EventStore.store(Event.new(event_id: id, event_type: :spawn, timestamp: n)) do
-            {:ok, ^id} -> IO.write("ack \#{id}\\n")
-            {:error, error} -> IO.write("error \#{inspect(error)}\\n")
-          end
-        end)
-      end)
-    end
-    Process.sleep(:infinity)
-    """
-
-    options = [:binary, :exit_status, line: 1_000, args: arguments(path, script)]
-    port = Port.open({:spawn_executable, System.find_executable("elixir")}, options)
-    {:os_pid, os_pid} = Port.info(port, :os_pid)
-    ids = acknowledgements(port, [], enough)
-    PostgreSQLServer.kill_9(os_pid)
-    acknowledgements(port, ids, :all)
-  end
-
-  defp arguments(path, script) do
-    start = """
-    Application.put_env(:elixir_scope, :storage, %{warm: %{enable: true}})
-    pools = %{database: %{path: #{inspect(path)}, size: 2, max_overflow: 0}}
-    Application.put_env(:elixir_scope, :infrastructure, %{connection_pools: pools})
-    {:ok, _} = Application.ensure_all_started(:elixir_scope_foundation)
-    alias ElixirScope.Foundation.{Services.EventStore, Types.Event}
-    """
-
-    build = Path.dirname(Application.app_dir(:elixir_scope_foundation))
-    ["-pa", Path.join(build, "elixir_scope_foundation/ebin"), "-e", start <> script]
-  end
-
-  defp acknowledgements(_port, ids, enough) when length(ids) == enough, do: ids
-
-  defp acknowledgements(port, ids, enough) do
-    receive do
-      {^port, {:data, {:eol, "ack " <> id}}} ->
-        acknowledgements(port, [id | ids], enough)
-
-      {^port, {:data, {:eol, "error " <> message}}} ->
-        flunk("a store failed: " <> message)
-
-      {^port, {:data, _other}} ->
-        acknowledgements(port, ids, enough)
-
-      {^port, {:exit_status, status}} ->
-        assert {enough, status} == {:all, 137}
-        ids
-    end
+  defp creations(calls) do
+    for [_connection, "CREATE TABLE IF NOT EXISTS " <> rest, _params, _opts] <- calls,
+        do: rest |> String.split() |> hd()
   end
 end

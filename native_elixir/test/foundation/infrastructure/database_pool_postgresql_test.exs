@@ -3,6 +3,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
   use ElixirScope.Foundation.PoolCase
 
   alias ElixirScope.Foundation.Infrastructure.DatabasePool
+  alias ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL
   alias ElixirScope.Foundation.PostgreSQLServer
 
   @moduletag :capture_log
@@ -379,5 +380,31 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
       bad when tries == 0 -> bad
       _ -> Process.sleep(10) && eventually(fun, tries - 1)
     end
+  end
+
+  test "a connection that is closed leaves no process of the driver", %{server: server} do
+    {:ok, argument} =
+      PostgreSQL.argument(PostgreSQLServer.options(server) |> Keyword.delete(:adapter))
+
+    before = sockets()
+
+    for _ <- 1..10 do
+      {:ok, connection} = PostgreSQL.connect(argument)
+      assert length(sockets() -- before) == 1
+      :ok = PostgreSQL.disconnect(connection, :closed)
+    end
+
+    eventually_none(before)
+  end
+
+  defp eventually_none(before) do
+    if sockets() -- before != [], do: Process.sleep(1) && eventually_none(before)
+  end
+
+  defp sockets do
+    for pid <- Process.list(),
+        {:dictionary, dictionary} <- [Process.info(pid, :dictionary)],
+        dictionary[:"$initial_call"] == {:pgsql_socket, :init, 1},
+        do: pid
   end
 end

@@ -16,7 +16,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
       iex> DatabasePool.with_connection(&DatabasePool.query(&1, "SELECT 1 + ? AS sum", [2]), pool: :scratch)
       {:ok, %{columns: ["sum"], rows: [{3}]}}
 
-  Without a `:path` the pool does not start and `with_connection/2` answers `:pool_not_found`. To run it in your
+  Without a `:path` it is the database of `config :elixir_scope, storage: %{warm: %{enable: true, path: folder}}`; without that
+  too the pool does not start and `with_connection/2` answers `:pool_not_found`. To run it in your
   own tree instead: `{DatabasePool, path: "app.db"}`. It takes the options of
   `ElixirScope.Foundation.Infrastructure.ConnectionPool`, `:path`, and of SQLite's two below.
 

@@ -37,24 +37,21 @@ defmodule ElixirScope.Foundation.Services.ConfigDatabase do
           {:ok, stored()} | {:error, Error.t()}
   def write(namespace, config) do
     with :ok <- check(config) do
-      Database.transaction(namespace, &write_row(&1, namespace, config))
+      Database.transaction(namespace, @table, &write_row(&1, namespace, config))
     end
   end
 
   @doc "The latest version."
   @spec read(ProcessRegistry.namespace()) :: {:ok, stored()} | {:error, Error.t()}
   def read(namespace) do
-    Database.transaction(namespace, fn connection ->
-      with {:ok, _} <- DatabasePool.exec(connection, @table), do: read_row(connection, namespace)
-    end)
+    Database.transaction(namespace, @table, &read_row(&1, namespace))
   end
 
   defp write_row(connection, namespace, config) do
     now = System.system_time(:microsecond)
     blob = {:blob, :erlang.term_to_binary(config, [:compressed])}
 
-    with {:ok, _} <- DatabasePool.exec(connection, @table),
-         {:ok, _} <- DatabasePool.exec(connection, @insert, [inspect(namespace), now, blob]),
+    with {:ok, _} <- DatabasePool.exec(connection, @insert, [inspect(namespace), now, blob]),
          do: read_row(connection, namespace)
   end
 

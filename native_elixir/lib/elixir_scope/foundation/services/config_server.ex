@@ -31,14 +31,12 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
       iex> error.error_type
       :config_update_forbidden
   """
-  use GenServer
-
   @behaviour ElixirScope.Foundation.Contracts.Configurable
 
-  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.{Infrastructure, ProcessRegistry, Utils}
   alias ElixirScope.Foundation.Infrastructure.Protection.Limit
-  alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
-  alias ElixirScope.Foundation.Services.{ConfigDatabase, EventStore, Service, TelemetryService}
+  alias ElixirScope.Foundation.Logic.ConfigLogic
+  alias ElixirScope.Foundation.Services.{ConfigDatabase, ConfigServer.Server, Service}
   alias ElixirScope.Foundation.Types.{Config, Error}
   alias ElixirScope.Foundation.Validation.ConfigValidator
 
@@ -50,11 +48,15 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
 
   ## Phase 0: the service itself
 
+  @doc "The child specification of the service; its options are those of `start_link/1`."
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(opts), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [opts]}}
+
   @doc "Starts the service of `:namespace` (`:production`); other options are sections that replace the configured ones."
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(opts \\ []) do
     namespace = Keyword.get(opts, :namespace, :production)
-    GenServer.start_link(__MODULE__, opts, name: ProcessRegistry.via_tuple(namespace, @service))
+    GenServer.start_link(Server, opts, name: ProcessRegistry.via_tuple(namespace, @service))
   end
 
   @doc "The whole configuration."
@@ -79,7 +81,7 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @doc "Changes the value at one of `updatable_paths/0`, of this namespace."
   @spec update(namespace(), path(), term()) :: :ok | error()
   def update(namespace, path, value) when is_list(path),
-    do: call(namespace, {:update_config, path, value})
+    do: call(namespace, update_request(path, value))
 
   @doc "Checks a configuration; needs no running service."
   @impl true
@@ -114,7 +116,7 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @doc "Starts the service, linked to the caller, unless it runs; then the options are ignored."
   @spec initialize(keyword()) :: :ok | error()
   def initialize(opts \\ []) do
-    Service.initialize(__MODULE__, @service, opts, fn reason ->
+    Service.initialize(Server, @service, opts, fn reason ->
       unavailable("The ConfigServer did not start", %{reason: reason})
     end)
   end
@@ -188,11 +190,18 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @spec update_config_v2(namespace(), path(), term(), keyword()) :: {:ok, :ok} | error()
   def update_config_v2(namespace, path, value, opts) when is_list(path) do
     limit = Limit.default(:config_updates)
-    request = {:update_config, path, value}
+    request = update_request(path, value)
 
     with :ok <- Service.limited_call(namespace, @service, opts, limit, request, &down/0),
          do: {:ok, :ok}
   end
+
+  # The same update asked again after the service died is the same event, and counted once: the id is made here, and
+  # whether it was counted is a cell that outlives the service.
+  @doc false
+  @spec update_request(path(), term()) :: tuple()
+  def update_request(path, value),
+    do: {:update_config, path, value, {Utils.generate_id(), :atomics.new(1, [])}}
 
   defp user_id(%{user_id: user_id}) when not is_nil(user_id), do: {:ok, user_id}
 
@@ -229,8 +238,6 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @spec load_from_database_v3(namespace()) :: {:ok, ConfigDatabase.stored()} | error()
   defdelegate load_from_database_v3(namespace), to: ConfigDatabase, as: :read
 
-  ## The process
-
   defp call(namespace, request), do: Service.call(namespace, @service, request, &down/0)
 
   defp down, do: {:error, unavailable("The ConfigServer does not run", %{})}
@@ -246,130 +253,4 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
       context: context
     )
   end
-
-  @impl true
-  def init(opts) do
-    case ConfigLogic.build_config(opts) do
-      {:ok, config} -> {:ok, fresh(Keyword.get(opts, :namespace, :production), config)}
-      {:error, error} -> {:stop, {:config_validation_failed, error}}
-    end
-  end
-
-  defp fresh(namespace, config) do
-    %{
-      namespace: namespace,
-      config: config,
-      # pid => monitor
-      subscribers: %{},
-      started: Service.started(),
-      updates_count: 0,
-      last_update: nil
-    }
-  end
-
-  @impl true
-  def handle_call(:get_config, _from, state), do: {:reply, {:ok, state.config}, state}
-
-  def handle_call({:get_config_path, path}, _from, state),
-    do: {:reply, ConfigLogic.get_config_value(state.config, path), state}
-
-  def handle_call({:update_config, path, value}, _from, state) do
-    case ConfigLogic.update_config(state.config, path, value) do
-      {:ok, config} -> {:reply, :ok, updated(state, config, path, value)}
-      {:error, _error} = error -> {:reply, error, state}
-    end
-  end
-
-  def handle_call(:reset_config, _from, state) do
-    config = ConfigLogic.reset_config()
-    notify(state, {:config_reset, config})
-
-    record(state, :config_reset, %{
-      timestamp: DateTime.utc_now(),
-      reset_from_updates_count: state.updates_count
-    })
-
-    count(state, [:foundation, :config_resets], %{})
-    {:reply, :ok, %{state | config: config}}
-  end
-
-  def handle_call(:reset_state, _from, state) do
-    case ConfigLogic.build_config() do
-      {:ok, config} ->
-        Enum.each(state.subscribers, fn {_pid, monitor} ->
-          Process.demonitor(monitor, [:flush])
-        end)
-
-        {:reply, :ok, fresh(state.namespace, config)}
-
-      {:error, _error} = error ->
-        {:reply, error, state}
-    end
-  end
-
-  def handle_call({:subscribe, pid}, _from, state) do
-    subscribers = Map.put_new_lazy(state.subscribers, pid, fn -> Process.monitor(pid) end)
-    {:reply, :ok, %{state | subscribers: subscribers}}
-  end
-
-  def handle_call({:unsubscribe, pid}, _from, state), do: {:reply, :ok, forget(state, pid)}
-
-  def handle_call(:get_status, _from, state) do
-    status = %{
-      status: :running,
-      uptime_ms: Service.since(state.started),
-      updates_count: state.updates_count,
-      last_update: state.last_update,
-      subscribers_count: map_size(state.subscribers)
-    }
-
-    {:reply, {:ok, status}, state}
-  end
-
-  @impl true
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
-    do: {:noreply, forget(state, pid)}
-
-  def handle_info(_stray, state), do: {:noreply, state}
-
-  defp forget(state, pid) do
-    {monitor, subscribers} = Map.pop(state.subscribers, pid)
-    if monitor, do: Process.demonitor(monitor, [:flush])
-    %{state | subscribers: subscribers}
-  end
-
-  defp updated(state, config, path, value) do
-    notify(state, {:config_updated, path, value})
-
-    record(state, :config_updated, %{
-      path: path,
-      new_value: value,
-      # As a result, `{:ok, old}`: readers of the event know it so.
-      previous_value: ConfigLogic.get_config_value(state.config, path),
-      timestamp: DateTime.utc_now()
-    })
-
-    count(state, [:foundation, :config_updates], %{path: path})
-
-    %{
-      state
-      | config: config,
-        updates_count: state.updates_count + 1,
-        last_update: System.monotonic_time(:millisecond)
-    }
-  end
-
-  defp notify(state, news),
-    do:
-      Enum.each(state.subscribers, fn {pid, _monitor} ->
-        send(pid, {:config_notification, news})
-      end)
-
-  defp record(state, event_type, data) do
-    {:ok, event} = EventLogic.create_event(event_type, data)
-    EventStore.store_async(state.namespace, event)
-  end
-
-  defp count(state, name, metadata),
-    do: TelemetryService.emit(state.namespace, name, %{counter: 1}, metadata)
 end

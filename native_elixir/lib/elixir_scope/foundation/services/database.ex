@@ -10,25 +10,46 @@ defmodule ElixirScope.Foundation.Services.Database do
   @pool :database
   # Any number, the same in every node that writes: "escope" in ASCII.
   @lock 0x6573_636F_7065
+  # SQLITE_ERROR, which a statement gets that names a missing table, and PostgreSQL's undefined_table.
+  @sqlite_error 1
+  @undefined_table "42P01"
 
   @doc """
   Runs `fun` in a transaction in which nobody else writes these tables. SQLite's has the write lock anyway; in
   PostgreSQL a lock of that transaction stands for it, which also keeps two writers from creating a table at once.
+
+  The statement `create` is run when the database turns out to have no such table, and `fun` once more after it: a
+  usual transaction does without, and a database that was replaced while the node runs gets its table.
 
   The database is that of the namespace's own pool, or else of production's: there, rows are apart by namespace.
   Options are those of `DatabasePool.with_connection/2`.
   """
   @spec transaction(
           ProcessRegistry.namespace(),
-          (DatabasePool.connection() -> result),
+          String.t(),
+          (DatabasePool.connection() -> {:ok, result}),
           keyword()
-        ) :: result | {:error, Error.t()}
+        ) :: {:ok, result} | {:error, Error.t()}
         when result: term()
-  def transaction(namespace, fun, opts \\ []) do
+  def transaction(namespace, create, fun, opts \\ []) do
     with_connection(namespace, opts, fn connection ->
-      DatabasePool.transaction(connection, fn ->
-        with :ok <- lock(connection), do: fun.(connection)
-      end)
+      case attempt(connection, fun) do
+        {:error, %Error{context: context}}
+        when context.sqlite_code == @sqlite_error
+        when context.sqlstate == @undefined_table ->
+          attempt(connection, fn connection ->
+            with {:ok, _} <- DatabasePool.exec(connection, create), do: fun.(connection)
+          end)
+
+        result ->
+          result
+      end
+    end)
+  end
+
+  defp attempt(connection, fun) do
+    DatabasePool.transaction(connection, fn ->
+      with :ok <- lock(connection), do: fun.(connection)
     end)
   end
 
@@ -48,4 +69,13 @@ defmodule ElixirScope.Foundation.Services.Database do
   end
 
   defp lock(_sqlite), do: :ok
+
+  @doc "Whether the database may be there again in a moment: what failed so is worth another attempt."
+  @spec away?(Error.t()) :: boolean()
+  def away?(%Error{error_type: type}) when type in [:dependency_failed, :timeout, :pool_timeout],
+    do: true
+
+  # Class 57, operator intervention: the server ends, or begins.
+  def away?(%Error{context: %{sqlstate: "57" <> _}}), do: true
+  def away?(%Error{}), do: false
 end

@@ -2,13 +2,31 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   @moduledoc """
   Keeps the events of a namespace: in memory only, so that they are gone when the process ends, or in a database too.
 
-  With `config :elixir_scope, storage: %{warm: %{enable: true}}` they are in the database of the pool `:database`, SQLite
-  or PostgreSQL. An event is acknowledged after its transaction has committed, and is read back when the service starts:
-  none that was acknowledged is lost when the service or the whole node is killed. All that is asked for while a
-  transaction runs goes into the next one, so many callers share one commit; reads are answered meanwhile. When a write
-  fails, its callers get `:service_unavailable`; where only the answer of the database was lost, such an event may
-  appear after a restart. The other values under `warm` are not used. `status/0` says which it is: `persistence` is
-  `:memory` or `:database`. Monotonic timestamps begin anew with each node: across restarts they are not in order.
+      config :elixir_scope, :storage, %{warm: %{enable: true, path: "/var/lib/app"}}
+
+  With `warm: %{enable: true}` they are in the database of the pool `:database`, SQLite or PostgreSQL. An event is
+  acknowledged after its transaction has committed, and is read back when the service starts: none that was
+  acknowledged is lost when the service or the whole node is killed. All that is asked for while a transaction runs
+  goes into the next one, so many callers share one commit; reads are answered from memory meanwhile.
+
+  | key of `warm` | what it says |
+  | --- | --- |
+  | `path` | the folder of the SQLite database, made if there is none; where the pool `:database` is configured with a `:path` or an `:adapter` of its own, that counts |
+  | `max_size_mb` | how much the events of a namespace may take in the database. After a commit that goes over it the oldest are dropped, until a tenth is free again |
+  | `compression` | `:none`, or zlib's deflate for `:gzip` and for `:zstd`, which OTP 25 does not have. Events of both kinds are read |
+
+  Without a database it is `hot` that bounds what is kept: the `max_events` stored last, and none for longer than
+  `max_age_seconds`, for which the store looks every `prune_interval` milliseconds. The oldest is always the event that was
+  stored first, whatever its timestamp. Audit events of the `ConfigServer` are events like all others.
+
+  `status/0` says what holds: `persistence` (`:memory` or `:database`), `retention` (the limits), `compression`;
+  `stats/0` counts as `events_pruned` what was dropped. Monotonic timestamps begin anew with each node: across
+  restarts they are not in order.
+
+  A database that is away for less than two seconds delays its callers. After that, or when it refuses, they get
+  `:service_unavailable`, and nobody waits for an answer for longer than four seconds and a half: what was not begun is then
+  not done, and of what was begun the error says that the outcome is unknown. An event's store may be repeated: the same
+  id replaces.
 
   Functions without a namespace are those of `:production` and stand behind nothing. `store_protected/3` and
   `store_batch_protected/3` stand behind a rate limit and the breaker `{namespace, :event_store}`, where the flags of
@@ -21,37 +39,31 @@ defmodule ElixirScope.Foundation.Services.EventStore do
       iex> {:ok, id} = EventStore.store(event)
       iex> EventStore.get(id) == {:ok, event}
       true
+      iex> {:ok, %{persistence: :memory, retention: limits}} = EventStore.status()
+      iex> limits
+      %{max_age_ms: 3_600_000, max_events: 100_000}
   """
-  use GenServer
-
   @behaviour ElixirScope.Foundation.Contracts.EventStore
-
-  require Logger
 
   alias ElixirScope.Foundation.Infrastructure.Protection.Limit
   alias ElixirScope.Foundation.ProcessRegistry
-  alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
-  alias ElixirScope.Foundation.Services.{EventDatabase, Service, TelemetryService}
+  alias ElixirScope.Foundation.Services.EventStore.{Errors, Server}
+  alias ElixirScope.Foundation.Services.Service
   alias ElixirScope.Foundation.Types.{Error, Event}
-  alias ElixirScope.Foundation.Validation.EventValidator
 
   @service :event_store
-  @stored [:foundation, :event_store, :events_stored]
-  @estimated_bytes 1_000
-  # Requests in one transaction; the rest waits for the next.
-  @at_once 1_000
-  # Between two attempts to read the events back.
-  @load_again_ms 100
-  @int64 -0x8000000000000000..0x7FFFFFFFFFFFFFFF
-
   @type namespace :: ProcessRegistry.namespace()
   @type error :: {:error, Error.t() | ElixirScope.Foundation.Error.t()}
+
+  @doc "The child specification of the service of `:namespace` (`:production`)."
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(opts), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [opts]}}
 
   @doc "Starts the service of `:namespace` (`:production`)."
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(opts \\ []) do
     namespace = Keyword.get(opts, :namespace, :production)
-    GenServer.start_link(__MODULE__, opts, name: ProcessRegistry.via_tuple(namespace, @service))
+    GenServer.start_link(Server, opts, name: ProcessRegistry.via_tuple(namespace, @service))
   end
 
   @doc "Keeps an event under its own id; the same id again replaces it."
@@ -136,7 +148,7 @@ defmodule ElixirScope.Foundation.Services.EventStore do
 
   @doc """
   Counts since the start: `events_stored`, `events_pruned`, `start_time` (monotonic ms), `current_event_count`,
-  `uptime_ms`, `memory_usage_estimate` (#{@estimated_bytes} bytes an event).
+  `uptime_ms`, `memory_usage_estimate` (1000 bytes an event).
   """
   @impl true
   @spec stats() :: {:ok, map()} | error()
@@ -148,7 +160,8 @@ defmodule ElixirScope.Foundation.Services.EventStore do
 
   @doc """
   How the service is: `status` (`:running`, or `:starting` until the events have been read back), `persistence`
-  (`:memory` or `:database`), `event_count`, `next_id`.
+  (`:memory` or `:database`), `retention` (`%{max_events, max_age_ms}` or `%{max_bytes}`), `compression` (`:none` or
+  `:zlib`), `stored_bytes` (what the events take in the database, about), `event_count`, `next_id`.
   """
   @spec status() :: {:ok, map()} | error()
   def status, do: status(:production)
@@ -165,8 +178,8 @@ defmodule ElixirScope.Foundation.Services.EventStore do
   @doc "Starts the service, linked to the caller, unless it runs."
   @spec initialize(keyword()) :: :ok | error()
   def initialize(opts \\ []) do
-    Service.initialize(__MODULE__, @service, opts, fn reason ->
-      unavailable("The EventStore did not start", %{reason: reason})
+    Service.initialize(Server, @service, opts, fn reason ->
+      Errors.unavailable("The EventStore did not start", %{reason: reason})
     end)
   end
 
@@ -182,298 +195,5 @@ defmodule ElixirScope.Foundation.Services.EventStore do
 
   defp call(namespace, request), do: Service.call(namespace, @service, request, &down/0)
 
-  defp down, do: {:error, unavailable("The EventStore does not run", %{})}
-
-  defp unavailable(message, context) do
-    Error.new(
-      code: 3000,
-      error_type: :service_unavailable,
-      message: message,
-      severity: :high,
-      category: :system,
-      subcategory: :availability,
-      context: context
-    )
-  end
-
-  @impl true
-  def init(opts) do
-    case ConfigLogic.build_config(Keyword.take(opts, [:storage])) do
-      {:ok, config} ->
-        {:ok, started(Keyword.get(opts, :namespace, :production), config.storage.warm.enable)}
-
-      {:error, error} ->
-        {:stop, {:config_validation_failed, error}}
-    end
-  end
-
-  defp started(namespace, durable?) do
-    state = %{
-      namespace: namespace,
-      persistence: if(durable?, do: :database, else: :memory),
-      loaded?: not durable?,
-      # Requests with who waits for them, the latest first.
-      waiting: [],
-      # The process that reads or writes, and the requests it does.
-      job: nil
-    }
-
-    # A linked process ends with this one: nothing is written for a service that is gone.
-    if durable?, do: Process.flag(:trap_exit, true)
-    state = Map.merge(state, fresh())
-    if durable?, do: load(state), else: state
-  end
-
-  defp fresh do
-    %{
-      # id => event
-      events: %{},
-      next_id: 1,
-      stored: 0,
-      pruned: 0,
-      started: Service.started()
-    }
-  end
-
-  @impl true
-  def handle_call(:get_status, _from, state) do
-    status = %{
-      status: if(state.loaded?, do: :running, else: :starting),
-      persistence: state.persistence,
-      event_count: map_size(state.events),
-      next_id: state.next_id
-    }
-
-    {:reply, {:ok, status}, state}
-  end
-
-  def handle_call(request, from, %{loaded?: false} = state),
-    do: {:noreply, %{state | waiting: [{request, from} | state.waiting]}}
-
-  def handle_call({:get_event, id}, _from, state) do
-    case Map.fetch(state.events, id) do
-      {:ok, event} -> {:reply, {:ok, event}, state}
-      :error -> {:reply, not_found(id), state}
-    end
-  end
-
-  def handle_call({:query_events, query}, _from, state),
-    do: {:reply, EventLogic.query(Map.values(state.events), query), state}
-
-  def handle_call({:get_by_correlation, correlation_id}, _from, state) do
-    events = EventLogic.extract_correlation_chain(Map.values(state.events), correlation_id)
-    {:reply, {:ok, events}, state}
-  end
-
-  def handle_call(:get_stats, _from, state) do
-    count = map_size(state.events)
-
-    stats = %{
-      events_stored: state.stored,
-      events_pruned: state.pruned,
-      start_time: state.started,
-      current_event_count: count,
-      uptime_ms: Service.since(state.started),
-      memory_usage_estimate: count * @estimated_bytes
-    }
-
-    {:reply, {:ok, stats}, state}
-  end
-
-  def handle_call(change, from, state) do
-    case check(change, state.persistence) do
-      :ok -> {:noreply, accept(change, from, state)}
-      {:error, _error} = error -> {:reply, error, state}
-    end
-  end
-
-  @impl true
-  def handle_cast(request, %{loaded?: false} = state),
-    do: {:noreply, %{state | waiting: [{request, nil} | state.waiting]}}
-
-  def handle_cast(change, state) do
-    case check(change, state.persistence) do
-      :ok ->
-        {:noreply, accept(change, nil, state)}
-
-      {:error, error} ->
-        Logger.warning("EventStore dropped an event: #{error.message}")
-        {:noreply, state}
-    end
-  end
-
-  @impl true
-  def handle_info(:load, state), do: {:noreply, load(state)}
-
-  def handle_info({:EXIT, pid, reason}, %{job: {pid, requests}} = state) do
-    state = %{state | job: nil}
-    {:noreply, if(state.loaded?, do: written(reason, requests, state), else: read(reason, state))}
-  end
-
-  # Whoever started the service by hand, and is linked to it, takes it along.
-  def handle_info({:EXIT, _pid, reason}, state) when reason != :normal,
-    do: {:stop, reason, state}
-
-  def handle_info(_stray, state), do: {:noreply, state}
-
-  defp check({:store_event, event}, persistence), do: valid(event, persistence)
-
-  defp check({:store_batch, events}, persistence),
-    do: Enum.find_value(events, :ok, &invalid(&1, persistence))
-
-  defp check({:prune_before, timestamp}, :database) when timestamp not in @int64,
-    do: EventValidator.mismatch(:timestamp, timestamp, "an integer of 64 bits")
-
-  defp check(_change, _persistence), do: :ok
-
-  defp invalid(event, persistence) do
-    with :ok <- valid(event, persistence), do: nil
-  end
-
-  defp valid(event, :memory), do: EventValidator.validate(event)
-
-  defp valid(event, :database) do
-    with :ok <- EventValidator.validate(event), do: columns(event)
-  end
-
-  # One event that the database would refuse must not take those of others with it.
-  defp columns(%{event_id: id}) when id not in @int64,
-    do: EventValidator.mismatch(:event_id, id, "an integer of 64 bits")
-
-  defp columns(%{timestamp: timestamp}) when timestamp not in @int64,
-    do: EventValidator.mismatch(:timestamp, timestamp, "an integer of 64 bits")
-
-  defp columns(_event), do: :ok
-
-  defp accept(change, from, %{persistence: :memory} = state), do: perform({change, from}, state)
-  defp accept({:store_batch, []} = change, from, state), do: perform({change, from}, state)
-
-  defp accept(change, from, state),
-    do: write(%{state | waiting: [{change, from} | state.waiting]})
-
-  defp write(%{job: nil, waiting: [_ | _]} = state) do
-    {requests, later} = state.waiting |> Enum.reverse() |> Enum.split(@at_once)
-    namespace = state.namespace
-
-    pid =
-      spawn_link(fn ->
-        changes = Enum.map(requests, fn {change, _from} -> row_change(change) end)
-        exit({:shutdown, EventDatabase.write(namespace, changes)})
-      end)
-
-    %{state | job: {pid, requests}, waiting: Enum.reverse(later)}
-  end
-
-  defp write(state), do: state
-
-  defp row_change({:store_event, event}), do: {:store, [event]}
-  defp row_change({:store_batch, events}), do: {:store, events}
-  defp row_change({:prune_before, timestamp}), do: {:prune, timestamp}
-  defp row_change(:reset_state), do: :reset
-
-  defp written({:shutdown, :ok}, requests, state),
-    do: requests |> Enum.reduce(state, &perform/2) |> write()
-
-  defp written(reason, requests, state) do
-    refuse(requests, "The database did not take the events", reason)
-    write(state)
-  end
-
-  defp load(%{namespace: namespace} = state) do
-    pid = spawn_link(fn -> exit({:shutdown, EventDatabase.read(namespace)}) end)
-    %{state | job: {pid, []}}
-  end
-
-  # What came in the meantime is done now, in its order.
-  defp read({:shutdown, {:ok, events}}, state) do
-    loaded = Map.new(events, &{&1.event_id, &1})
-    next_id = loaded |> Map.keys() |> Enum.max(fn -> 0 end) |> Kernel.+(1)
-    early = Enum.reverse(state.waiting)
-    state = %{state | events: loaded, next_id: next_id, loaded?: true, waiting: []}
-
-    Enum.reduce(early, state, fn {request, from}, state ->
-      case from && handle_call(request, from, state) do
-        nil ->
-          {:noreply, state} = handle_cast(request, state)
-          state
-
-        {:noreply, state} ->
-          state
-
-        {:reply, answer, state} ->
-          GenServer.reply(from, answer)
-          state
-      end
-    end)
-  end
-
-  defp read(reason, state) do
-    refuse(state.waiting, "The events could not be read back", reason)
-    Process.send_after(self(), :load, @load_again_ms)
-    %{state | waiting: []}
-  end
-
-  defp refuse(requests, message, reason) do
-    reason = with({:shutdown, {:error, error}} <- reason, do: error)
-    error = {:error, unavailable(message, %{reason: reason})}
-    {waiting, dropped} = Enum.split_with(requests, fn {_request, from} -> from end)
-    Enum.each(waiting, fn {_request, from} -> GenServer.reply(from, error) end)
-    if dropped != [], do: Logger.warning("#{message}: #{length(dropped)} that nobody waits for")
-  end
-
-  defp perform({change, from}, state) do
-    {answer, state} = perform_change(change, state)
-    if from, do: GenServer.reply(from, answer)
-    state
-  end
-
-  defp perform_change({:store_event, event}, state),
-    do: {{:ok, event.event_id}, kept_one(state, event)}
-
-  defp perform_change({:store_batch, events}, state),
-    do: {{:ok, Enum.map(events, & &1.event_id)}, kept_batch(state, events)}
-
-  defp perform_change({:prune_before, timestamp}, state) do
-    events = Map.reject(state.events, fn {_id, event} -> event.timestamp < timestamp end)
-    count = map_size(state.events) - map_size(events)
-    {{:ok, count}, %{state | events: events, pruned: state.pruned + count}}
-  end
-
-  defp perform_change(:reset_state, state), do: {:ok, Map.merge(state, fresh())}
-
-  defp kept_one(state, event) do
-    metadata = %{event_type: event.event_type, event_id: event.event_id}
-    TelemetryService.emit(state.namespace, @stored, %{counter: 1}, metadata)
-    keep(event, state)
-  end
-
-  defp kept_batch(state, []), do: state
-
-  defp kept_batch(state, events) do
-    size = length(events)
-    TelemetryService.emit(state.namespace, @stored, %{counter: size}, %{batch_size: size})
-    Enum.reduce(events, state, &keep/2)
-  end
-
-  defp keep(%{event_id: id} = event, state) do
-    %{
-      state
-      | events: Map.put(state.events, id, event),
-        next_id: max(state.next_id, id) + 1,
-        stored: state.stored + 1
-    }
-  end
-
-  defp not_found(id) do
-    {:error,
-     Error.new(
-       code: 3001,
-       error_type: :not_found,
-       message: "There is no event #{id}",
-       severity: :low,
-       category: :data,
-       subcategory: :retrieval,
-       context: %{event_id: id}
-     )}
-  end
+  defp down, do: {:error, Errors.unavailable("The EventStore does not run", %{})}
 end

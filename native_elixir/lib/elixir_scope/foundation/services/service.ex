@@ -50,8 +50,8 @@ defmodule ElixirScope.Foundation.Services.Service do
         else: down.()
   end
 
-  # What an update changed went with the process, so it has to be done again; it may be told to others twice.
-  defp repeatable?({:update_config, _path, _value}), do: true
+  # What an update changed went with the process, so it has to be done again; it bears an id, by which it stays one.
+  defp repeatable?({:update_config, _path, _value, _update}), do: true
 
   defp repeatable?({kind, _argument}),
     do:

@@ -81,8 +81,15 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
     end
   end
 
+  # `:pgsql.terminate/1` ends the driver normally, which the process of its socket, linked to it, outlives for ever. A
+  # kill takes both, and the server sees the end of the connection either way.
   @impl true
-  def disconnect({_, driver}, _reason), do: :pgsql.terminate(driver)
+  def disconnect({_, driver}, _reason) do
+    monitor = Process.monitor(driver)
+    Process.unlink(driver)
+    Process.exit(driver, :kill)
+    receive do: ({:DOWN, ^monitor, :process, ^driver, _reason} -> :ok)
+  end
 
   @impl true
   def ping(connection) do
