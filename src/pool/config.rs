@@ -70,7 +70,8 @@ pub struct PoolConfig {
     /// Most slots that a resize may ask for; 0 stands for `size` and `max_overflow` together. Memory for them, some 200
     /// bytes each, is set aside when the pool is made.
     pub max_slots: u32,
-    /// Connections that are idle or being made ahead of demand, `size` at most. The first `maintain` begins with them.
+    /// Connections that are idle or being made ahead of demand, `size` at most, whatever that is resized to. The first
+    /// `maintain` begins with them.
     pub min_idle: u32,
     /// Connections that are made at a time.
     pub max_concurrent_creates: u32,

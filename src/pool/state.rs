@@ -77,6 +77,8 @@ pub(super) struct State {
     /// [`unowned`](super::unowned).
     pub(super) settling: u32,
     pub(super) abandoned: bool,
+    /// `min_idle` as it was asked for; the configuration's fits into the size of now.
+    min_idle: u32,
     /// When the size last changed: what is surplus since then counts as idle from then on.
     resized_ns: u64,
     /// Whether a grant from idle, and a return, has more to do than to move the slot.
@@ -108,6 +110,7 @@ impl State {
             shut: None,
             settling: 0,
             abandoned: false,
+            min_idle: config.min_idle,
             resized_ns: 0,
             grants_further: config.stamps_leases()
                 || config.pre_ping_after_ns != NO_PRE_PING

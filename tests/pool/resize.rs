@@ -109,6 +109,17 @@ fn p16_a_stock_is_made_ahead_a_few_at_a_time() {
 }
 
 #[test]
+fn p23_a_stock_that_a_small_size_had_no_room_for_is_back_with_the_room() {
+    let config = PoolConfig { size: 4, max_overflow: 0, min_idle: 3, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    bench.resize(1, 0);
+    bench.maintain(0);
+    assert_eq!(bench.seen().idle, 1);
+    bench.resize(4, 0);
+    assert_eq!(bench.seen().idle, 3, "as if it had always been of this size");
+}
+
+#[test]
 fn p16_a_stock_that_cannot_be_made_keeps_to_the_back_off() {
     let mut bench =
         Bench::with(PoolConfig { size: 2, max_overflow: 0, min_idle: 2, ..PoolConfig::default() }).slow();

@@ -89,6 +89,7 @@ pub struct Model {
     /// Until when leases and waits last, and whether waits are served.
     pub shut: Option<(u64, bool)>,
     resized: u64,
+    min_idle: u32,
     next_round: Option<u64>,
     round_began: u64,
     round_left: u32,
@@ -115,6 +116,7 @@ impl Model {
             queue: Vec::new(),
             shut: None,
             resized: 0,
+            min_idle: config.min_idle,
             next_round: None,
             round_began: 0,
             round_left: 0,
@@ -401,7 +403,7 @@ impl Model {
 
     pub fn resize(&mut self, size: u32, max_overflow: u32, now: u64) {
         self.resized = now;
-        let min_idle = self.config.min_idle.min(size);
+        let min_idle = self.min_idle.min(size);
         self.config = PoolConfig { size, max_overflow, min_idle, ..self.config };
         while self.live() > self.config.capacity() && self.idle() > 0 {
             self.destroy(self.by_return()[0]);

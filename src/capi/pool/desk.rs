@@ -40,7 +40,7 @@ pub enum Turn {
     Do(Chore),
     /// The core wants `maintain` called.
     Alarm,
-    /// Something changed in a pool that is drained; told to seats that listen.
+    /// Something changed in a pool that is drained, or a wait has ended; told to seats that listen.
     Stirred,
     /// Its own time is up.
     DeadlinePassed,
@@ -77,6 +77,8 @@ struct State {
     chores: VecDeque<Chore>,
     alarm_ns: u64,
     closed: bool,
+    /// Seats that listen.
+    listeners: u32,
 }
 
 /// The desk of one pool.
@@ -92,6 +94,7 @@ impl Desk {
             chores: VecDeque::new(),
             alarm_ns: u64::MAX,
             closed: false,
+            listeners: 0,
         }))
     }
 
@@ -116,22 +119,22 @@ impl Desk {
     /// Takes a seat from which to watch a pool that is drained.
     pub fn sit_and_listen(&self) -> Seat<&Desk> {
         let seat = self.sit();
-        self.lock().places[seat.place as usize].listens = true;
+        let mut state = self.lock();
+        state.places[seat.place as usize].listens = true;
+        state.listeners += 1;
         seat
     }
 
     /// Tells those who listen that something changed.
     pub fn stir(&self) {
-        for place in self.lock().places.iter_mut().filter(|place| place.listens) {
-            place.stirred = true;
-            place.ring();
-        }
+        self.lock().stir();
     }
 
-    /// Leaves the outcome of a wait at the seat with this token; nothing happens if its sitter has left.
+    /// Leaves the outcome of a wait at the seat with this token, unless its sitter has left, and tells those who listen.
     pub fn wake(&self, token: u64, outcome: WakeOutcome) {
         let (place, sitting) = (token as u32, (token >> 32) as u32);
         let mut state = self.lock();
+        state.stir();
         let bell = match state.places.get_mut(place as usize) {
             Some(seat) if seat.sitting == sitting => {
                 seat.note = Some(outcome);
@@ -180,6 +183,16 @@ impl Desk {
 }
 
 impl State {
+    fn stir(&mut self) {
+        if self.listeners == 0 {
+            return;
+        }
+        for place in self.places.iter_mut().filter(|place| place.listens) {
+            place.stirred = true;
+            place.ring();
+        }
+    }
+
     fn nudge(&mut self) {
         if let Some(seat) = self.places.iter_mut().find(|seat| seat.asleep && !seat.nudged) {
             seat.nudged = true;

@@ -14,7 +14,7 @@ impl State {
         now_ns: u64,
     ) -> Result<(), ConfigError> {
         let most = self.slots.count();
-        let min_idle = self.config.min_idle.min(size);
+        let min_idle = self.min_idle.min(size);
         let config = PoolConfig { size, max_overflow, min_idle, max_slots: 0, ..self.config };
         config.validate()?;
         if config.capacity() > most {

@@ -100,8 +100,12 @@ impl<D: Deref<Target = Desk>> Drop for Seat<D> {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
         let place = &mut state.places[self.place as usize];
-        (place.descriptor, place.asleep, place.listens) = (None, false, false);
+        (place.descriptor, place.asleep) = (None, false);
+        let listened = std::mem::take(&mut place.listens);
+        state.listeners -= u32::from(listened);
         state.free.push(self.place);
+        // A thread that ends its own wait wakes nobody.
+        state.stir();
         state.pass_on();
     }
 }

@@ -90,6 +90,20 @@ fn sleepers(desk: &Desk, wanted: usize) {
     }
 }
 
+/// The end of a wait may be all that a drained pool was waiting for, and a thread that ends its own wakes nobody.
+#[test]
+fn p24_who_listens_hears_of_every_wait_that_ends() {
+    let desk = Desk::new();
+    let (woken, leaving) = (desk.sit(), desk.sit());
+    let listener = desk.sit_and_listen();
+    let hears = || matches!(listener.next(0, u64::MAX, monotonic_ns), Turn::Stirred);
+    assert!(!hears());
+    desk.wake(woken.token(), WakeOutcome::TimedOut);
+    assert!(hears() && !hears());
+    drop(leaving);
+    assert!(hears() && !hears());
+}
+
 /// Of two sleepers one is nudged for a chore; when that one leaves with a wake instead, the other gets it.
 #[test]
 fn who_leaves_passes_the_nudge_on() {

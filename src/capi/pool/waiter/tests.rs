@@ -3,9 +3,10 @@
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::calls::escope_pool_checkin;
+use super::super::calls::{escope_pool_checkin, escope_pool_checkout};
 use super::super::*;
 use super::*;
+use crate::pool::Phase;
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
@@ -90,6 +91,43 @@ fn a_wait_outlives_the_pool_and_ends_closed() {
             Status::PoolClosed as i32
         );
         escope_waiter_free(waiter);
+    }
+}
+
+unsafe extern "C" fn fail(_: *mut c_void, _: u64, _: *mut *mut c_void) -> i32 {
+    7
+}
+
+/// No connection is there or being made, so nothing but the end of the wait tells that the pool is empty.
+#[test]
+fn p24_a_wait_that_is_given_up_ends_the_drain_that_waited_for_it() {
+    const LATER_NS: u64 = 3_600_000_000_000;
+    let options = escope_pool_options {
+        create: Some(fail),
+        destroy: Some(destroy),
+        create_backoff_ns: LATER_NS,
+        create_backoff_cap_ns: LATER_NS,
+        ..Default::default()
+    };
+    let (mut lease, mut connection, mut waiter) = (no_lease(), null_mut(), null_mut());
+    let mut pool = null_mut();
+    // SAFETY: live handles and writable places throughout; the place is freed once.
+    unsafe {
+        assert_eq!(escope_pool_new(&options, &mut pool), 0);
+        let failed = escope_pool_checkout(pool, 0, &mut lease, &mut connection);
+        assert_eq!(failed, Status::CreateFailed as i32);
+        let queued = escope_pool_checkout_begin(pool, u64::MAX, &mut lease, &mut connection, &mut waiter);
+        assert_eq!(queued, EXHAUSTED);
+        let this = &*pool;
+        std::thread::scope(|scope| {
+            let drained = scope.spawn(|| this.edge.drain(LATER_NS / 360, monotonic_ns));
+            while this.edge.snapshot(monotonic_ns).phase != Phase::Draining {
+                std::thread::yield_now();
+            }
+            escope_waiter_free(waiter);
+            assert!(drained.join().expect("a drain does not panic"), "its time-out ended it");
+        });
+        escope_pool_free(pool);
     }
 }
 
