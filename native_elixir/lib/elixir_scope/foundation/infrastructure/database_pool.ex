@@ -106,10 +106,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   defp worker(other, _options),
     do: {:error, Error.refused(:adapter, other, ":sqlite or :postgresql")}
 
-  defp postgresql(%{reset: false} = argument) do
-    close = &PostgreSQL.disconnect(&1, :closed)
-    [create: fn -> PostgreSQL.connect(argument) end, close: close]
-  end
+  defp postgresql(%{reset: false} = argument), do: [worker: {PostgreSQL.Kept, argument}]
 
   defp postgresql(argument), do: [worker: {PostgreSQL, argument}]
 
