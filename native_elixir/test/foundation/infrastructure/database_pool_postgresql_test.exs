@@ -128,6 +128,21 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
     assert {:ok, "mine"} = value(pool, "SELECT current_setting('application_name')")
   end
 
+  test "a connection that died under its holder is never lent, with reset or without", %{
+    server: server
+  } do
+    for reset <- [true, false] do
+      pool = pool(server, size: 1, reset: reset)
+
+      for _ <- 1..50 do
+        {:ok, :gone} = with_pool(pool, fn {_, driver} -> Process.exit(driver, :kill) && :gone end)
+        assert {:ok, 1} = value(pool, "SELECT 1")
+      end
+
+      assert_settled(pool)
+    end
+  end
+
   test "a holder that is killed rolls back, and its connection is replaced", %{server: server} do
     pool = pool(server, size: 1)
     {:ok, _} = with_pool(pool, &DatabasePool.exec(&1, "CREATE TABLE killed (n int)"))

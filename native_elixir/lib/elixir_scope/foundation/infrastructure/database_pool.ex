@@ -107,8 +107,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   defp worker(other, _options),
     do: {:error, Error.refused(:adapter, other, ":sqlite or :postgresql")}
 
-  defp postgresql(%{reset: false} = argument),
-    do: [worker: {PostgreSQL, argument}, reset_on_return: false]
+  defp postgresql(%{reset: false} = argument), do: [worker: {PostgreSQL.Kept, argument}]
 
   defp postgresql(argument), do: [worker: {PostgreSQL, argument}]
 
