@@ -27,7 +27,7 @@ for path in ${FILES:-src/breaker src/limiter src/pool}; do
     tests+=("--cargo-test-arg=--test=*${folder%%/*}*")
 done
 # A mutant that survives few random cases is asking for a better test, not for more cases.
-export PROPTEST_CASES=${PROPTEST_CASES:-32} ESCOPE_KILLS=${ESCOPE_KILLS:-10}
+export PROPTEST_CASES=${PROPTEST_CASES:-32} ESCOPE_KILLS=${ESCOPE_KILLS:-100}
 # Every second of a build counts a thousand times: no debug information, and dependencies are built once for all runs.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/mutants/build}
 # Frames of a build without optimisation are large.

@@ -10,6 +10,7 @@ use elixirscope::file::{LoadError, load_limiter, save_limiter};
 use elixirscope::limiter::{By, FullPolicy, Key, Limiter, LimiterConfig, RestoreError, Verdict};
 use proptest::prelude::*;
 use setup::{SECOND, advance, after, config, keyed, later, limiter, rule, terms};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -110,6 +111,26 @@ fn l25_a_table_that_is_full_to_the_last_place_comes_back_whole() {
     for key in held {
         assert_eq!(restored.check(key, &rule, 1, || 5).verdict, Verdict::Limited);
     }
+}
+
+/// Also where a place is free by now in a line that was full when the key came.
+#[test]
+fn l25_a_key_gets_back_into_its_section() {
+    let (limiter, rule) = (limiter(30), rule(1, SECOND, 1));
+    let keys: Vec<Key> = (0..60_u64).map(|number| limiter.key(&number.to_le_bytes())).collect();
+    keys.iter().for_each(|key| _ = limiter.check(*key, &rule, 1, || 5));
+    keys.iter().step_by(2).for_each(|key| _ = limiter.reset(*key));
+    let entries = |limiter: &Limiter| {
+        let bytes = limiter.snapshot(5, WALL);
+        let entries = bytes[64..bytes.len() - 8].chunks(16).map(<[u8]>::to_vec);
+        let mut entries: Vec<Vec<u8>> = entries.collect();
+        entries.sort();
+        entries
+    };
+    let before = entries(&limiter);
+    let sections: BTreeSet<u8> = before.iter().map(|entry| entry[7] >> 6).collect();
+    assert_eq!(sections.len(), 4);
+    assert_eq!(entries(&restore(&limiter.snapshot(5, WALL), 5, WALL)), before);
 }
 
 #[test]
