@@ -19,6 +19,8 @@ fn aging(max_lifetime_ns: u64, max_lifetime_jitter_ns: u64) -> Bench {
     })
 }
 
+const HOUR: u64 = 3_600_000_000_000;
+
 #[test]
 fn p21_nothing_is_lent_at_its_age_even_if_nobody_polls() {
     let mut bench = aging(100, 0).filled(1);
@@ -100,6 +102,20 @@ fn p22_a_creation_in_flight_counts_as_made_before() {
     bench.destroy_next();
     bench.create_next(Ok(()));
     assert_eq!(bench.granted(), [1]);
+}
+
+/// A second eviction may bring the first one forward, never put it off.
+#[test]
+fn p22_an_eviction_at_once_does_not_wait_for_a_spread_one() {
+    let mut bench = Bench::new(4, 0).filled(4);
+    bench.evict(HOUR);
+    bench.evict(0);
+    assert_eq!(bench.seen().idle, 0);
+    let mut bench = Bench::new(4, 0).filled(4);
+    bench.evict(HOUR);
+    bench.evict(1000 * HOUR);
+    bench.maintain(HOUR);
+    assert_eq!(bench.seen().idle, 0);
 }
 
 #[test]

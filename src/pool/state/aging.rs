@@ -67,12 +67,12 @@ impl State {
         now_ns.saturating_add(self.config.max_lifetime_ns - jitter_ns)
     }
 
-    /// Replaces every connection there is, each after a random part of `spread_ns`.
+    /// Replaces every connection there is, each after a random part of `spread_ns`, or sooner if that was said before.
     pub(in crate::pool) fn evict(&mut self, spread_ns: u64, now_ns: u64) {
         for slot in 0..self.slots.count() {
             let Some(&entry) = self.slots.get(slot) else { return };
             let made = !matches!(entry.state, SlotState::Empty | SlotState::Closing(_));
-            if made && !entry.evicted {
+            if made {
                 let at_ns = now_ns.saturating_add(self.lives.up_to(spread_ns)).min(entry.expires_ns);
                 self.slots.mark_evicted(slot);
                 // One that is being made has no life yet; its creation ends it.
