@@ -19,7 +19,7 @@ defmodule ElixirScope.Foundation.PoolCase do
 
   @doc "Starts a pool of agents and returns its address."
   def start_pool(options \\ []) do
-    namespace = {:test, make_ref()}
+    namespace = Keyword.get(options, :namespace, {:test, make_ref()})
 
     defaults = [
       name: :pool,
