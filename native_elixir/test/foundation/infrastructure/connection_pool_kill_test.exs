@@ -225,7 +225,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolKillTest do
 
   # Runs `use` in that many processes, a few at a time; kills three in ten; counts how they ended.
   defp run_all(use, seed, disturb, count \\ @checkouts) do
-    troublemaker = spawn_link(fn -> Enum.each(Stream.iterate(1, &(&1 + 1)), disturb) end)
+    troublemaker = Task.async(fn -> trouble(1, disturb) end)
 
     ends =
       1..@workers
@@ -243,10 +243,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolKillTest do
       |> Task.await_many(:infinity)
       |> Enum.reduce(&Map.merge(&1, &2, fn _, a, b -> a + b end))
 
-    monitor = Process.monitor(troublemaker)
-    Process.unlink(troublemaker)
-    Process.exit(troublemaker, :kill)
-    receive do: ({:DOWN, ^monitor, _, _, _} -> ends)
+    send(troublemaker.pid, :enough)
+    Task.await(troublemaker, :infinity)
+    ends
+  end
+
+  # Ends between two disturbances: a database that is down is up again.
+  defp trouble(n, disturb) do
+    receive do
+      :enough -> :ok
+    after
+      0 ->
+        disturb.(n)
+        trouble(n + 1, disturb)
+    end
   end
 
   defp one(use) do
