@@ -14,7 +14,7 @@ defmodule ElixirScope.Foundation.MemoryCheckTest do
     namespace = start_namespace()
 
     batch = fn turn ->
-      for id <- 1..2_000, do: event(turn * 10_000 + id, data: %{path: [:a, :b]})
+      for id <- 1..6_000, do: event(turn * 10_000 + id, data: %{path: [:a, :b]})
     end
 
     {:ok, _ids} = EventStore.store_batch(namespace, batch.(0))

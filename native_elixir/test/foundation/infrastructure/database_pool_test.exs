@@ -71,7 +71,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolTest do
       assert {:ok, %{rows: []}} =
                with_database(pool, &DatabasePool.query(&1, "SELECT b FROM t WHERE a = ?", [99]))
 
-      assert %{created: 1} = assert_settled(pool)
+      assert %{granted: 13, broken: 0, checks_failed: 0} = assert_settled(pool)
     end
 
     test "with bad input are refused before they reach the driver", %{path: path} do

@@ -34,7 +34,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
     * Waiters are served first come, first served, under both strategies. A wait is ended by exactly one of
       grant, time-out and close; a grant that arrives together with the time-out wins.
     * A worker with a `reset/1` has it run when a connection comes back, in a process of the pool's, before anybody else is
-      given the connection; what it does not clean in time is closed.
+      given the connection; what it does not clean in time is closed. Until then it is lent to nobody, so who asks at once may
+      have another one made.
     * Everything ends with the pool: waiters get `:pool_closed`, connections are closed. That is so when its process
       crashes, too: its supervisor starts a new one without any connection, and leases of the old one are stale.
 

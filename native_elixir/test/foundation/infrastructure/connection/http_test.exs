@@ -107,7 +107,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
 
       assert %{method: :post, path: "/hang", timeout: 50} = context
       assert {:ok, _} = body(pool, "/")
-      assert %{broken: 1} = assert_settled(pool)
+      assert %{created: 2, destroyed: 1} = assert_settled(pool)
     end
 
     test "whose holder is killed in a request is closed" do
