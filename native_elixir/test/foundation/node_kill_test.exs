@@ -37,6 +37,9 @@ defmodule ElixirScope.Foundation.NodeKillTest do
       {:ok, #{version}} = EventStore.store(Event.new(event_id: #{version}, event_type: :spawn, timestamp: 0))
       {:ok, %{event_count: #{version}, persistence: :database}} = EventStore.status()
       IO.write("did it")
+      # In order, for a database that is in the middle of something when the VM halts has its driver complain.
+      System.stop()
+      Process.sleep(:infinity)
       """
     end
 
