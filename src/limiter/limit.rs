@@ -147,14 +147,14 @@ impl Limit {
         let oldest = self.remember(number);
         let own_ns = self.owed_until(&oldest, self.remember(number + 1).began_ns);
         let owed = oldest.rule.ticks().n.get().saturating_mul(own_ns);
-        let carried = self.carried(number, latest, owed).expect("only who holds the lock replaces a rule");
+        let carried = self.carried(oldest, number, latest, owed);
+        let carried = carried.expect("only who holds the lock replaces a rule");
         own_ns.max(divide_up(carried.into(), self.remember(latest).rule.ticks().n))
     }
 
-    /// The instant `tat` of the rule with number `from` in ticks of the rule `to`, after all changes between; none if one of the
-    /// rules was replaced meanwhile.
-    fn carried(&self, from: u64, to: u64, mut tat: u64) -> Option<u64> {
-        let mut old = self.remembered(from)?;
+    /// The instant `tat` of the rule `old`, whose number is `from`, in ticks of the rule `to`, after all changes between; none
+    /// if one of those rules was replaced meanwhile.
+    fn carried(&self, mut old: Remembered, from: u64, to: u64, mut tat: u64) -> Option<u64> {
         for at in from + 1..=to {
             let new = self.remembered(at)?;
             tat = converted_tat(old.rule.ticks(), new.rule.ticks(), new.strategy, tat, new.began_ns);
@@ -215,7 +215,8 @@ impl Limit {
         // If the rule is forgotten, what it wrote is paid back.
         let Some(old) = self.remembered(at) else { return Some(as_time) };
         // As time, for the mark may be used anew: then another rule wrote it, and what that one counted is paid back.
-        self.carried(at, to.number, entry.tat(old.rule.ticks().n.get()))
+        let tat = entry.tat(old.rule.ticks().n.get());
+        self.carried(old, at, to.number, tat)
     }
 }
 
