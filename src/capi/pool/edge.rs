@@ -60,15 +60,6 @@ impl Edge {
         }
     }
 
-    fn close_desk(&self, now: impl Time, actions: &mut Actions) {
-        let chores = self.desk.close();
-        self.settle(now, actions);
-        for chore in chores {
-            self.abandon_chore(chore, now, actions);
-            self.settle(now, actions);
-        }
-    }
-
     /// Returns a connection. True: the pool is abandoned and this was its last lease, so its memory is the caller's to
     /// end. Else the pool may be gone, and whoever has nothing but the lease must not touch it.
     #[inline]
@@ -78,13 +69,6 @@ impl Edge {
             Returned::Done => Ok(false),
             Returned::Settling => Ok(self.settle_return(now, &mut actions)),
         }
-    }
-
-    #[cold]
-    fn settle_return(&self, now: impl Time, actions: &mut Actions) -> bool {
-        self.settle(now, actions);
-        self.stir();
-        self.core.settled()
     }
 
     /// Does what time asks for and what nobody has begun; tells when to come again.
@@ -173,6 +157,22 @@ impl Edge {
         // Relaxed: the creator stored the connection before it reported it, and the pool's lock lies between that
         // report and what the caller knows of the slot.
         self.connections[slot as usize].load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn settle_return(&self, now: impl Time, actions: &mut Actions) -> bool {
+        self.settle(now, actions);
+        self.stir();
+        self.core.settled()
+    }
+
+    fn close_desk(&self, now: impl Time, actions: &mut Actions) {
+        let chores = self.desk.close();
+        self.settle(now, actions);
+        for chore in chores {
+            self.abandon_chore(chore, now, actions);
+            self.settle(now, actions);
+        }
     }
 
     /// Tells a thread that drains the pool to look again.
