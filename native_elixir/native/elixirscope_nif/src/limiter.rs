@@ -27,7 +27,7 @@ use crate::clock::ObjectClock;
 use crate::key::{self, Keys, Unfit};
 use crate::live::Live;
 use crate::refusal::created;
-use answer::{Refused, adjusted_atom, encode_check, encode_decision, encode_refused};
+use answer::{Refused, encode_adjusted, encode_check, encode_decision, encode_refused};
 use limit::LimitResource;
 use measure::Measure;
 
@@ -135,10 +135,7 @@ fn limiter_refund_check<'a>(
     let refunded = Measure::decode(by)?
         .map_err(Refused::from)
         .and_then(|by| Ok(limiter.core.refund_check(limiter.key(key, &by)?, by.by(), cost, now)));
-    Ok(match refunded {
-        Ok(adjusted) => adjusted_atom(adjusted).to_term(env),
-        Err(refused) => encode_refused(env, refused),
-    })
+    Ok(encode_adjusted(env, refunded))
 }
 
 /// `{verdict, remaining, limit, retry_after_ns, reset_after_ns}`, or `{error, ...}`.

@@ -71,6 +71,14 @@ pub fn unfit_atom(unfit: &Unfit) -> Atom {
     }
 }
 
+/// How a refund went, or why it was not made.
+pub fn encode_adjusted<'a>(env: Env<'a>, adjusted: Result<Adjusted, Refused>) -> Term<'a> {
+    match adjusted {
+        Ok(adjusted) => adjusted_atom(adjusted).to_term(env),
+        Err(refused) => encode_refused(env, refused),
+    }
+}
+
 pub fn adjusted_atom(adjusted: Adjusted) -> Atom {
     match adjusted {
         Adjusted::Applied => atoms::applied(),

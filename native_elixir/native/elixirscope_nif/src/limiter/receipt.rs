@@ -7,7 +7,7 @@ use elixirscope::limiter::{Decision, RawReceipt, Receipt, Reservation};
 use rustler::{Atom, Encoder, Env, NifResult, ResourceArc, Term};
 
 use super::LimiterResource;
-use super::answer::{Refused, adjusted_atom, decision_term, encode_refused};
+use super::answer::{Refused, adjusted_atom, decision_term, encode_adjusted, encode_refused};
 use super::limit::LimitResource;
 use super::measure::Measure;
 use crate::atoms;
@@ -112,10 +112,8 @@ fn receipt_refund<'a>(
         return (atoms::error(), refusal).encode(env);
     }
     let Some(receipt) = own.take() else { return atoms::already_done().to_term(env) };
-    match limiter.core.refund(receipt, amount, own.limit(), || limiter.clock.now_ns()) {
-        Ok(adjusted) => adjusted_atom(adjusted).to_term(env),
-        Err(error) => encode_refused(env, error.into()),
-    }
+    let refunded = limiter.core.refund(receipt, amount, own.limit(), || limiter.clock.now_ns());
+    encode_adjusted(env, refunded.map_err(Refused::from))
 }
 
 /// `applied`, `forfeited`, `too_late`, `already_done` or `bad_receipt`.
