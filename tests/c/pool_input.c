@@ -42,15 +42,17 @@ static void null_is_refused_by_name(void) {
     escope_pool_free(pool);
 }
 
-static void options_are_checked(void) {
-    struct world world;
-    escope_pool_options options;
-    escope_pool *pool = NULL;
+/* One option is not valid; `world`, `options` and `pool` are the test's. */
 #define REFUSED(text, field, value)                                                                          \
     options = options_of(&world, 1, 1);                                                                      \
     options.field = (value);                                                                                 \
     INVALID(text, escope_pool_new(&options, &pool));                                                         \
     CHECK(pool == NULL)
+
+static void options_are_checked(void) {
+    struct world world;
+    escope_pool_options options;
+    escope_pool *pool = NULL;
     REFUSED("`create` is NULL", create, NULL);
     REFUSED("`destroy` is NULL", destroy, NULL);
     REFUSED("`order` is 4", order, 4);
@@ -64,7 +66,6 @@ static void options_are_checked(void) {
     REFUSED("`struct_size` is 0", struct_size, 0);
     REFUSED("`struct_size` is 215", struct_size, sizeof options - 1);
     REFUSED("`struct_size` is 18446744073709551615", struct_size, SIZE_MAX);
-#undef REFUSED
     INVALID("`size` is 215", escope_pool_options_init(&options, sizeof options - 1));
     INVALID("`size` is 4097", escope_pool_options_init(&options, 4097));
     struct {
@@ -87,11 +88,6 @@ static void what_is_asked_for_needs_its_callback(void) {
     struct world world;
     escope_pool_options options;
     escope_pool *pool = NULL;
-#define REFUSED(text, field, value)                                                                          \
-    options = options_of(&world, 1, 1);                                                                      \
-    options.field = (value);                                                                                 \
-    INVALID(text, escope_pool_new(&options, &pool));                                                         \
-    CHECK(pool == NULL)
     REFUSED("`check` is NULL", health, ESCOPE_HEALTH_PASSIVE);
     REFUSED("`check` is NULL", keepalive_ns, 1);
     REFUSED("`check` is NULL", pre_ping_after_ns, 0);
@@ -104,7 +100,6 @@ static void what_is_asked_for_needs_its_callback(void) {
     REFUSED("`max_slots` is 1", max_slots, 1);
     REFUSED("`max_lifetime_jitter_ns` is 1", max_lifetime_jitter_ns, 1);
     REFUSED("`max_concurrent_creates` is 0", max_concurrent_creates, 0);
-#undef REFUSED
 }
 
 int main(void) {
