@@ -14,6 +14,29 @@ defmodule ElixirScope.Foundation.PoolCase do
 
       alias ElixirScope.Foundation.Error
       alias ElixirScope.Foundation.Infrastructure.ConnectionPool
+      alias ElixirScope.Foundation.PoolCase.Tested
+    end
+  end
+
+  # An agent that can be made sick, or suspended, so that its ping hangs.
+  defmodule Tested do
+    @moduledoc false
+    @behaviour ElixirScope.Foundation.Infrastructure.Connection
+
+    @impl true
+    def connect(test), do: Agent.start_link(fn -> %{test: test, healthy: true} end)
+
+    @impl true
+    def disconnect(agent, reason) do
+      send(Agent.get(agent, & &1.test), {:disconnected, agent, reason})
+      Agent.stop(agent)
+    end
+
+    @impl true
+    def ping(agent) do
+      %{test: test, healthy: healthy} = Agent.get(agent, & &1)
+      send(test, {:pinged, agent})
+      if healthy, do: :ok, else: {:error, :sick}
     end
   end
 

@@ -4,27 +4,6 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolChecksTest do
 
   alias ElixirScope.Foundation.Infrastructure.ManualClock
 
-  # An agent that can be made sick, or suspended, so that its ping hangs.
-  defmodule Tested do
-    @behaviour ElixirScope.Foundation.Infrastructure.Connection
-
-    @impl true
-    def connect(test), do: Agent.start_link(fn -> %{test: test, healthy: true} end)
-
-    @impl true
-    def disconnect(agent, reason) do
-      send(Agent.get(agent, & &1.test), {:disconnected, agent, reason})
-      Agent.stop(agent)
-    end
-
-    @impl true
-    def ping(agent) do
-      %{test: test, healthy: healthy} = Agent.get(agent, & &1)
-      send(test, {:pinged, agent})
-      if healthy, do: :ok, else: {:error, :sick}
-    end
-  end
-
   # Its reset ends when the test says how.
   defmodule Resetting do
     @behaviour ElixirScope.Foundation.Infrastructure.Connection
@@ -43,20 +22,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolChecksTest do
     end
   end
 
-  defp start(worker, options) do
-    namespace = Keyword.get(options, :namespace, {:test, make_ref()})
-
-    defaults = [
-      name: :pool,
-      namespace: namespace,
-      worker: {worker, self()},
-      size: 1,
-      max_overflow: 0
-    ]
-
-    start_supervised!({ConnectionPool, Keyword.merge(defaults, options)}, id: namespace)
-    {namespace, :pool}
-  end
+  defp start(worker, options), do: start_pool([worker: {worker, self()}] ++ options)
 
   defp sicken(agent), do: Agent.update(agent, &%{&1 | healthy: false})
 

@@ -5,22 +5,6 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
 
   alias ElixirScope.Foundation.Infrastructure.ManualClock
 
-  defmodule Tested do
-    @behaviour ElixirScope.Foundation.Infrastructure.Connection
-
-    @impl true
-    def connect(test), do: Agent.start_link(fn -> %{test: test, healthy: true} end)
-
-    @impl true
-    def disconnect(agent, reason) do
-      send(Agent.get(agent, & &1.test), {:disconnected, agent, reason})
-      Agent.stop(agent)
-    end
-
-    @impl true
-    def ping(agent), do: if(Agent.get(agent, & &1.healthy), do: :ok, else: {:error, :sick})
-  end
-
   defmodule Term do
     @behaviour ElixirScope.Foundation.Infrastructure.Connection
 
@@ -31,20 +15,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolLifeTest do
     def disconnect({:term, test, _} = term, reason), do: send(test, {:disconnected, term, reason})
   end
 
-  defp start(worker, options) do
-    namespace = Keyword.get(options, :namespace, {:test, make_ref()})
-
-    defaults = [
-      name: :pool,
-      namespace: namespace,
-      worker: {worker, self()},
-      size: 1,
-      max_overflow: 0
-    ]
-
-    start_supervised!({ConnectionPool, Keyword.merge(defaults, options)}, id: namespace)
-    {namespace, :pool}
-  end
+  defp start(worker, options), do: start_pool([worker: {worker, self()}] ++ options)
 
   test "waits that have become too long are shed" do
     pool = start(Tested, min_idle: 1, queue_target: 1, queue_interval: 1)
