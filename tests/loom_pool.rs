@@ -12,6 +12,7 @@
 //! | `pool_split_surplus` | looking at the queue under the lock that closes a surplus connection |
 //! | `pool_settles_unheld` | counting the check-ins that carry out their actions among what keeps the memory |
 //! | `pool_lost_untold` | telling a waiter of its grant before the granted connection is lost |
+//! | `pool_lent_by_slot` | telling by its epoch whose connection a slot has |
 //! | `pool_keeps_hopeless` | ending the waits for a creation that a smaller pool destroys |
 //! | `pool_split_promise` | looking for room under the lock that queues a caller for a creation |
 //! | `pool_quiet_growth` | creating for those who wait under the lock that makes the pool larger |
@@ -28,6 +29,7 @@
 // sabotage: pool_split_surplus p13_the_last_overflow_s_return_meets_a_caller
 // sabotage: pool_settles_unheld p24_the_last_of_leases_and_program_ends_the_memory
 // sabotage: pool_lost_untold p20_a_lost_connection_meets_a_grant_that_was_not_told
+// sabotage: pool_lent_by_slot p02_a_grant_that_is_read_late_finds_no_connection_of_another
 // sabotage: pool_keeps_hopeless p23_a_smaller_size_meets_a_caller_that_waits_for_its_creation
 // sabotage: pool_split_promise p23_a_smaller_size_meets_a_caller_that_waits_for_its_creation
 // sabotage: pool_keeps_hopeless p23_a_smaller_and_a_larger_size_meet_a_creation_that_is_waited_for
@@ -465,6 +467,56 @@ fn p23_a_larger_size_meets_a_caller_that_queues() {
         pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
         let lease = Lease { pool: pool.id(), slot, epoch: epoch + 1 };
         assert_eq!(wakes(&actions), [(7, lease)]);
+    });
+}
+
+/// A grant and the death of its connection, whose slot is made anew for the next waiter: when the granter looks for the
+/// connection to tell of, it finds the one that was granted or none, and not the one that somebody else holds.
+#[test]
+fn p02_a_grant_that_is_read_late_finds_no_connection_of_another() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        queue(&pool, B, 7);
+        queue(&pool, B, 8);
+        // The connections of the edge, which has one slot: a number, and the epoch that it was made at.
+        let place = Arc::new(loom::sync::Mutex::new(Some((0, held.epoch - 1))));
+        let maker = {
+            let (pool, place) = (Arc::clone(&pool), Arc::clone(&place));
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                if !pool.lost(held.slot, now, &mut actions) {
+                    return Vec::new();
+                }
+                let mut granted = Vec::new();
+                while let Some(action) = { actions.iter().next() } {
+                    actions.clear();
+                    match action {
+                        Action::Destroy { slot, epoch, .. } => {
+                            *place.lock().unwrap() = None;
+                            pool.destroyed(slot, epoch, now, &mut actions).unwrap();
+                        }
+                        Action::Create { slot, epoch } => {
+                            *place.lock().unwrap() = Some((1, epoch));
+                            pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+                            granted = wakes(&actions);
+                            actions.clear();
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                granted
+            })
+        };
+        let mut actions = Actions::new();
+        let told = pool.checkin(held, Condition::Good, now, &mut actions).map(|()| wakes(&actions));
+        if let Ok([(7, lease)]) = told.as_deref() {
+            let place = place.lock().unwrap();
+            let lent = place.filter(|&(_, created)| lease.is_of(created));
+            assert!(lent.is_none_or(|(number, _)| number == 0), "a connection that another waiter holds");
+        }
+        let granted = maker.join().unwrap();
+        assert!(granted.len() <= 1);
     });
 }
 

@@ -247,7 +247,8 @@ impl Pool {
 
     /// Reports a connection that died by itself, idle or leased: its lease ends and it is destroyed. Slots in other
     /// states stay as they are. False, with nothing done, while a caller that was granted the slot still has to be
-    /// woken: then carry out `actions` and call again.
+    /// woken: then carry out `actions` and call again. A caller that is woken may find its lease over, and the slot
+    /// another's: see [`Lease::is_of`].
     #[must_use]
     pub fn lost(&self, slot: u32, now: impl FnOnce() -> u64, actions: &mut Actions) -> bool {
         self.locked(now, actions, |state, now| state.lost(slot, now.get()))
