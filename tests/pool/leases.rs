@@ -201,7 +201,7 @@ fn p02_a_lease_is_not_of_a_connection_that_was_made_after_it() {
             leases.push(lease);
         }
         let lost = bench.lease(1);
-        assert!(lost.is_of(created));
+        assert!(lost.is_of(created) && !lost.is_of(lost.epoch));
         let mut actions = Actions::new();
         assert!(bench.pool.lost(slot, || 0, &mut actions));
         bench.take(actions);
