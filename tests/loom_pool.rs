@@ -12,6 +12,10 @@
 //! | `pool_split_surplus` | looking at the queue under the lock that closes a surplus connection |
 //! | `pool_settles_unheld` | counting the check-ins that carry out their actions among what keeps the memory |
 //! | `pool_lost_untold` | telling a waiter of its grant before the granted connection is lost |
+//! | `pool_lent_by_slot` | telling by its epoch whose connection a slot has |
+//! | `pool_keeps_hopeless` | ending the waits for a creation that a smaller pool destroys |
+//! | `pool_split_promise` | looking for room under the lock that queues a caller for a creation |
+//! | `pool_quiet_growth` | creating for those who wait under the lock that makes the pool larger |
 #![cfg(escope_loom)]
 
 // sabotage: pool_blind_grant p05_grant_and_time_out_exclude_each_other
@@ -25,6 +29,11 @@
 // sabotage: pool_split_surplus p13_the_last_overflow_s_return_meets_a_caller
 // sabotage: pool_settles_unheld p24_the_last_of_leases_and_program_ends_the_memory
 // sabotage: pool_lost_untold p20_a_lost_connection_meets_a_grant_that_was_not_told
+// sabotage: pool_lent_by_slot p02_a_grant_that_is_read_late_finds_no_connection_of_another
+// sabotage: pool_keeps_hopeless p23_a_smaller_size_meets_a_caller_that_waits_for_its_creation
+// sabotage: pool_split_promise p23_a_smaller_size_meets_a_caller_that_waits_for_its_creation
+// sabotage: pool_keeps_hopeless p23_a_smaller_and_a_larger_size_meet_a_creation_that_is_waited_for
+// sabotage: pool_quiet_growth p23_a_larger_size_meets_a_caller_that_queues
 
 use elixirscope::pool::*;
 use loom::sync::Arc;
@@ -66,6 +75,15 @@ fn wakes(actions: &Actions) -> Vec<(u64, Lease)> {
         _ => None,
     };
     actions.iter().filter_map(granted).collect()
+}
+
+/// How waits ended, by their tokens.
+fn told(actions: &Actions) -> Vec<(u64, WakeOutcome)> {
+    let wake = |action| match action {
+        Action::Wake { waiter_token, outcome } => Some((waiter_token, outcome)),
+        _ => None,
+    };
+    actions.iter().filter_map(wake).collect()
 }
 
 fn creates(actions: &Actions) -> Vec<(u32, u64)> {
@@ -351,6 +369,154 @@ fn p20_a_lost_connection_meets_a_grant_that_was_not_told() {
         assert_eq!(tokens, if returned { vec![7] } else { vec![] });
         let seen = snapshot(&pool);
         assert_eq!((seen.leased, seen.closing, seen.waiting), (0, 1, u32::from(!returned)));
+    });
+}
+
+/// A pool becomes smaller beside a check-out with the time-out 0, which waits for a creation of its own alone: it is
+/// refused, told that there is none, or served, and does not wait for what others hold.
+#[test]
+fn p23_a_smaller_size_meets_a_caller_that_waits_for_its_creation() {
+    loom::model(|| {
+        let pool = pool(2);
+        lease(&pool, A);
+        let resizer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.resize(1, 0, now, &mut actions).unwrap();
+                told(&actions)
+            })
+        };
+        let mut actions = Actions::new();
+        let answer = pool.checkout(B, Wait::ForCreation, 7, now, &mut actions);
+        let mut ready = Actions::new();
+        for (slot, epoch) in creates(&actions) {
+            pool.created(slot, epoch, Ok(()), now, &mut ready).unwrap();
+        }
+        let mut ends = told(&ready);
+        ends.extend(resizer.join().unwrap());
+        match (answer, &ends[..]) {
+            (Checkout::Rejected(Refusal::Exhausted), []) => {}
+            (Checkout::Queued(_), [(7, WakeOutcome::Granted(_) | WakeOutcome::TimedOut)]) => {}
+            other => panic!("{other:?}"),
+        }
+        let seen = snapshot(&pool);
+        let served = u32::from(matches!(ends[..], [(7, WakeOutcome::Granted(_))]));
+        assert_eq!((seen.leased, seen.idle, seen.creating, seen.waiting), (1 + served, 0, 0, 0));
+    });
+}
+
+/// The same while its connection is made, and the pool becomes as large again: one end of the wait, and no connection
+/// beside those that are told to be destroyed is lost.
+#[test]
+fn p23_a_smaller_and_a_larger_size_meet_a_creation_that_is_waited_for() {
+    loom::model(|| {
+        let pool = pool(2);
+        lease(&pool, A);
+        let mut actions = Actions::new();
+        let answer = pool.checkout(B, Wait::ForCreation, 7, now, &mut actions);
+        assert!(matches!(answer, Checkout::Queued(_)));
+        let (slot, epoch) = creates(&actions)[0];
+        let resizer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.resize(1, 0, now, &mut actions).unwrap();
+                pool.resize(2, 0, now, &mut actions).unwrap();
+                (told(&actions), destroys(&actions))
+            })
+        };
+        let mut actions = Actions::new();
+        pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+        let (mut ends, mut destroyed) = resizer.join().unwrap();
+        ends.extend(told(&actions));
+        destroyed += destroys(&actions);
+        let served = match ends[..] {
+            [(7, WakeOutcome::Granted(_))] => 1,
+            [(7, WakeOutcome::TimedOut)] => 0,
+            ref other => panic!("{other:?}"),
+        };
+        let seen = snapshot(&pool);
+        assert_eq!((seen.leased, seen.creating, seen.waiting), (1 + served, 0, 0));
+        assert_eq!((seen.idle, seen.closing as usize), (1 - served - seen.closing, destroyed));
+    });
+}
+
+/// A pool becomes larger beside a check-out: the caller gets the one connection that there is room for.
+#[test]
+fn p23_a_larger_size_meets_a_caller_that_queues() {
+    loom::model(|| {
+        let pool = pool(2);
+        pool.resize(1, 0, now, &mut Actions::new()).unwrap();
+        lease(&pool, A);
+        let resizer = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                pool.resize(2, 0, now, &mut actions).unwrap();
+                creates(&actions)
+            })
+        };
+        let mut actions = Actions::new();
+        let answer = pool.checkout(B, Wait::Forever, 7, now, &mut actions);
+        assert!(matches!(answer, Checkout::Queued(_)));
+        let mut made = creates(&actions);
+        made.extend(resizer.join().unwrap());
+        let [(slot, epoch)] = made[..] else { panic!("{made:?} for one waiter and one place") };
+        let mut actions = Actions::new();
+        pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+        let lease = Lease { pool: pool.id(), slot, epoch: epoch + 1 };
+        assert_eq!(wakes(&actions), [(7, lease)]);
+    });
+}
+
+/// A grant and the death of its connection, whose slot is made anew for the next waiter: when the granter looks for the
+/// connection to tell of, it finds the one that was granted or none, and not the one that somebody else holds.
+#[test]
+fn p02_a_grant_that_is_read_late_finds_no_connection_of_another() {
+    loom::model(|| {
+        let pool = pool(1);
+        let held = lease(&pool, A);
+        queue(&pool, B, 7);
+        queue(&pool, B, 8);
+        // The connections of the edge, which has one slot: a number, and the epoch that it was made at.
+        let place = Arc::new(loom::sync::Mutex::new(Some((0, held.epoch - 1))));
+        let maker = {
+            let (pool, place) = (Arc::clone(&pool), Arc::clone(&place));
+            thread::spawn(move || {
+                let mut actions = Actions::new();
+                if !pool.lost(held.slot, now, &mut actions) {
+                    return Vec::new();
+                }
+                let mut granted = Vec::new();
+                while let Some(action) = { actions.iter().next() } {
+                    actions.clear();
+                    match action {
+                        Action::Destroy { slot, epoch, .. } => {
+                            *place.lock().unwrap() = None;
+                            pool.destroyed(slot, epoch, now, &mut actions).unwrap();
+                        }
+                        Action::Create { slot, epoch } => {
+                            *place.lock().unwrap() = Some((1, epoch));
+                            pool.created(slot, epoch, Ok(()), now, &mut actions).unwrap();
+                            granted = wakes(&actions);
+                            actions.clear();
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                granted
+            })
+        };
+        let mut actions = Actions::new();
+        let told = pool.checkin(held, Condition::Good, now, &mut actions).map(|()| wakes(&actions));
+        if let Ok([(7, lease)]) = told.as_deref() {
+            let place = place.lock().unwrap();
+            let lent = place.filter(|&(_, created)| lease.is_of(created));
+            assert!(lent.is_none_or(|(number, _)| number == 0), "a connection that another waiter holds");
+        }
+        let granted = maker.join().unwrap();
+        assert!(granted.len() <= 1);
     });
 }
 

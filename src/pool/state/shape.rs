@@ -32,8 +32,12 @@ impl State {
             self.close_slot(slot, DestroyReason::Resized);
         }
         self.close_surplus(now_ns);
-        self.end_hopeless();
-        self.create_as_due(now_ns);
+        if !cfg!(escope_sabotage = "pool_keeps_hopeless") {
+            self.end_hopeless();
+        }
+        if !cfg!(escope_sabotage = "pool_quiet_growth") {
+            self.create_as_due(now_ns);
+        }
         Ok(())
     }
 

@@ -60,7 +60,8 @@ impl<'a> Decoder<'a> for AskedWait {
 }
 
 /// `{connection, slot, epoch}`, with a fourth element `:untested` where the caller has to test it first; `:wait`; or the
-/// refusal. A wait ends with `{reference, the same}`, but never untested.
+/// refusal. A wait ends with `{reference, the same}`, but never untested, and with `:lost` where the connection that it
+/// ended in has died and its lease is over: then the caller may ask again.
 #[rustler::nif]
 fn pool_checkout<'a>(
     env: Env<'a>,
@@ -70,8 +71,10 @@ fn pool_checkout<'a>(
     overflow: bool,
 ) -> Term<'a> {
     match SharedPool::checkout(&pool, env, reference, wait.0, overflow) {
-        Some(Taken::Granted(lease)) => pool.granted(env, lease),
-        Some(Taken::Untested(lease)) => pool.untested(env, lease),
+        Some(Taken::Granted(lease, connection)) => (connection, lease.slot, lease.epoch).encode(env),
+        Some(Taken::Untested(lease, connection)) => {
+            (connection, lease.slot, lease.epoch, atoms::untested()).encode(env)
+        }
         Some(Taken::Waiting) => atoms::wait().encode(env),
         Some(Taken::Refused(why)) => word(why).encode(env),
         None => atoms::pool_closed().encode(env),

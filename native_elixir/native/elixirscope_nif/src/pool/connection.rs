@@ -6,6 +6,13 @@
 use rustler::env::SavedTerm;
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
+/// The connection in a slot.
+pub struct Connection {
+    /// The slot's epoch while it was made.
+    pub made_at: u64,
+    pub term: Kept,
+}
+
 /// A kept term.
 pub enum Kept {
     /// The pid of a process of this node.

@@ -3,7 +3,8 @@
 //! # Who may write what
 //!
 //! * A slot's connection is written by the pool process alone, before the core hears that it was created or
-//!   destroyed, and read by whoever holds the slot's lease.
+//!   destroyed, and read by whoever holds the slot's lease. The death of a connection ends its lease before the holder
+//!   hears of it, so who reads says which lease it has: see `lent`.
 //! * Leases and waits of a process are noted by its own calls, and by whoever ends its wait.
 //! * What has to be done about connections goes to the pool process as messages, how a wait ended to the waiter,
 //!   both after every lock is released.
@@ -27,7 +28,7 @@ use elixirscope::pool::{
 use elixirscope::sync::Mutex;
 use rustler::{Env, LocalPid, Monitor, ResourceArc, Term};
 
-use super::connection::Kept;
+use super::connection::{Connection, Kept};
 use super::processes::{self, Pending, Process, Processes};
 use crate::clock::ObjectClock;
 
@@ -44,16 +45,16 @@ pub struct SharedPool {
     core: Pool,
     clock: ObjectClock,
     server: LocalPid,
-    connections: Box<[Mutex<Option<Kept>>]>,
+    connections: Box<[Mutex<Option<Connection>>]>,
     processes: Processes,
     last_error: Mutex<Option<Kept>>,
 }
 
 /// Answer to a check-out, before it is a term.
-pub enum Taken {
-    Granted(Lease),
+pub enum Taken<'a> {
+    Granted(Lease, Term<'a>),
     /// To be tested first.
-    Untested(Lease),
+    Untested(Lease, Term<'a>),
     Waiting,
     Refused(Refusal),
 }
@@ -78,17 +79,30 @@ impl SharedPool {
 
     /// The connection in a slot.
     pub fn connection<'a>(&self, env: Env<'a>, slot: u32) -> Option<Term<'a>> {
-        self.connections.get(slot as usize)?.lock().as_ref().map(|kept| kept.get(env))
+        self.connections.get(slot as usize)?.lock().as_ref().map(|connection| connection.term.get(env))
+    }
+
+    /// The connection of a lease. None if it died and another one has its slot by now: that one is somebody else's.
+    pub(super) fn lent<'a>(&self, env: Env<'a>, lease: Lease) -> Option<Term<'a>> {
+        let cell = self.connections[lease.slot as usize].lock();
+        cell.as_ref().filter(|connection| lease.is_of(connection.made_at)).map(|lent| lent.term.get(env))
+    }
+
+    /// The same, and none either if it is a process that has died, which the pool process may not know yet.
+    fn lent_alive<'a>(&self, env: Env<'a>, lease: Lease) -> Option<Term<'a>> {
+        let cell = self.connections[lease.slot as usize].lock();
+        let lent = cell.as_ref().filter(|connection| lease.is_of(connection.made_at))?;
+        (!lent.term.is_dead(env)).then(|| lent.term.get(env))
     }
 
     /// Whether the connection in a slot is a process that has died, which the pool process may not know yet.
     fn is_dead(&self, env: Env<'_>, slot: u32) -> bool {
         let cell = self.connections.get(slot as usize);
-        cell.is_some_and(|cell| cell.lock().as_ref().is_some_and(|kept| kept.is_dead(env)))
+        cell.is_some_and(|cell| cell.lock().as_ref().is_some_and(|connection| connection.term.is_dead(env)))
     }
 
-    fn is_in(&self, slot: u32, connection: Term<'_>) -> bool {
-        self.connections[slot as usize].lock().as_ref().is_some_and(|kept| kept.is(connection))
+    fn is_in(&self, slot: u32, term: Term<'_>) -> bool {
+        self.connections[slot as usize].lock().as_ref().is_some_and(|connection| connection.term.is(term))
     }
 
     /// Slots with a connection.
@@ -105,13 +119,13 @@ impl SharedPool {
     // Check-out and check-in, in the process that asks.
 
     /// Takes a slot for the calling process. `None` when that process is already dying.
-    pub fn checkout(
+    pub fn checkout<'a>(
         resource: &ResourceArc<Self>,
-        env: Env<'_>,
-        reference: Term<'_>,
+        env: Env<'a>,
+        reference: Term<'a>,
         wait: Wait,
         overflow: bool,
-    ) -> Option<Taken> {
+    ) -> Option<Taken<'a>> {
         let mut actions = Actions::new();
         let pid = env.pid();
         let word = processes::word(env, pid);
@@ -126,36 +140,29 @@ impl SharedPool {
                 }
             };
             let (core, owner, now) = (&resource.core, Owner(word), || resource.now_ns());
-            let answer = loop {
+            loop {
                 let answer = if overflow {
                     core.checkout(owner, wait, word, now, &mut actions)
                 } else {
                     core.checkout_within_size(owner, wait, word, now, &mut actions)
                 };
-                match answer {
-                    Checkout::Granted(lease) | Checkout::GrantedUntested { lease, .. }
-                        if resource.is_dead(env, lease.slot) =>
-                    {
-                        let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
+                let (lease, untested) = match answer {
+                    Checkout::Granted(lease) => (lease, false),
+                    // The time limit of the test is the pool process's to keep.
+                    Checkout::GrantedUntested { lease, .. } => (lease, true),
+                    Checkout::Queued(ticket) => {
+                        process.wait = Some(Pending { ticket, reference: Kept::new(reference) });
+                        break Taken::Waiting;
                     }
-                    answer => break answer,
-                }
-            };
-            match answer {
-                Checkout::Granted(lease) => {
+                    Checkout::Rejected(refusal) => break Taken::Refused(refusal),
+                };
+                if let Some(connection) = resource.lent_alive(env, lease) {
                     process.granted(lease);
-                    Taken::Granted(lease)
+                    let taken = if untested { Taken::Untested } else { Taken::Granted };
+                    break taken(lease, connection);
                 }
-                // The time limit of the test is the pool process's to keep.
-                Checkout::GrantedUntested { lease, .. } => {
-                    process.granted(lease);
-                    Taken::Untested(lease)
-                }
-                Checkout::Queued(ticket) => {
-                    process.wait = Some(Pending { ticket, reference: Kept::new(reference) });
-                    Taken::Waiting
-                }
-                Checkout::Rejected(refusal) => Taken::Refused(refusal),
+                // Stale if the lease is over already.
+                let _ = core.checkin(lease, Condition::Broken, now, &mut actions);
             }
         };
         resource.carry_out(env, &mut actions);
@@ -238,7 +245,8 @@ impl SharedPool {
         let (report, before) = match result {
             Ok(connection) => {
                 *self.last_error.lock() = None;
-                (Ok(()), cell.lock().replace(Kept::new(connection)))
+                let connection = Connection { made_at: epoch, term: Kept::new(connection) };
+                (Ok(()), cell.lock().replace(connection))
             }
             Err(reason) => {
                 *self.last_error.lock() = Some(Kept::new(reason));

@@ -81,13 +81,20 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Checkout do
       {connection, slot, epoch}
     else
       Native.pool_checkin_lease(call.handle, slot, epoch, true)
-      {reference, wait} = {make_ref(), left(call)}
-      answer = Native.pool_checkout(call.handle, reference, wait, call.overflow?)
-      go_on(answer, reference, wait, call)
+      again(call)
     end
   end
 
+  # The connection died between the grant and its message.
+  defp go_on(:lost, _reference, _wait, call), do: again(call)
+
   defp go_on(refusal, _reference, _wait, call), do: Refusal.refused(refusal, call)
+
+  defp again(call) do
+    {reference, wait} = {make_ref(), left(call)}
+    answer = Native.pool_checkout(call.handle, reference, wait, call.overflow?)
+    go_on(answer, reference, wait, call)
+  end
 
   defp left(%{limit_ns: limit_ns} = call) do
     if limit_ns == 0 or limit_ns == Config.timeout_ns(:infinity) do

@@ -4,8 +4,8 @@
 //! returns; a kill of the calling process takes effect only then. A call that would have to wake thousands does a
 //! part of it and has the pool process, or whoever closes the pool, go on: a scheduler has other things to do.
 
-use elixirscope::pool::{Action, Actions, CheckKind, DestroyReason, Lease, Owner, WakeOutcome};
-use rustler::{Atom, Encoder, Env, Term};
+use elixirscope::pool::{Action, Actions, CheckKind, DestroyReason, Owner, WakeOutcome};
+use rustler::{Atom, Encoder, Env};
 
 use super::SharedPool;
 use crate::atoms;
@@ -92,28 +92,16 @@ impl SharedPool {
             (process.pid, wait.reference)
         };
         let outcome = match outcome {
-            WakeOutcome::Granted(lease) => self.granted(env, lease),
+            WakeOutcome::Granted(lease) => match self.lent(env, lease) {
+                Some(connection) => (connection, lease.slot, lease.epoch).encode(env),
+                None => atoms::lost().encode(env),
+            },
             WakeOutcome::TimedOut => atoms::pool_timeout().encode(env),
             WakeOutcome::Closed => atoms::pool_closed().encode(env),
             WakeOutcome::Shed => atoms::shed().encode(env),
             WakeOutcome::CreateFailed(_) => atoms::create_failed().encode(env),
         };
         let _ = env.send(&pid, (reference.get(env), outcome));
-    }
-
-    /// `{connection, slot, epoch}`.
-    pub fn granted<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
-        (self.lent(env, lease), lease.slot, lease.epoch).encode(env)
-    }
-
-    /// `{connection, slot, epoch, :untested}`.
-    pub fn untested<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
-        (self.lent(env, lease), lease.slot, lease.epoch, atoms::untested()).encode(env)
-    }
-
-    fn lent<'a>(&self, env: Env<'a>, lease: Lease) -> Term<'a> {
-        // The slot is empty if its connection died in this instant: the lease is over, as its holder will see.
-        self.connection(env, lease.slot).unwrap_or_else(|| atoms::nil().encode(env))
     }
 }
 
