@@ -39,19 +39,24 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
 
   # The operation gets a process of its own, which the caller's leash ends with the caller. The result comes as a
   # message; that it is never delivered late follows from waiting for the end of that process, after which nothing
-  # more can come. The process itself tells its result from those of other calls: it has only this one to do.
+  # more can come.
   def run(operation, classifier, limit_ms) do
     callers = [self() | Process.get(:"$callers") || []]
+    leash = leash()
 
-    # Its arguments are copied in less time than a function that holds them.
+    # Either message is known by a reference that is made here: so what waited in the mailbox before is passed over,
+    # however much it is. `spawn_opt` would not do that, nor would the process for a tag.
+    tag = make_ref()
+
+    # One tuple is copied in less time than a list, or a function that holds the same.
     {worker, monitor} =
-      spawn_monitor(__MODULE__, :work, [callers, leash(), operation, classifier])
+      spawn_monitor(__MODULE__, :work, [{tag, callers, leash, operation, classifier}])
 
     receive do
       {:DOWN, ^monitor, :process, ^worker, reason} ->
         # Sent before the end, so it is here if it was sent at all.
         receive do
-          {__MODULE__, ^worker, result} -> result
+          {^tag, result} -> result
         after
           # Somebody else ended it.
           0 -> crashed(classifier, {:crash, :exit, reason, []})
@@ -60,17 +65,18 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Operation do
       limit_ms ->
         Process.exit(worker, :kill)
         receive do: ({:DOWN, ^monitor, :process, ^worker, _reason} -> :ok)
-        receive do: ({__MODULE__, ^worker, _late} -> :ok), after: (0 -> :ok)
+        receive do: ({^tag, _late} -> :ok), after: (0 -> :ok)
         {@failure, {:error, timeout_error(limit_ms)}}
     end
   end
 
   @doc false
-  @spec work(nonempty_list(pid()), reference(), (() -> term()), Classifier.t()) :: term()
-  def work([caller | _] = callers, leash, operation, classifier) do
+  @spec work({reference(), nonempty_list(pid()), reference(), (() -> term()), Classifier.t()}) ::
+          term()
+  def work({tag, [caller | _] = callers, leash, operation, classifier}) do
     if Native.leash_hold(leash) do
       Process.put(:"$callers", callers)
-      send(caller, {__MODULE__, self(), run(operation, classifier, :infinity)})
+      send(caller, {tag, run(operation, classifier, :infinity)})
     end
   end
 
