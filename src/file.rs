@@ -5,6 +5,9 @@
 //! the secret of the keys; they reach the disk; the new file takes the old one's name; and the folder reaches the disk. Whenever
 //! the machine stops, the name stands for the whole old snapshot or the whole new one. What stops in between leaves a file whose
 //! name ends in `.tmp`, which nobody reads.
+//!
+//! The folder is opened first, so that one which cannot be is refused before anything is replaced. If the disk fails to sync
+//! it at the end, the file has been replaced, and the error says so.
 
 use crate::limiter::{Limiter, LimiterConfig, RestoreError};
 use crate::sync::unique_id;
@@ -35,7 +38,8 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Writes what every key of `limiter` owes at `now_ns`, the same moment as `wall_ns` since 1970, to the file `path`.
+/// Writes what every key of `limiter` owes at `now_ns`, the same moment as `wall_ns` since 1970, to the file `path`. Its folder
+/// must be one that the process may read and write.
 pub fn save_limiter(limiter: &Limiter, path: &Path, now_ns: u64, wall_ns: u64) -> io::Result<()> {
     replace(path, &limiter.snapshot(now_ns, wall_ns))
 }
@@ -51,10 +55,11 @@ pub fn load_limiter(
     Limiter::restore(&bytes, config, now_ns, wall_ns).map_err(LoadError::Restore)
 }
 
-/// Gives the file `path` these bytes, all or none.
+/// Gives the file `path` these bytes, all or none. After an error it is as it was, unless the error says that it was replaced.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let opened = File::open(folder)?;
     let mut beside = OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}.{}.tmp", std::process::id(), unique_id()));
@@ -65,7 +70,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ = fs::remove_file(&beside);
         return Err(error);
     }
-    File::open(folder)?.sync_all()
+    opened.sync_all().map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("it was replaced, but whether that outlives a crash is not known: {error}"),
+        )
+    })
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -115,7 +115,10 @@ class AdministeredLimiter(Unique):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes what every key owes to a file, which is replaced as a whole. Other threads go on meanwhile.
 
-        The file holds the secret of the keys, so only its owner may read it.
+        The file holds the secret of the keys, so only its owner may read it. Its folder must be one that the
+        process may read and write. When this returns, the file will be there after a crash of the machine,
+        too. After an exception it is as it was, unless the message says that it was replaced, where a disk
+        failed at the very end.
         """
         name = _path(path)
         if self._clock is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import in_child
 
 from elixirscope import (
     AlreadyDone,
@@ -262,6 +264,33 @@ def test_a_damaged_file_is_refused_and_kept(limiter: RateLimiter, tmp_path: Path
         RateLimiter.load(tmp_path / "nothing")
     with pytest.raises(InvalidArgument):
         limiter.save(tmp_path / "nowhere" / "limiter")
+
+
+def test_a_file_is_as_it_was_after_a_save_whose_folder_cannot_be_opened(
+    limiter: RateLimiter, tmp_path: Path
+) -> None:
+    path, nobody = tmp_path / "limiter", 65534
+    limiter.save(path)
+    before = path.read_bytes()
+    limiter.check("a", 1, 60)
+    # One may put files there, but not look.
+    tmp_path.chmod(0o300)
+    if os.getuid() == 0:
+        os.chown(tmp_path, nobody, nobody)
+
+    def save() -> object:
+        os.chdir(tmp_path)
+        if os.getuid() == 0:
+            os.setuid(nobody)
+        Path("another").touch()
+        with pytest.raises(InvalidArgument, match="Permission denied"):
+            limiter.save("limiter")
+        return True
+
+    assert in_child(save) is True
+    tmp_path.chmod(0o700)
+    assert path.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "limiter"]
 
 
 def test_policies_of_a_full_table() -> None:

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import pytest
+from children import in_child
 
 from elixirscope import Breaker, Error, Forked, HandleClosed, ManualClock, Outcome, Phase, Pool, RateLimiter
-
-
-def in_child(function: Callable[[], object]) -> object:
-    """What ``function`` gives in a forked child, which then ends as children of multiprocessing do."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-
-    def run(answer: Connection) -> None:
-        try:
-            answer.send(function())
-        except Exception as problem:
-            answer.send(problem)
-
-    child = context.Process(target=run, args=(sender,))
-    child.start()
-    answer = receiver.recv()
-    child.join()
-    assert child.exitcode == 0
-    return answer
 
 
 def test_a_child_has_its_own_breaker_and_limiter() -> None:

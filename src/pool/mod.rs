@@ -112,6 +112,11 @@ impl Pool {
     /// A pool with no connections yet; they are made on demand.
     pub fn new(config: &PoolConfig) -> Result<Self, ConfigError> {
         config.validate()?;
+        Self::of_valid(config)
+    }
+
+    /// Of a configuration that is valid, but that its `min_idle` may be more than fits into its size, as after a resize.
+    fn of_valid(config: &PoolConfig) -> Result<Self, ConfigError> {
         // A cell for each waiter, and one for each lease that a wait ended in.
         let cells = (config.max_waiters + config.slots()) as usize;
         Self::with_cells(config, cells).map_err(|_| ConfigError {
@@ -325,8 +330,7 @@ impl Pool {
         let shape = self.shape.load(Ordering::Relaxed);
         let (size, max_overflow) = (shape as u32, (shape >> 32) as u32);
         let max_slots = self.config.slots();
-        let min_idle = self.config.min_idle.min(size);
-        Pool::new(&PoolConfig { size, max_overflow, max_slots, min_idle, ..self.config })
+        Pool::of_valid(&PoolConfig { size, max_overflow, max_slots, ..self.config })
     }
 
     /// State and counts at this instant. It takes the lock, so like any call it may inherit a death to deal with and

@@ -97,7 +97,7 @@ impl State {
     ) -> Result<Self, TryReserveError> {
         Ok(Self {
             id,
-            config: *config,
+            config: PoolConfig { min_idle: config.min_idle.min(config.size), ..*config },
             words,
             slots: Slots::new(config)?,
             waiters: Waiters::new(cells)?,

@@ -182,7 +182,7 @@ fn p23_a_wait_for_a_creation_ends_when_the_pool_is_too_small_for_it() {
     assert_eq!((bench.seen().leased, bench.seen().waiting), (1, 0));
 }
 
-/// It may be as large as the parent ever, and wants no larger a stock than fits.
+/// It may be as large as the parent ever.
 #[test]
 fn p25_a_forked_child_has_the_room_of_its_parent() {
     let config = PoolConfig { size: 3, max_overflow: 1, min_idle: 3, ..PoolConfig::default() };
@@ -192,4 +192,21 @@ fn p25_a_forked_child_has_the_room_of_its_parent() {
     let resize = |size| child.resize(size, 1, || 0, &mut Actions::new()).map_err(|error| error.argument);
     assert_eq!(resize(3), Ok(()));
     assert!(resize(4).is_err());
+}
+
+/// P16: as the parent, it keeps as many idle as fit, and all that were asked for once it is large enough.
+#[test]
+fn p25_a_forked_child_has_the_stock_that_its_parent_was_asked_for() {
+    let config = PoolConfig { size: 3, max_overflow: 0, min_idle: 3, ..PoolConfig::default() };
+    let mut bench = Bench::with(config);
+    bench.resize(1, 0);
+    let child = bench.pool.fork_child().unwrap();
+    let child_of_child = child.fork_child().unwrap();
+    for pool in [child, child_of_child] {
+        let mut actions = Actions::new();
+        pool.maintain(|| 0, &mut actions);
+        assert_eq!(pool.snapshot(|| 0, &mut actions).creating, 1);
+        pool.resize(3, 0, || 0, &mut actions).unwrap();
+        assert_eq!(pool.snapshot(|| 0, &mut actions).creating, 3);
+    }
 }

@@ -22,13 +22,15 @@ use crate::sync::monotonic_ns;
 /// Writes what every key owes to a file, which is replaced as a whole: whenever the machine stops, the name stands for the
 /// old content or for the new. Others may use the limiter meanwhile; each key is as of a moment during the call.
 ///
-/// The file holds the secret of the keys: only its owner may read it. Limits with a name are not in it.
+/// The file holds the secret of the keys: only its owner may read it. Limits with a name are not in it. Its folder must be
+/// one that the process may read and write.
 ///
 /// Ownership: all memory stays the caller's.
 ///
 /// @param limiter the limiter.
 /// @param path    name of the file, ending in NUL.
-/// @return OK; INVALID_ARGUMENT: the file cannot be written, and why; it is as it was.
+/// @return OK: it will be there after a crash of the machine, too; INVALID_ARGUMENT: the file cannot be written, and why; it is
+///         as it was, unless escope_last_error says that it was replaced, where a disk failed at the very end.
 ///
 /// Thread safety: any thread, concurrently. May block, on the disk; so not in a signal handler.
 /// Allocates.

@@ -380,6 +380,56 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
     assert {:ok, 1} = value(pool, "SELECT 1")
   end
 
+  test "a statement that waits for a lock is not carried out after its time-out", %{
+    server: server
+  } do
+    for reset <- [true, false] do
+      never_carried_out(server, reset, fn update, _waits? ->
+        assert {:error, %Error{error_type: :timeout}} = update.(50)
+      end)
+    end
+  end
+
+  test "a statement that waits for a lock is not carried out after its caller's death", %{
+    server: server
+  } do
+    never_carried_out(server, true, fn update, waits? ->
+      client = client()
+      later(client, fn -> update.(60_000) end)
+      assert eventually(waits?)
+      kill(client)
+    end)
+  end
+
+  # Another session has the row locked until the back-end that was given up is gone; a third one looks for that, since
+  # a transaction sees the same back-ends to its end.
+  defp never_carried_out(server, reset, give_up) do
+    pool = pool(server, size: 1, reset: reset)
+    {:ok, backend} = value(pool, "SELECT pg_backend_pid()")
+    sql = "UPDATE waited SET n = n + 1"
+    update = fn timeout -> with_pool(pool, &DatabasePool.exec(&1, sql, [], timeout: timeout)) end
+
+    other = pool(server)
+
+    there = fn condition ->
+      sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::int AND #{condition}"
+      value(other, sql, [backend])
+    end
+
+    with_pool(other, fn holder ->
+      {:ok, _} = DatabasePool.exec(holder, "DROP TABLE IF EXISTS waited")
+      {:ok, _} = DatabasePool.exec(holder, "CREATE TABLE waited AS SELECT 0 AS n")
+
+      DatabasePool.transaction(holder, fn ->
+        {:ok, 1} = DatabasePool.exec(holder, sql)
+        give_up.(update, fn -> there.("wait_event_type = 'Lock'") == {:ok, 1} end)
+        assert eventually(fn -> there.("true") == {:ok, 0} end)
+      end)
+
+      assert {:ok, 1} = one(holder, "SELECT n FROM waited")
+    end)
+  end
+
   test "options that are none are refused" do
     for {options, argument} <- [
           {[adapter: :mysql], :adapter},
@@ -394,7 +444,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePoolPostgreSQLTest do
 
   defp eventually(fun, tries \\ 1_000) do
     case fun.() do
-      {:ok, _} = good -> good
+      good when good == true or elem(good, 0) == :ok -> good
       bad when tries == 0 -> bad
       _ -> Process.sleep(10) && eventually(fun, tries - 1)
     end

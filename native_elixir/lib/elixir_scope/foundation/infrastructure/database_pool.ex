@@ -26,10 +26,14 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
       database: %{adapter: :postgresql, username: "app", password: "...", database: "app"}
 
   Further options: `:hostname` ("localhost"), `:port` (5432), and `:reset` (true): whether a connection that comes back is
-  cleaned by `DISCARD ALL`, which costs a round trip. A connection is `{module, pid}`; the pid is what the functions of
+  cleaned by `DISCARD ALL`, which costs two round trips. A connection is `{module, pid}`; the pid is what the functions of
   `:pgsql` take. The driver, Debian's `erlang-p1-pgsql`, speaks TCP only. Parameters are `$1`, `$2` ... of one
   SELECT, INSERT, UPDATE, DELETE or VALUES; numbers, booleans and `bytea` come back as such, other types as text. After an
   error the driver rolls back by itself: use `transaction/3`, which refuses what follows, not a BEGIN of your own.
+
+  A statement that runs or waits for a lock when its time is over, or when its caller dies, is ended by the server, from
+  version 14 on, when that next looks whether its client is still there: within 100 ms, or as often as
+  `client_connection_check_interval` says where the server, the database or the role sets it.
 
   ## SQLite
 

@@ -440,7 +440,9 @@ defmodule ElixirScope.Foundation.Infrastructure.TokenBucketLimiter do
 
   @doc """
   Writes what every key owes to the file `path`, which is replaced as a whole. Only its owner may read it: it holds the secret of
-  the keys' names.
+  the keys' names. Its folder must be one that the VM may read and write. After `:ok` it will be there after a crash of
+  the machine, too; after `:io_failed` the file is as it was, unless the message says that it was replaced, where a disk
+  failed at the very end.
   """
   @spec save(Path.t(), [place()]) :: :ok | {:error, Error.t()}
   def save(path, opts \\ []), do: Admin.save(path, opts)

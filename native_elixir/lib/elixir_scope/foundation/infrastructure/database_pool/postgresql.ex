@@ -9,6 +9,10 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
   # parameter. Parameters go through SQL's own PREPARE and EXECUTE as quoted literals, whose types the server infers; text
   # that comes back is turned into a value by its column's type.
   #
+  # The driver sends no cancel request. A back-end that waits for a lock hears nothing of the end of its connection: it
+  # would carry its statement out when it gets the lock, long after its caller was told of the time-out. So the server
+  # is asked to look, in each statement, whether its client is still there.
+  #
   # After an error the driver rolls back by itself. What followed in a transaction would then run outside of it, so
   # `transaction` notes the failure in its process, and every further statement is refused until its end.
 
@@ -19,6 +23,13 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
   alias ElixirScope.Foundation.Infrastructure.DatabasePool.SQL
 
   @timeout 5_000
+
+  # In milliseconds. Unless the server, the database or the role has a value of its own. No row and no error comes
+  # from a server before PostgreSQL 14, which knows no such parameter.
+  @watch_client """
+  SELECT set_config('client_connection_check_interval', '100', false)
+  WHERE current_setting('client_connection_check_interval', true) = '0'
+  """
 
   @type connection :: {__MODULE__, pid()}
 
@@ -64,7 +75,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
     with {:module, _} <- Code.ensure_loaded(:pgsql),
          {:ok, driver} <- :pgsql.connect(options) do
       Process.link(driver)
-      {:ok, {__MODULE__, driver}}
+      watched(driver)
     else
       {:error, :nofile} ->
         {:error,
@@ -78,6 +89,28 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
          Error.new(:external_service_error, "cannot connect to PostgreSQL: #{inspect(reason)}",
            context: %{hostname: argument.hostname, port: argument.port, reason: reason}
          )}
+    end
+  end
+
+  defp watched(driver) do
+    connection = {__MODULE__, driver}
+
+    case watch_client(driver) do
+      :ok ->
+        {:ok, connection}
+
+      {:error, error} ->
+        disconnect(connection, :unwanted)
+        {:error, error}
+    end
+  end
+
+  # A server whose system cannot tell refuses, and stays as it is.
+  defp watch_client(driver) do
+    case simple(driver, @watch_client, @timeout) do
+      {:ok, _} -> :ok
+      {:error, %Error{error_type: :external_service_error}} -> :ok
+      {:error, error} -> {:error, error}
     end
   end
 
@@ -96,15 +129,14 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool.PostgreSQL do
     with {:ok, _} <- run(connection, "SELECT 1", [], []), do: :ok
   end
 
-  # `DISCARD ALL` is refused in a transaction. The driver has rolled back then, so the second attempt gets through.
+  # `DISCARD ALL` is refused in a transaction. The driver has rolled back then, so the second attempt gets through. It
+  # discards what `connect` has set, too.
   @impl true
   def reset({_, driver}) do
     discard = fn -> simple(driver, "DISCARD ALL", @timeout) end
 
-    case with({:error, _} <- discard.(), do: discard.()) do
-      {:ok, _} -> :ok
-      error -> error
-    end
+    with {:ok, _} <- with({:error, _} <- discard.(), do: discard.()),
+         do: watch_client(driver)
   end
 
   @doc "Runs one statement: its command tag, columns and rows."
