@@ -3,7 +3,7 @@ defmodule ElixirScope.Foundation.PureFunctionsTest do
   use ElixirScope.Foundation.FoundationCase, async: true
 
   alias ElixirScope.Foundation.Infrastructure.OpenMetrics
-  alias ElixirScope.Foundation.Logic.{ConfigLogic, EventLogic}
+  alias ElixirScope.Foundation.Logic.ConfigLogic
   alias ElixirScope.Foundation.Validation.ConfigValidator
 
   @default %Types.Config{}
@@ -14,20 +14,6 @@ defmodule ElixirScope.Foundation.PureFunctionsTest do
 
     for path <- [[], [:ai], [:ai, :provider], [:dev, :debug_mode, :x], nil, "dev"],
         do: refute(ConfigLogic.updatable_path?(path))
-  end
-
-  test "the environment is merged, options replace" do
-    env = [ai: [planning: %{sampling_rate: 0.5}], infrastructure: %{}, dev: %{debug_mode: true}]
-    merged = ConfigLogic.merge_env_config(@default, env)
-    assert merged.ai.planning == %{@default.ai.planning | sampling_rate: 0.5}
-    assert merged.dev == %{@default.dev | debug_mode: true}
-    assert merged.storage == @default.storage
-    assert ConfigLogic.merge_env_config(@default, Map.new(env)) == merged
-
-    replaced = ConfigLogic.merge_opts_config(merged, ai: %{provider: :openai}, namespace: :x)
-    assert replaced.ai == %{provider: :openai}
-    assert %{replaced | ai: merged.ai} == merged
-    assert ConfigLogic.reset_config() == Types.Config.new()
   end
 
   test "each section is checked by itself" do
@@ -56,40 +42,6 @@ defmodule ElixirScope.Foundation.PureFunctionsTest do
     assert put_in(@default, [:ai, :provider], :openai).ai.provider == :openai
     assert {%{provider: :mock}, %Types.Config{ai: nil}} = Access.pop(@default, :ai)
     assert {%{provider: :mock}, %{ai: nil}} = Types.Config.pop(@default, :ai)
-  end
-
-  test "events of calls and states" do
-    {:ok, entry} = EventLogic.create_function_entry(Enum, :map, 2, [1, 2], caller_line: 7)
-    assert %{module: Enum, function: :map, arity: 2, args: [1, 2], caller_line: 7} = entry.data
-
-    {:ok, leave} =
-      EventLogic.create_function_exit(Enum, :map, 2, entry.data.call_id, [3], 5, :normal)
-
-    assert leave.data.call_id == entry.data.call_id
-    assert %{result: [3], duration_ns: 5, exit_reason: :normal} = leave.data
-
-    for {before, later, diff} <- [{1, 2, :changed}, {1, 1, :no_change}] do
-      {:ok, change} =
-        EventLogic.create_state_change(self(), :handle_call, before, later, trigger_call_id: 9)
-
-      assert %{state_diff: ^diff, trigger_call_id: 9, server_pid: pid} = change.data
-      assert pid == self()
-    end
-
-    large = String.duplicate("x", 15_000)
-    {:ok, entry} = EventLogic.create_function_entry(Enum, :map, 1, [large])
-    assert %{truncated: true, original_size: size, preview: _, timestamp: _} = entry.data.args
-    assert size > 15_000
-
-    {:ok, binary} = EventLogic.serialize_event(entry)
-    assert EventLogic.calculate_serialized_size(entry) == {:ok, byte_size(binary)}
-  end
-
-  test "a range of time holds both its ends" do
-    events = for id <- 1..9, do: event(id, timestamp: id)
-    found = EventLogic.filter_by_time_range(events, 3, 5)
-    assert Enum.map(found, & &1.timestamp) == [3, 4, 5]
-    assert EventLogic.filter_by_time_range(events, 5, 3) == []
   end
 
   test "clocks have the units that they say" do

@@ -36,8 +36,14 @@ defmodule ElixirScope.Foundation.FoundationCase do
     {:test, reference}
   end
 
-  @doc "The services of `:production`, as after a start."
+  @doc "The services of `:production`, as after a start; and again after the test, for others read them too."
   def fresh_production do
+    # Registered first, it runs last: the environment is what it was, and what the test took away is back.
+    ExUnit.Callbacks.on_exit(&reset_production/0)
+    reset_production()
+  end
+
+  defp reset_production do
     for {service, name} <- [
           {ConfigServer, :config_server},
           {EventStore, :event_store},

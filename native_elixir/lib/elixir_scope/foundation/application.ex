@@ -14,6 +14,10 @@ defmodule ElixirScope.Foundation.Application do
 
   It does not start with a configuration of circuit breakers that is wrong, such as a misspelt option: every guarded call
   would fail later, and a service that nobody calls for a while would hide it.
+
+  A host that starts `ProcessRegistry`, the three services and `TaskSupervisor` in a tree of its own takes the dependency
+  with `runtime: false`, as two of a name cannot run. All functions without protection work so; with
+  `ElixirScope.Foundation.Infrastructure.Supervisor` after `ProcessRegistry` the others do too.
   """
   use Application
 

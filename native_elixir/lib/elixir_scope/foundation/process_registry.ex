@@ -35,6 +35,9 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   def create_table do
     :ets.new(@table, [:named_table, :public, :set, read_concurrency: true])
     :ok
+  rescue
+    # Somebody else has made it.
+    ArgumentError -> :ok
   end
 
   @doc """
@@ -225,6 +228,24 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   defp guarded(absent, fun) do
     fun.()
   rescue
-    ArgumentError -> absent
+    ArgumentError -> if table_made?(), do: guarded(absent, fun), else: absent
+  end
+
+  # A host that starts the registry in a tree of its own, without this application, has no table yet.
+  defp table_made? do
+    registry = Process.whereis(__MODULE__)
+
+    registry != nil and :ets.whereis(@table) == :undefined and
+      :proc_lib.start(__MODULE__, :keep_table, [registry])
+  end
+
+  # The table ends with the registry, not with whoever needed it first.
+  @doc false
+  @spec keep_table(pid()) :: :ok
+  def keep_table(registry) do
+    monitor = Process.monitor(registry)
+    create_table()
+    :proc_lib.init_ack(true)
+    receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
   end
 end
