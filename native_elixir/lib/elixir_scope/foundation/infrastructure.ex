@@ -151,6 +151,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc """
   How the protections of `key` are doing: `:circuit_breaker` has `status` and `failure_count`, `:rate_limiter` its rule with
   `remaining` and `retry_after_ms`, `:connection_pool` what `ConnectionPool.status/1` says. One that is gone has `error`.
+  It is what they hold, also while a switch is off and nobody asks them.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> :ok = Infrastructure.configure_protection(:billing, %{circuit_breaker: %{failure_threshold: 3}})
