@@ -98,6 +98,15 @@ defmodule ElixirScope.Foundation.FactsTest do
     :ok = Config.update([:dev, :debug_mode], true)
     assert_received {:config_notification, {:config_updated, [:dev, :debug_mode], true}}
     {:error, _} = Config.update([:dev, :debug_mode], 1)
+    {:error, _} = Config.update([:ai, :provider], :openai)
+    refute_received {:config_notification, _}
+    for size <- 1..3, do: :ok = Config.update([:capture, :processing, :batch_size], size)
+
+    for size <- 1..3 do
+      assert_received {:config_notification,
+                       {:config_updated, [:capture, :processing, :batch_size], ^size}}
+    end
+
     refute_received {:config_notification, _}
     :ok = Config.reset()
     assert_received {:config_notification, {:config_reset, %Types.Config{}}}
@@ -412,6 +421,7 @@ defmodule ElixirScope.Foundation.FactsTest do
              stacktrace: nil
            } = Error.new(:nobody_knows)
 
+    assert Error.new(:nobody_knows, nil, correlation_id: "c").correlation_id == "c"
     assert Error.new(:x, nil, stacktrace: []).stacktrace == []
 
     assert length(

@@ -16,7 +16,8 @@ defmodule ElixirScope.Foundation.Infrastructure do
           default_limits: %{config_updates: {10, 60_000}, event_storage: {100, 60_000}}
         }
 
-  The configuration is read at every call, so a switch takes effect at once. Where no application is named
+  The configuration is read at every call, so a switch or a rule takes effect at once; a breaker keeps the options that it
+  was made with until `CircuitBreaker.reinstall/3`. Where no application is named
   `:elixir_scope`, mix remarks that it is not available; the values hold all the same.
 
   `execute_with_protection/3` and `protected_operation/4` take a namespace and a service,
@@ -151,6 +152,7 @@ defmodule ElixirScope.Foundation.Infrastructure do
   @doc """
   How the protections of `key` are doing: `:circuit_breaker` has `status` and `failure_count`, `:rate_limiter` its rule with
   `remaining` and `retry_after_ms`, `:connection_pool` what `ConnectionPool.status/1` says. One that is gone has `error`.
+  It is what they hold, also while a switch is off and nobody asks them.
 
       iex> alias ElixirScope.Foundation.Infrastructure
       iex> :ok = Infrastructure.configure_protection(:billing, %{circuit_breaker: %{failure_threshold: 3}})

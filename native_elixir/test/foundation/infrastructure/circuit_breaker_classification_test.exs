@@ -2,7 +2,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerClassificationTest
   # What an operation's end counts as, by the options of a breaker and of a call.
   use ExUnit.Case, async: true
 
-  alias ElixirScope.Foundation.{Error, ProcessRegistry}
+  alias ElixirScope.Foundation.{Error, Logic, ProcessRegistry, Types}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
 
   @outcomes [:succeeded, :failed, :ignored, :cancelled]
@@ -33,6 +33,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerClassificationTest
         {"a bare error", quote(do: :error), [ignore: [:error]], :ignored},
         {"an Error's type", quote(do: Error.error_result(:not_found)), [ignore: [:not_found]],
          :ignored},
+        {"the type of a service's error",
+         quote(do: Logic.ConfigLogic.get_config_value(Types.Config.new(), [:no])),
+         [ignore: [:config_path_not_found]], :ignored},
         {"an exception", quote(do: raise("no")), [ignore: [RuntimeError]], :ignored},
         {"an exception as a value", quote(do: {:error, %RuntimeError{}}),
          [ignore: [RuntimeError]], :ignored},

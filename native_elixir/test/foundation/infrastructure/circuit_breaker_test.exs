@@ -3,7 +3,8 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
   doctest ElixirScope.Foundation.Infrastructure.CircuitBreaker
   doctest ElixirScope.Foundation.Infrastructure.ManualClock
 
-  alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.{Error, ProcessRegistry}
+  alias ElixirScope.Foundation.Services.ConfigServer
 
   alias ElixirScope.Foundation.Infrastructure.{
     CircuitBreaker,
@@ -493,28 +494,24 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreakerTest do
 
   describe "ElixirScope integration" do
     test "protects ConfigServer operations", %{namespace: namespace} do
-      # Stands for any service that is a GenServer under its registered name and is not running.
-      call = fn -> GenServer.call(ProcessRegistry.via_tuple(namespace, :config_server), :get) end
+      read = fn -> ConfigServer.get_protected(namespace, [:ai, :provider]) end
 
-      protected = fn ->
-        Infrastructure.execute_with_protection(namespace, :config_server, call)
+      for _ <- 1..5, do: assert({:error, %{error_type: :service_unavailable}} = read.())
+      assert {:error, %Error{error_type: :circuit_open}} = read.()
+
+      start_supervised!({ConfigServer, namespace: namespace})
+      assert {:error, %Error{error_type: :circuit_open}} = read.()
+      ManualClock.advance(namespace, 30_000)
+      assert {:ok, :mock} = read.()
+      assert {:ok, :closed} = CircuitBreaker.state(namespace, :config_server)
+
+      # The caller's mistakes do not count.
+      for _ <- 1..9 do
+        assert {:error, %{error_type: :config_path_not_found}} =
+                 ConfigServer.get_protected(namespace, [:none])
       end
 
-      for _ <- 1..5, do: assert({:error, %Error{context: %{kind: :exit}}} = protected.())
-      assert {:error, %Error{error_type: :circuit_open}} = protected.()
-
-      {:ok, agent} =
-        Agent.start_link(fn -> :settings end,
-          name: ProcessRegistry.via_tuple(namespace, :config_server)
-        )
-
-      ManualClock.advance(namespace, 30_000)
-      read = fn -> Agent.get(agent, & &1) end
-
-      assert {:ok, :settings} =
-               Infrastructure.execute_with_protection(namespace, :config_server, read)
-
-      assert {:ok, :closed} = CircuitBreaker.state(namespace, :config_server)
+      assert {:ok, :mock} = read.()
     end
   end
 

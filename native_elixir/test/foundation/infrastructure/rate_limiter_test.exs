@@ -2,7 +2,8 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
   use ExUnit.Case, async: true
   doctest ElixirScope.Foundation.Infrastructure.TokenBucketLimiter
 
-  alias ElixirScope.Foundation.{Error, Infrastructure, ProcessRegistry}
+  alias ElixirScope.Foundation.{Error, ProcessRegistry}
+  alias ElixirScope.Foundation.Services.ConfigServer
   alias ElixirScope.Foundation.Infrastructure.{ManualClock, Names, Native, TokenBucketLimiter}
 
   setup do
@@ -35,16 +36,20 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterTest do
   end
 
   test "integrates with Foundation services", %{namespace: namespace} do
-    opts = [rate_limit: :config_updates, user_id: 7]
+    start_supervised!({ConfigServer, namespace: namespace})
+    path = [:dev, :debug_mode]
+    update = &ConfigServer.update_config_protected(namespace, path, &1, %{user_id: &2})
 
-    update = fn ->
-      Infrastructure.protected_operation(namespace, :config_server, opts, fn -> :ok end)
-    end
-
-    for _ <- 1..10, do: assert({:ok, :ok} = update.())
+    for _ <- 1..10, do: assert(:ok = update.(true, 7))
 
     assert {:error, %Error{error_type: :rate_limited, context: %{retry_after_ms: 6_000}}} =
-             update.()
+             update.(false, 7)
+
+    # The limited update was not made, and is nobody else's.
+    assert {:ok, true} = ConfigServer.get(namespace, path)
+    assert :ok = update.(false, 8)
+    ManualClock.advance(namespace, 6_000)
+    assert :ok = update.(true, 7)
   end
 
   test "peek changes nothing, reset gives all back", %{opts: opts} do

@@ -3,6 +3,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPageTest do
 
   import ElixirScope.Foundation.FoundationCase, only: [eventually: 1]
 
+  alias ElixirScope.Foundation.ProcessRegistry
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry, StatusPage}
   alias ElixirScope.Foundation.Infrastructure.TokenBucketLimiter
 
@@ -107,6 +108,23 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPageTest do
       shown = Enum.find(:jiffy.decode(json, [:return_maps])["metrics"], &(&1["name"] == name))
       page =~ "<strong>#{name}</strong>" and shown && shown["measurements"]["counter"] >= 2
     end)
+  end
+
+  test "shows all else where the service of the metrics hangs", %{name: name} do
+    url = start()
+    on_exit(fn -> CircuitBreakerRegistry.remove(:production, name) end)
+    {:ok, 1} = CircuitBreaker.execute(:production, name, fn -> 1 end)
+    {:ok, telemetry} = ProcessRegistry.lookup(:production, :telemetry_service)
+    history = Process.whereis(StatusPage.History)
+    :ok = :sys.suspend(telemetry)
+    on_exit(fn -> :sys.resume(telemetry) end)
+
+    assert {200, _, page} = request(:get, url <> "/status")
+    assert page =~ "status &lt;b&gt;"
+    assert {200, _, text} = request(:get, url <> "/metrics")
+    assert text =~ "elixirscope_breaker_calls_total{breaker="
+    refute text =~ "elixirscope_service_"
+    assert Process.whereis(StatusPage.History) == history
   end
 
   # A page of another site may have its name point here, and would be asked for by that name.

@@ -65,6 +65,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   | `:idle_timeout` | 0 | after which an idle connection beyond `:min_idle` is closed; 0, never |
   | `:max_lifetime`, `:max_lifetime_jitter` | 0, 0 | age at which a connection is closed when nobody holds it, up to the jitter earlier at random; 0, none |
   | `:health` | `:off` | `:passive`: a connection is tested on return; `:active`: all idle ones are each `:health_interval`; `:mixed`: on return, and half of the idle ones |
+  | `:health_interval` | 0 | how often `:active` and `:mixed` test, which need one |
   | `:keepalive` | 0 | an idle connection is tested after so long without use; 0, never |
   | `:check_limit` | 5000 | a test of an idle connection that takes longer has failed; 0, no limit |
   | `:reset_on_return` | if there is a `reset` | whether connections are reset when they come back |

@@ -3,9 +3,10 @@ defmodule ElixirScope.Foundation.Infrastructure.OpenMetrics do
   Breakers, limiters, pools and service metrics as OpenMetrics text 1.0.0
   (https://github.com/OpenObservability/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md).
 
-  One metric family a number, one sample an object, whose name is the label `breaker`, `limiter`, `pool` or
-  `metric`. Counters are totals since the object was made; a breaker that is registered anew begins at 0, as the
-  format allows. `StatusPage`, when it is switched on, serves the text under `/metrics`.
+  One metric family a number, one sample an object (and state, outcome or reason), whose name is the label `breaker`,
+  `limiter`, `pool` or `metric`. Counters are totals since the object was made. A breaker that is registered anew begins at 0,
+  as the format allows; so does a metric that the TelemetryService has forgotten, after five minutes without an emission or
+  with its process. `StatusPage`, when it is switched on, serves the text under `/metrics`.
 
       iex> alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, OpenMetrics}
       iex> namespace = {:test, make_ref()}

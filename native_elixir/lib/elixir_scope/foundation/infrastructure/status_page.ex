@@ -1,6 +1,7 @@
 defmodule ElixirScope.Foundation.Infrastructure.StatusPage do
   @moduledoc """
-  A small web server that shows breakers, limiters and pools of the namespace `:production`, off unless it is switched on:
+  A small web server that shows breakers, limiters, pools and service metrics of the namespace `:production`, off unless it
+  is switched on:
 
       config :elixir_scope, :status_page, enabled: true, port: 9568
 

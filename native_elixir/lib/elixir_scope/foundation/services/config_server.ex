@@ -12,7 +12,8 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
 
   The flags of `ElixirScope.Foundation.Infrastructure.FeatureFlags` are read at each protected call. A refusal of the
   caller's own mistake (an unknown path, a forbidden update, a bad value) is an answer of the service and never counts
-  against it. An update that is refused so has spent its token all the same.
+  against it. An update that is refused so has spent its token all the same. Who puts `get/2` behind that breaker by
+  `CircuitBreaker.execute/4` has to name such mistakes in `ignore:`, or they count.
 
   Functions without a namespace are those of `:production`. A service that does not run is
   `{:error, %Types.Error{code: 5000, error_type: :service_unavailable}}`.
@@ -171,6 +172,8 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   @doc """
   As `update/3`, limited for each `user_id` of `user_context` (a map or a keyword list) by the rule `config_updates`,
   10 in 60,000 ms unless configured. The same user's `update_config_v2/4` counts with it. No breaker.
+
+  What a user has left: `TokenBucketLimiter.peek({:config_update, user_id}, :config_updates)`.
   """
   @spec update_config_protected(namespace(), path(), term(), map() | keyword()) :: :ok | error()
   def update_config_protected(namespace, path, value, user_context) when is_list(path) do

@@ -144,6 +144,12 @@ defmodule ElixirScope.Foundation.Services.TelemetryService do
   @spec get_metrics(namespace()) :: {:ok, map()} | error()
   def get_metrics(namespace), do: call(namespace, :get_metrics)
 
+  # For who does not wait as long as any other caller.
+  @doc false
+  @spec get_metrics(namespace(), timeout()) :: {:ok, map()} | error()
+  def get_metrics(namespace, timeout),
+    do: Service.call(namespace, @service, :get_metrics, &down/0, timeout)
+
   @doc "As `get_metrics/1`, behind the breaker."
   @spec get_metrics_protected(namespace()) :: {:ok, map()} | error()
   def get_metrics_protected(namespace),

@@ -2,7 +2,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Classifier do
   @moduledoc false
   # What an operation's end says about the guarded service. The core counts what this names.
 
-  alias ElixirScope.Foundation.Error
+  alias ElixirScope.Foundation.{Error, Types}
 
   @type ending :: term() | {:raise, Exception.t()} | {:throw, term()} | {:exit, term()}
   @type reasons :: [atom()] | (term() -> as_boolean(term()))
@@ -77,7 +77,7 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker.Classifier do
   defp reason(error) when is_tuple(error), do: error |> Tuple.delete_at(0)
 
   # The atom by which a reason is known: an error's type, an exception's module, the first word of a tuple.
-  defp tag(%Error{error_type: type}), do: type
+  defp tag(%error{error_type: type}) when error in [Error, Types.Error], do: type
   defp tag(%module{}), do: module
 
   defp tag(reason) when is_tuple(reason) and tuple_size(reason) > 0,

@@ -38,7 +38,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.History do
   @impl true
   def init(_opts) do
     schedule()
-    {:ok, %{last: totals(Snapshot.take()), taken: clock(), samples: [], changes: []}}
+    {:ok, %{last: totals(Snapshot.objects()), taken: clock(), samples: [], changes: []}}
   end
 
   @impl true
@@ -48,7 +48,7 @@ defmodule ElixirScope.Foundation.Infrastructure.StatusPage.History do
   @impl true
   def handle_info(:sample, state) do
     schedule()
-    {totals, taken} = {totals(Snapshot.take()), clock()}
+    {totals, taken} = {totals(Snapshot.objects()), clock()}
     seconds = max(taken - state.taken, 1) / 1_000
 
     sample = Map.new(totals, fn {kind, all} -> {kind, rates(all, state.last[kind], seconds)} end)
