@@ -33,7 +33,7 @@ defmodule ElixirScope.Foundation.ServicesTest do
 
   setup do: fresh_production()
 
-  describe "service registry" do
+  describe "1 ServiceRegistry" do
     test "names who is not there" do
       namespace = {:test, make_ref()}
 
@@ -253,10 +253,10 @@ defmodule ElixirScope.Foundation.ServicesTest do
       assert Map.keys(metrics) == [:retrieved_at]
     end
 
-    test "errors are counted" do
-      Error.collect_error_metrics(Error.new(:timeout))
+    test "5 collect_error_metrics: a counter by category and subcategory" do
+      assert Error.collect_error_metrics(Error.new(:timeout)) == :ok
 
-      assert {:ok, %{count: 1}} =
+      assert {:ok, %{count: 1, measurements: %{counter: 1}}} =
                Telemetry.get_metrics_for([:foundation, :errors, :external, :timeout])
     end
   end
