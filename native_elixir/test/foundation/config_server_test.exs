@@ -361,13 +361,7 @@ defmodule ElixirScope.Foundation.ConfigServerTest do
 
     for function <- [reset_state: 0, stop: 0, subscribe: 1, unsubscribe: 1],
         do: assert({function, function in Config.__info__(:functions)} == {function, false})
-
-    assert ElixirScope.Foundation.Contracts.Configurable in behaviours(Config)
-    assert ElixirScope.Foundation.Contracts.Configurable in behaviours(ConfigServer)
   end
-
-  defp behaviours(module),
-    do: for({:behaviour, list} <- module.module_info(:attributes), one <- list, do: one)
 
   test "2 get_with_default: the value, be it nil, or the default on any error" do
     assert Config.get_with_default([:ai, :provider], :default) == :mock

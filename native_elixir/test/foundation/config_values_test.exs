@@ -224,13 +224,17 @@ defmodule ElixirScope.Foundation.ConfigValuesTest do
     changed = put_in(@default, [:dev, :debug_mode], true)
     assert changed == %Types.Config{dev: %{@defaults.dev | debug_mode: true}}
     assert update_in(changed, [:dev, :debug_mode], &not/1) == @default
+    assert {%{provider: :mock}, %Types.Config{ai: nil}} = Access.pop(@default, :ai)
     assert {false, ^changed} = get_and_update_in(@default, [:dev, :debug_mode], &{&1, true})
   end
 
   describe "2 Logic.ConfigLogic" do
     test "updatable_paths, updatable_path?" do
       for path <- ConfigLogic.updatable_paths(), do: assert(ConfigLogic.updatable_path?(path))
-      for path <- @unchecked, do: refute(ConfigLogic.updatable_path?(path))
+      assert length(ConfigLogic.updatable_paths()) == 9
+
+      for path <- @unchecked ++ [[], [:ai], [:dev, :debug_mode, :x], nil, "dev"],
+          do: refute(ConfigLogic.updatable_path?(path))
     end
 
     test "update_config, get_config_value" do

@@ -28,6 +28,38 @@ defmodule ElixirScope.Foundation.FoundationTest do
 
   setup do: fresh_production()
 
+  describe "1 Application:" do
+    test "the registry first, then the infrastructure, then the services" do
+      children =
+        ElixirScope.Foundation.Supervisor |> Supervisor.which_children() |> Enum.reverse()
+
+      order = for {id, _pid, _type, _modules} <- children, do: id
+
+      assert [Registry, Foundation.Infrastructure.Supervisor | _others] = order
+      assert Foundation.Services.Supervisor in order
+      assert Process.whereis(Foundation.TaskSupervisor) |> is_pid()
+
+      {:ok, services} = ProcessRegistry.lookup(:production, {:supervisor, :services})
+
+      assert services |> Supervisor.which_children() |> Enum.map(&elem(&1, 0)) |> Enum.reverse() ==
+               [ConfigServer, EventStore, TelemetryService]
+    end
+
+    test "the supervisor of test namespaces runs in test mode only" do
+      for mode <- [false, true] do
+        put_env(:test_mode, mode)
+
+        capture_log(fn ->
+          :ok = Foundation.shutdown()
+          {:ok, _started} = Application.ensure_all_started(:elixir_scope_foundation)
+        end)
+
+        assert Foundation.available?()
+        assert is_pid(Process.whereis(TestSupervisor)) == mode
+      end
+    end
+  end
+
   describe "5 initialize" do
     test "starts what does not run, with the options of :config" do
       assert Foundation.initialize() == :ok

@@ -196,7 +196,8 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
 
       run = &Infrastructure.execute_protected(key, &1, fn agent -> {:ok, agent} end)
 
-      for {timeout, reason} <- [{1, :pool_timeout}, {0, :pool_exhausted}],
+      # Long enough that some of it is left at the pool, where no time left is no wait.
+      for {timeout, reason} <- [{200, :pool_timeout}, {0, :pool_exhausted}],
           _ <- 1..3,
           do: assert({:error, %Error{error_type: ^reason}} = run.(timeout: timeout))
 
@@ -207,7 +208,7 @@ defmodule ElixirScope.Foundation.InfrastructureTest do
 
       # Half-open, too: the probe's place is free again.
       CircuitBreaker.report(:production, key, :failure)
-      assert {:error, %Error{error_type: :pool_timeout}} = run.(timeout: 1)
+      assert {:error, %Error{error_type: :pool_timeout}} = run.(timeout: 200)
 
       assert {:ok, %{state: :half_open, live_probes: 0}} = CircuitBreaker.stats(:production, key)
       :ok = ConnectionPool.checkin(pool, agent)

@@ -1,20 +1,11 @@
 defmodule ElixirScope.Foundation.PureFunctionsTest do
-  # The functions of values behind the services, by themselves: logic, validation by section, access, clocks.
+  # The functions of values behind the services, by themselves: validation by section, clocks, metrics as text.
   use ElixirScope.Foundation.FoundationCase, async: true
 
   alias ElixirScope.Foundation.Infrastructure.OpenMetrics
-  alias ElixirScope.Foundation.Logic.ConfigLogic
   alias ElixirScope.Foundation.Validation.ConfigValidator
 
   @default %Types.Config{}
-
-  test "paths that may change, and those that may not" do
-    assert length(ConfigLogic.updatable_paths()) == 9
-    assert Enum.all?(ConfigLogic.updatable_paths(), &ConfigLogic.updatable_path?/1)
-
-    for path <- [[], [:ai], [:ai, :provider], [:dev, :debug_mode, :x], nil, "dev"],
-        do: refute(ConfigLogic.updatable_path?(path))
-  end
 
   test "each section is checked by itself" do
     checks = [
@@ -35,13 +26,6 @@ defmodule ElixirScope.Foundation.PureFunctionsTest do
       assert {:error, %Types.Error{error_type: ^type}} = check.(put_in(good, path, wrong))
       assert {:error, %Types.Error{}} = check.(nil)
     end
-  end
-
-  test "a configuration is read and written by Access" do
-    assert @default[:ai][:provider] == :mock
-    assert put_in(@default, [:ai, :provider], :openai).ai.provider == :openai
-    assert {%{provider: :mock}, %Types.Config{ai: nil}} = Access.pop(@default, :ai)
-    assert {%{provider: :mock}, %{ai: nil}} = Types.Config.pop(@default, :ai)
   end
 
   test "clocks have the units that they say" do

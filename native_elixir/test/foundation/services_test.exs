@@ -7,6 +7,7 @@ defmodule ElixirScope.Foundation.ServicesTest do
 
   alias ElixirScope.Foundation
   alias ElixirScope.Foundation.Config.GracefulDegradation, as: ConfigFallback
+  alias ElixirScope.Foundation.Contracts
   alias ElixirScope.Foundation.{ErrorContext, Events.GracefulDegradation, Logic, Validation}
 
   doctest Foundation
@@ -32,7 +33,7 @@ defmodule ElixirScope.Foundation.ServicesTest do
 
   setup do: fresh_production()
 
-  describe "service registry" do
+  describe "1 ServiceRegistry" do
     test "names who is not there" do
       namespace = {:test, make_ref()}
 
@@ -252,10 +253,10 @@ defmodule ElixirScope.Foundation.ServicesTest do
       assert Map.keys(metrics) == [:retrieved_at]
     end
 
-    test "errors are counted" do
-      Error.collect_error_metrics(Error.new(:timeout))
+    test "5 collect_error_metrics: a counter by category and subcategory" do
+      assert Error.collect_error_metrics(Error.new(:timeout)) == :ok
 
-      assert {:ok, %{count: 1}} =
+      assert {:ok, %{count: 1, measurements: %{counter: 1}}} =
                Telemetry.get_metrics_for([:foundation, :errors, :external, :timeout])
     end
   end
@@ -299,6 +300,25 @@ defmodule ElixirScope.Foundation.ServicesTest do
       assert {:ok, :mock} = Config.get([:ai, :provider])
     end
 
+    test "2 to 4: the services and their thin modules have the behaviour of their contract" do
+      for {contract, modules} <- [
+            {Contracts.Configurable, [Config, ConfigServer]},
+            {Contracts.EventStore, [Events, EventStore]},
+            {Contracts.Telemetry, [Telemetry, TelemetryService]}
+          ],
+          module <- modules do
+        Code.ensure_loaded!(module)
+
+        behaviours =
+          for {:behaviour, list} <- module.module_info(:attributes), one <- list, do: one
+
+        assert contract in behaviours
+
+        for {function, arity} <- contract.behaviour_info(:callbacks),
+            do: assert(function_exported?(module, function, arity))
+      end
+    end
+
     test "2 to 4: a call that is not answered within five seconds ends its caller, as of any GenServer" do
       calls = [
         config_server: &ConfigServer.get/0,
@@ -310,13 +330,13 @@ defmodule ElixirScope.Foundation.ServicesTest do
         for {name, call} <- calls do
           {:ok, pid} = ProcessRegistry.lookup(:production, name)
           :ok = :sys.suspend(pid)
+          on_exit(fn -> :sys.resume(pid) end)
           {pid, Task.async(fn -> :timer.tc(fn -> catch_exit(call.()) end) end)}
         end
 
       for {pid, caller} <- callers do
         assert {time, {:timeout, {GenServer, :call, [^pid | _]}}} = Task.await(caller, 60_000)
         assert time >= 5_000_000
-        :ok = :sys.resume(pid)
       end
     end
 
