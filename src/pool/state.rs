@@ -236,6 +236,10 @@ impl State {
             Wait::Forever => (NO_DEADLINE, false),
         };
         if self.waiters.waiting() >= self.config.max_waiters {
+            // Where nobody may wait, nobody else would have a connection made.
+            if self.config.max_waiters == 0 {
+                self.create_ahead(growth, now_ns);
+            }
             return self.reject(Refusal::QueueFull);
         }
         if self.waiters.waiting() == 0 {
