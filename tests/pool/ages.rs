@@ -201,6 +201,12 @@ fn p22_a_slot_without_a_connection_has_nothing_to_replace() {
     let lease = bench.lease(1);
     bench.give_back(lease);
     assert_eq!((bench.seen().idle, bench.maintain(2_000)), (1, None), "it was made later");
+
+    let mut bench = Bench::new(2, 0).filled(1).slow();
+    let broken = bench.lease(1);
+    bench.checkin(broken, Condition::Broken).unwrap();
+    bench.evict(HOUR);
+    assert_eq!(bench.maintain(2_000), None, "one is being closed, one is empty");
 }
 
 /// Whatever asks for `maintain` tells so in the call that brings it about.
