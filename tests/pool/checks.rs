@@ -76,6 +76,7 @@ fn p18_active_checks_all_idle_ones_each_interval_and_no_leased_one() {
     bench.maintain(99);
     assert!(bench.checks.is_empty());
     bench.maintain(100);
+    assert_eq!(bench.checks.len(), 8);
     let mut seen = Vec::new();
     while !bench.checks.is_empty() {
         assert!(bench.checks.len() <= 8, "a few at a time");

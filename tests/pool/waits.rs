@@ -126,8 +126,11 @@ fn p08_the_edges_of_time() {
     bench.queue(2, Wait::For(u64::MAX), 2);
     bench.queue(2, Wait::Until(u64::MAX), 3);
     bench.queue(2, Wait::Forever, 4);
-    assert_eq!(bench.maintain(u64::MAX - 1), None);
-    assert!(bench.wakes.is_empty(), "no wrap-around, and for ever is for ever");
+    bench.queue(2, Wait::Until(u64::MAX - 1), 5);
+    assert_eq!(bench.maintain(u64::MAX - 2), Some(u64::MAX - 1));
+    assert!(bench.wakes.is_empty(), "no wrap-around");
+    assert_eq!(bench.maintain(u64::MAX - 1), None, "for ever is for ever");
+    assert_eq!(bench.wakes, [(5, WakeOutcome::TimedOut)]);
     bench.now = 20;
     bench.give_back(held);
     assert_eq!(bench.checkout(9, Wait::Until(20), 5), Checkout::Rejected(Refusal::TimedOut));
