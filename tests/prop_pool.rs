@@ -49,12 +49,12 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (1u64..5).prop_map(|owner| Op::OwnerGone { owner }),
         25 => (any::<usize>(), result).prop_map(|(pick, result)| Op::Created { pick, result }),
         10 => any::<usize>().prop_map(|pick| Op::Destroyed { pick }),
-        3 => (0u32..9).prop_map(|slot| Op::Lost { slot }),
+        3 => (0u32..17).prop_map(|slot| Op::Lost { slot }),
         8 => (1u64..4).prop_map(|ns| Op::Advance { ns }),
         8 => Just(Op::Maintain),
         8 => (any::<usize>(), prop::bool::weighted(0.8))
             .prop_map(|(pick, healthy)| Op::Checked { pick, healthy }),
-        2 => (0u32..5, 0u32..4).prop_map(|(size, max_overflow)| Op::Resize { size, max_overflow }),
+        2 => (0u32..9, 0u32..8).prop_map(|(size, max_overflow)| Op::Resize { size, max_overflow }),
         1 => Just(Op::Evict),
         1 => (0u64..9).prop_map(|ns| Op::Drain { ns }),
         1 => prop::option::of(0u64..9).prop_map(|ns| Op::Close { ns }),
@@ -71,13 +71,14 @@ fn config() -> impl Strategy<Value = PoolConfig> {
     let failure = prop_oneof![Just(CreateFailure::Retry), Just(CreateFailure::FailFast)];
     let waiters = prop_oneof![1 => 0u32..4, 3 => Just(20u32)];
     let creates = prop_oneof![1 => 1u32..4, 1 => Just(MAX_SLOTS)];
-    let basics = (0u32..5, 0u32..5, order, waiters, 0u64..5, failure, 1u64..4, 0u32..5, creates);
+    // Small pools meet their limits more often.
+    let sizes = prop_oneof![3 => (0u32..5, 0u32..5), 1 => (0u32..9, 0u32..9)];
+    let basics = (sizes, order, waiters, 0u64..5, failure, 1u64..4, 0u32..5, creates);
     // Half of the pools have none of the further settings, so that the plain paths are walked as well.
     prop_oneof![Just(PoolConfig::default()), further()].prop_flat_map(move |further| {
-        basics.clone().prop_filter("no slot", |(size, overflow, ..)| size + overflow > 0).prop_map(
+        basics.clone().prop_filter("no slot", |((size, overflow), ..)| size + overflow > 0).prop_map(
             move |(
-                size,
-                max_overflow,
+                (size, max_overflow),
                 order,
                 max_waiters,
                 overflow_ttl_ns,
@@ -96,7 +97,7 @@ fn config() -> impl Strategy<Value = PoolConfig> {
                     create_backoff_ns: base,
                     create_backoff_cap_ns: 3,
                     jitter_seed: 0,
-                    max_slots: 8,
+                    max_slots: 16,
                     min_idle: idle.min(size).min(further.min_idle),
                     max_concurrent_creates: creates,
                     ..further

@@ -109,6 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn p16_pools_of_different_seeds_do_not_try_in_step() {
+        let retries: std::collections::HashSet<u64> = (0..16)
+            .map(|jitter_seed| {
+                let mut backoff = Backoff::new(&PoolConfig { jitter_seed, ..PoolConfig::default() });
+                backoff.failed(7, 0);
+                backoff.retry_at_ns()
+            })
+            .collect();
+        assert!(retries.len() > 8, "{retries:?}");
+    }
+
+    #[test]
     fn p16_failures_that_were_in_flight_together_count_once() {
         let mut backoff = backoff(100, 1_000);
         backoff.failed(1, 10);

@@ -65,7 +65,8 @@ pub struct PoolConfig {
     pub max_overflow: u32,
     /// Which idle slot a check-out takes.
     pub order: IdleOrder,
-    /// Callers that may wait at a time. Memory for them, some 130 bytes each, is set aside when the pool is made.
+    /// Callers that may wait at a time; 0: none, and a call that finds nothing starts a creation for a later one. Memory for
+    /// them, some 130 bytes each, is set aside when the pool is made.
     pub max_waiters: u32,
     /// Most slots that a resize may ask for; 0 stands for `size` and `max_overflow` together. Memory for them, some 200
     /// bytes each, is set aside when the pool is made.

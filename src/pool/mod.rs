@@ -8,8 +8,8 @@
 //! * [`PoolConfig`] (`config`): what a pool can be told.
 //! * [`Lease`], [`Ticket`], [`Checkout`] ... (`lease`): what goes in and out, plain integers.
 //! * [`Actions`] (`actions`): what the edge has to do.
-//! * `state`: the events and invariant W, with a file each for what ends waits, age, checks, the
-//!   size, the edge's reports and the output.
+//! * `state`: the events and invariant W, with a file each for check-outs, what ends waits, age, checks,
+//!   the size, the edge's reports and the output.
 //! * `slots`: the slot table with its state diagram; `waiters`: the queue and the word that decides a wait;
 //!   `idle`: which idle slot goes out next; `codel`: who waits too long; `owners`, `heap`, `list`, `backoff`, `random`,
 //!   `memory`: one data structure each.

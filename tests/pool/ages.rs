@@ -60,6 +60,15 @@ fn p21_idle_lives_end_within_the_jitter_and_not_all_at_once() {
 }
 
 #[test]
+fn p21_a_life_of_zero_has_no_end() {
+    let mut bench = aging(0, 0).filled(2);
+    let held = bench.lease(1);
+    assert_eq!(bench.maintain(u64::MAX - 1), None);
+    bench.give_back(held);
+    assert_eq!((bench.seen().idle, bench.seen().counts.destroys), (2, 0));
+}
+
+#[test]
 fn p21_idle_time_ends_what_is_above_the_stock() {
     let mut bench = Bench::with(PoolConfig {
         size: 4,
@@ -96,7 +105,8 @@ fn p22_what_was_made_before_is_destroyed_before_its_next_grant() {
 fn p22_a_creation_in_flight_counts_as_made_before() {
     let mut bench = Bench::new(1, 0).slow();
     bench.queue(1, Wait::Forever, 1);
-    bench.evict(0);
+    bench.evict(HOUR);
+    assert_eq!(bench.maintain(0), None, "it has no life that could end");
     bench.create_next(Ok(()));
     assert_eq!(bench.destroys[0].2, DestroyReason::Evicted);
     bench.destroy_next();
@@ -191,6 +201,12 @@ fn p22_a_slot_without_a_connection_has_nothing_to_replace() {
     let lease = bench.lease(1);
     bench.give_back(lease);
     assert_eq!((bench.seen().idle, bench.maintain(2_000)), (1, None), "it was made later");
+
+    let mut bench = Bench::new(2, 0).filled(1).slow();
+    let broken = bench.lease(1);
+    bench.checkin(broken, Condition::Broken).unwrap();
+    bench.evict(HOUR);
+    assert_eq!(bench.maintain(2_000), None, "one is being closed, one is empty");
 }
 
 /// Whatever asks for `maintain` tells so in the call that brings it about.

@@ -76,6 +76,7 @@ fn p18_active_checks_all_idle_ones_each_interval_and_no_leased_one() {
     bench.maintain(99);
     assert!(bench.checks.is_empty());
     bench.maintain(100);
+    assert_eq!(bench.checks.len(), 8);
     let mut seen = Vec::new();
     while !bench.checks.is_empty() {
         assert!(bench.checks.len() <= 8, "a few at a time");
@@ -94,6 +95,7 @@ fn p18_active_checks_all_idle_ones_each_interval_and_no_leased_one() {
 fn p18_mixed_checks_the_half_that_was_longest_untouched() {
     let mut bench = with(HealthChecks::Mixed, 5);
     let passed = bench.seen().counts.checks_passed;
+    assert_eq!(passed, 5, "each of them when it came back");
     bench.maintain(0);
     bench.maintain(100);
     assert_eq!(bench.checked_slots(), [0, 1, 2]);

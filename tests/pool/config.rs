@@ -40,6 +40,16 @@ fn a_queue_that_does_not_fit_in_memory_is_refused() {
     assert!(limited.status.success(), "{limited:?}");
 }
 
+/// Numbers that the pages of all languages name.
+#[test]
+fn defaults_and_ends_are_as_documented() {
+    let PoolConfig { size, max_overflow, max_waiters, create_backoff_ns, create_backoff_cap_ns, .. } =
+        PoolConfig::default();
+    assert_eq!((size, max_overflow, max_waiters), (5, 10, 10_000));
+    assert_eq!((create_backoff_ns, create_backoff_cap_ns), (100_000_000, 10_000_000_000));
+    assert_eq!((MAX_SLOTS, MAX_WAITERS, NO_PRE_PING), (65_536, 1_000_000, u64::MAX));
+}
+
 #[test]
 fn a_configuration_at_the_ends_of_the_range_is_taken() {
     let base = PoolConfig { size: 1, max_overflow: 0, max_waiters: 1, ..PoolConfig::default() };

@@ -77,4 +77,11 @@ fn p17_creation_goes_on_when_its_requester_leaves() {
     assert_eq!(bench.creates.len(), 1, "cancellations make no creations");
     bench.create_next(Ok(()));
     assert_eq!(bench.seen().idle, 1);
+
+    let mut bench = Bench::new(1, 0).slow();
+    let first = bench.queue(1, Wait::Forever, 1);
+    bench.queue(2, Wait::Forever, 2);
+    bench.cancel(first, GiveUp::Cancelled);
+    bench.create_next(Ok(()));
+    assert_eq!(bench.granted(), [2], "it goes to who is next");
 }

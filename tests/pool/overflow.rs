@@ -76,19 +76,16 @@ fn p13_without_a_ttl_the_surplus_closes_on_return() {
 }
 
 #[test]
-fn p14_a_healthy_pool_reuses() {
-    let config = PoolConfig { size: 4, max_overflow: 4, overflow_ttl_ns: 1_000, ..PoolConfig::default() };
-    let mut bench = Bench::with(config);
-    for round in 0..125 {
-        bench.now += 100;
-        let leases: Vec<Lease> = (0..if round % 2 == 0 { 4 } else { 8 }).map(|_| bench.lease(1)).collect();
-        for lease in leases {
-            bench.give_back(lease);
+fn p14_a_healthy_pool_makes_no_more_than_its_size() {
+    for concurrency in 1..=4 {
+        let mut bench = Bench::new(4, 4);
+        for _ in 0..1_000 / concurrency {
+            let leases: Vec<Lease> = (0..concurrency).map(|_| bench.lease(1)).collect();
+            leases.into_iter().for_each(|lease| bench.give_back(lease));
         }
-        bench.maintain(bench.now);
+        let counts = bench.seen().counts;
+        assert!(counts.created <= concurrency && counts.created * 10 <= counts.granted, "{counts:?}");
     }
-    let counts = bench.seen().counts;
-    assert!(counts.granted > 700 && counts.created <= 8, "{counts:?}");
 }
 
 #[test]
@@ -102,6 +99,31 @@ fn p15_lifo_takes_the_latest_and_fifo_the_earliest_return() {
         let taken = [bench.lease(1), bench.lease(1), bench.lease(1)];
         assert_eq!(taken.map(|lease| lease.slot), expected.map(|at: usize| leases[at].slot), "{order:?}");
     }
+}
+
+#[test]
+fn p15_round_robin_goes_on_and_least_used_evens_out() {
+    let with = |order| {
+        Bench::with(PoolConfig { size: 4, max_overflow: 0, order, ..PoolConfig::default() }).filled(4)
+    };
+    let taken = |bench: &mut Bench| {
+        let lease = bench.lease(1);
+        bench.give_back(lease);
+        lease.slot
+    };
+    let mut bench = with(IdleOrder::RoundRobin);
+    assert_eq!([(); 6].map(|()| taken(&mut bench)), [0, 1, 2, 3, 0, 1]);
+    let (two, three) = (bench.lease(1), bench.lease(1));
+    assert_eq!((two.slot, three.slot), (2, 3));
+    bench.give_back(three);
+    assert_eq!([(); 4].map(|()| taken(&mut bench)), [0, 1, 3, 0], "two is not idle");
+
+    let mut bench = with(IdleOrder::LeastUsed);
+    assert_eq!([(); 6].map(|()| taken(&mut bench)), [0, 1, 2, 3, 0, 1]);
+    let held = [bench.lease(1), bench.lease(1)];
+    assert_eq!(held.map(|lease| lease.slot), [2, 3]);
+    bench.give_back(held[1]);
+    assert_eq!(taken(&mut bench), 0, "all of three leases each, the lowest number first");
 }
 
 #[test]

@@ -26,6 +26,14 @@ fn p23_growth_by_k_creates_k_in_the_same_step() {
     assert_eq!(bench.creates.len(), 1);
     bench.resize(4, 1);
     assert_eq!(bench.creates.len(), 5);
+
+    let config = PoolConfig { size: 1, max_overflow: 0, max_slots: 10, ..PoolConfig::default() };
+    let mut bench = Bench::with(PoolConfig { max_concurrent_creates: 3, ..config }).slow();
+    for token in 0..6 {
+        bench.queue(1, Wait::Forever, token);
+    }
+    bench.resize(4, 1);
+    assert_eq!(bench.creates.len(), 3, "as many as are made at a time");
 }
 
 #[test]

@@ -61,6 +61,17 @@ fn p06_a_failed_creation_is_tried_again_for_the_waiter() {
 }
 
 #[test]
+fn p06_a_failed_check_of_an_idle_connection_serves_the_waiter() {
+    let config = PoolConfig { size: 1, max_overflow: 0, keepalive_ns: 100, ..PoolConfig::default() };
+    let mut bench = Bench::with(config).filled(1);
+    bench.maintain(100);
+    assert!(matches!(bench.checks[..], [(_, _, CheckKind::Idle, _)]));
+    bench.queue(2, Wait::Forever, 7);
+    bench.check_next(false);
+    assert_eq!((bench.granted(), bench.created), (vec![7], 2));
+}
+
+#[test]
 fn p06_a_slot_that_closes_counts_until_it_is_destroyed() {
     let mut bench = Bench::new(1, 0).slow();
     bench.queue(1, Wait::Forever, 1);
@@ -115,8 +126,11 @@ fn p08_the_edges_of_time() {
     bench.queue(2, Wait::For(u64::MAX), 2);
     bench.queue(2, Wait::Until(u64::MAX), 3);
     bench.queue(2, Wait::Forever, 4);
-    assert_eq!(bench.maintain(u64::MAX - 1), None);
-    assert!(bench.wakes.is_empty(), "no wrap-around, and for ever is for ever");
+    bench.queue(2, Wait::Until(u64::MAX - 1), 5);
+    assert_eq!(bench.maintain(u64::MAX - 2), Some(u64::MAX - 1));
+    assert!(bench.wakes.is_empty(), "no wrap-around");
+    assert_eq!(bench.maintain(u64::MAX - 1), None, "for ever is for ever");
+    assert_eq!(bench.wakes, [(5, WakeOutcome::TimedOut)]);
     bench.now = 20;
     bench.give_back(held);
     assert_eq!(bench.checkout(9, Wait::Until(20), 5), Checkout::Rejected(Refusal::TimedOut));
@@ -145,8 +159,8 @@ fn p08_a_past_deadline_takes_nothing_even_from_an_idle_pool() {
 }
 
 #[test]
-fn p09_grants_follow_the_queue_under_either_order() {
-    for order in [IdleOrder::Lifo, IdleOrder::Fifo] {
+fn p09_grants_follow_the_queue_under_every_order() {
+    for order in [IdleOrder::Lifo, IdleOrder::Fifo, IdleOrder::RoundRobin, IdleOrder::LeastUsed] {
         let config = PoolConfig { size: 1, max_overflow: 0, order, ..PoolConfig::default() };
         let mut bench = Bench::with(config);
         let mut held = bench.lease(1);
@@ -209,9 +223,14 @@ fn p11_the_queue_is_bounded() {
 #[test]
 fn p11_no_waiters_means_never_wait() {
     let mut bench =
-        Bench::with(PoolConfig { size: 1, max_overflow: 0, max_waiters: 0, ..PoolConfig::default() });
-    assert_eq!(bench.checkout(2, Wait::Forever, 3), Checkout::Rejected(Refusal::QueueFull));
+        Bench::with(PoolConfig { size: 1, max_overflow: 0, max_waiters: 0, ..PoolConfig::default() }).slow();
+    for wait in [Wait::Forever, Wait::For(5), Wait::ForCreation] {
+        assert_eq!(bench.checkout(2, wait, 3), Checkout::Rejected(Refusal::QueueFull));
+    }
     assert_eq!(bench.checkout(2, Wait::Never, 3), Checkout::Rejected(Refusal::Exhausted));
+    assert_eq!((bench.creates.len(), bench.seen().waiting), (1, 0), "one creation ahead, as without waiting");
+    bench.create_next(Ok(()));
+    assert!(matches!(bench.checkout(2, Wait::Forever, 3), Checkout::Granted(_)));
 }
 
 #[test]

@@ -479,6 +479,9 @@ impl Model {
             Wait::Forever => (u64::MAX, false),
         };
         if waiting >= self.config.max_waiters {
+            if self.config.max_waiters == 0 && self.creating() == 0 && self.may_create(within_size, now) {
+                self.create();
+            }
             return Answer::Rejected(Refusal::QueueFull);
         }
         if self.queue.is_empty() {

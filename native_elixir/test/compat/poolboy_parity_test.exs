@@ -11,6 +11,14 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
 
   defmodule Worker do
     def start_link(:fail), do: {:error, :refused}
+    def start_link(:ignore), do: :ignore
+
+    # Says that it starts, and does when it is told to.
+    def start_link({:slow, test}) do
+      send(test, {:starting, self()})
+      receive do: (:go_on -> Agent.start_link(fn -> test end))
+    end
+
     def start_link(argument), do: Agent.start_link(fn -> argument end)
   end
 
@@ -85,7 +93,9 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     "states without overflow",
     "states with one of each",
     "states with overflow alone",
+    "sizes where none are given",
     "a full pool answers :full to who does not wait",
+    "who does not wait gets an overflow worker, too",
     "a wait ends by its time-out",
     "a transaction returns what its function returns",
     "a transaction passes on a throw, an error and an exit",
@@ -96,10 +106,15 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     "lifo gives the latest, fifo the earliest",
     "lifo is the default",
     "an overflow worker dies on its return",
+    "of a pool with overflow whichever worker comes back first dies",
     "a dead worker of a full pool is replaced for a waiter",
     "a dead leased worker frees its place",
+    "dead leased workers of a pool with overflow are not replaced down to its size",
+    "a dead idle worker is replaced",
     "an owner that dies frees its place",
     "an owner that exits normally frees its place",
+    "a waiter that dies leaves the queue",
+    "the end of a process that linked itself to the pool is passed over",
     "a dead pool exits with noproc",
     "a pool that is stopped ends its waiters",
     "names",
@@ -137,6 +152,19 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     full = for _ <- 1..3, do: mod.checkout(pool, false, 1)
     mod.checkin(pool, hd(workers))
     {full, is_pid(mod.checkout(pool, false))}
+  end
+
+  defp observe("sizes where none are given", mod) do
+    {:ok, pool} = mod.start([worker_module: Worker], :argument)
+    on_exit(fn -> if Process.alive?(pool), do: GenServer.stop(pool) end)
+    before = mod.status(pool)
+    workers = for _ <- 1..15, do: mod.checkout(pool)
+    {before, length(Enum.uniq(workers)), mod.checkout(pool, false), mod.status(pool)}
+  end
+
+  defp observe("who does not wait gets an overflow worker, too", mod) do
+    pool = start(mod, size: 1, max_overflow: 1)
+    for _ <- 1..3, do: {is_pid(mod.checkout(pool, false)), mod.status(pool)}
   end
 
   defp observe("a wait ends by its time-out", mod) do
@@ -192,6 +220,16 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     {dead, Process.alive?(first), mod.status(pool), mod.checkout(pool) == second}
   end
 
+  defp observe("of a pool with overflow whichever worker comes back first dies", mod) do
+    pool = start(mod, size: 1, max_overflow: 1)
+    [original, overflow] = for _ <- 1..2, do: mod.checkout(pool)
+    monitor = Process.monitor(original)
+    mod.checkin(pool, original)
+    dead = receive do: ({:DOWN, ^monitor, _, _, _} -> true), after: (2_000 -> false)
+    mod.checkin(pool, overflow)
+    {dead, mod.status(pool), mod.checkout(pool) == overflow}
+  end
+
   defp observe("a dead worker of a full pool is replaced for a waiter", mod) do
     pool = start(mod)
     owner = holder(mod, pool)
@@ -210,6 +248,38 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     {status(mod, pool, {:ready, 2, 0, 0}), mod.checkout(pool) == worker}
   end
 
+  defp observe(
+         "dead leased workers of a pool with overflow are not replaced down to its size",
+         mod
+       ) do
+    pool = start(mod, size: 5, max_overflow: 2)
+    workers = for _ <- 1..7, do: mod.checkout(pool)
+
+    steps = [
+      {:overflow, 0, 1, 6},
+      {:overflow, 0, 0, 5},
+      {:ready, 1, 0, 4},
+      {:ready, 2, 0, 3}
+    ]
+
+    for {worker, expected} <- Enum.zip(workers, steps) do
+      Process.exit(worker, :kill)
+      status(mod, pool, expected)
+    end
+  end
+
+  defp observe("a dead idle worker is replaced", mod) do
+    pool = start(mod, size: 2)
+    [worker, other] = for _ <- 1..2, do: mod.checkout(pool)
+    for w <- [worker, other], do: mod.checkin(pool, w)
+    monitor = Process.monitor(worker)
+    Process.exit(worker, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 2_000
+    idle = status(mod, pool, {:ready, 2, 0, 0})
+    again = for _ <- 1..2, do: mod.checkout(pool)
+    {idle, worker in again, other in again, Enum.all?(again, &Process.alive?/1), mod.status(pool)}
+  end
+
   defp observe("an owner that dies frees its place", mod) do
     pool = start(mod)
     owner = holder(mod, pool)
@@ -222,6 +292,25 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     pool = start(mod)
     Task.await(Task.async(fn -> mod.checkout(pool) end))
     status(mod, pool, {:ready, 1, 0, 0})
+  end
+
+  defp observe("a waiter that dies leaves the queue", mod) do
+    pool = start(mod)
+    worker = mod.checkout(pool)
+    [first, second] = for _ <- 1..2, do: holder(mod, pool) |> tap(&await_waiting/1)
+    monitor = Process.monitor(first)
+    Process.exit(first, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 2_000
+    mod.checkin(pool, worker)
+    {held(second) == worker, status(mod, pool, {:full, 0, 0, 1})}
+  end
+
+  defp observe("the end of a process that linked itself to the pool is passed over", mod) do
+    pool = start(mod)
+    stranger = spawn(fn -> Process.link(pool) && exit(:stranger) end)
+    monitor = Process.monitor(stranger)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 2_000
+    {mod.status(pool), is_pid(mod.checkout(pool)), Process.alive?(pool)}
   end
 
   defp observe("a dead pool exits with noproc", mod) do
@@ -347,6 +436,56 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
     end
   end
 
+  # Poolboy's own model of its numbers, after each of some random commands: a check-out is refused at size and overflow only.
+  test "random commands keep poolboy's numbers in both" do
+    for mod <- [:poolboy, Poolboy], seed <- 1..12 do
+      :rand.seed(:exsss, {seed, 7, 1})
+      {size, overflow} = {:rand.uniform(4), :rand.uniform(4) - 1}
+      pool = start(mod, size: size, max_overflow: overflow)
+
+      for _ <- 1..60, reduce: [] do
+        held ->
+          held = command(mod, pool, held, size + overflow, :rand.uniform(5))
+          out = length(held)
+          numbers = {max(size - out, 0), max(out - size, 0), out}
+          # The death of a worker, and in poolboy its check-in, take their time.
+          assert eventually(fn -> Tuple.delete_at(mod.status(pool), 0) end, &(&1 == numbers)) ==
+                   numbers,
+                 "#{mod}, seed #{seed}, #{size} + #{overflow}"
+
+          held
+      end
+    end
+  end
+
+  defp command(mod, pool, held, most, n) when n <= 3 and length(held) == most do
+    assert mod.checkout(pool, false) == :full
+    held
+  end
+
+  # Here the place of an overflow worker that came back is free when that has ended.
+  defp command(mod, pool, held, _most, n) when n <= 3 do
+    worker = eventually(fn -> mod.checkout(pool, false) end, &is_pid/1)
+    assert is_pid(worker) and worker not in held
+    [worker | held]
+  end
+
+  defp command(_mod, _pool, [], _most, _n), do: []
+
+  defp command(mod, pool, held, _most, n) do
+    worker = Enum.random(held)
+    if n == 4, do: mod.checkin(pool, worker), else: Process.exit(worker, :kill)
+    List.delete(held, worker)
+  end
+
+  defp eventually(look, fits?, tries \\ 2_000) do
+    seen = look.()
+
+    if fits?.(seen) or tries == 0,
+      do: seen,
+      else: Process.sleep(1) && eventually(look, fits?, tries - 1)
+  end
+
   test "every function of poolboy is there" do
     internal = [:init, :handle_call, :handle_cast, :handle_info, :terminate, :code_change]
 
@@ -425,6 +564,51 @@ defmodule ElixirScope.Compat.PoolboyParityTest do
       assert {:exit, {:refused, _}} = caught(fn -> Poolboy.checkout(pool, false) end)
       assert {:exit, {:timeout, _}} = caught(fn -> Poolboy.checkout(pool, true, 20) end)
       assert Process.alive?(pool)
+    end
+
+    test "a worker that ignores its start is as one that fails" do
+      assert {:error, :ignore} = Poolboy.start([worker_module: Worker, size: 1], :ignore)
+      pool = start(Poolboy, [size: 0, max_overflow: 1], :ignore)
+      assert {:exit, {:ignore, _}} = caught(fn -> Poolboy.checkout(pool, false) end)
+      assert Process.alive?(pool)
+    end
+
+    test "a worker that starts slowly stands in nobody's way" do
+      test = self()
+      options = [worker_module: Worker, size: 1, max_overflow: 1]
+      start = Task.async(fn -> Poolboy.start(options, {:slow, test}) end)
+      assert_receive {:starting, first}
+      send(first, :go_on)
+      {:ok, pool} = Task.await(start)
+      on_exit(fn -> if Process.alive?(pool), do: Poolboy.stop(pool) end)
+      worker = Poolboy.checkout(pool)
+      waiter = holder(Poolboy, pool)
+      assert_receive {:starting, second}
+      :ok = Poolboy.checkin(pool, worker)
+      assert held(waiter) == worker
+      send(second, :go_on)
+    end
+
+    test "an idle worker is given without time, too" do
+      pool = start(Poolboy)
+      assert is_pid(Poolboy.checkout(pool, true, 0))
+      assert {:exit, {:timeout, _}} = caught(fn -> Poolboy.checkout(pool, true, 0) end)
+    end
+
+    test "the queue of waiters has an end" do
+      pool = start(Poolboy)
+      _worker = Poolboy.checkout(pool)
+      waiters = for _ <- 1..10_000, do: spawn(fn -> Poolboy.checkout(pool, true, :infinity) end)
+      Enum.each(waiters, &await_waiting/1)
+      assert {:exit, {:queue_full, _}} = caught(fn -> Poolboy.checkout(pool) end)
+      Enum.each(waiters, &Process.exit(&1, :kill))
+    end
+
+    test "what poolboy's own tests ask the pool's process is no message" do
+      pool = start(Poolboy)
+
+      for request <- [:get_avail_workers, :get_all_workers, :get_all_monitors],
+          do: assert(GenServer.call(pool, request) == {:error, :invalid_message})
     end
 
     test "the pool of another node is refused" do

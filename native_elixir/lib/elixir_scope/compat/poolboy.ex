@@ -37,6 +37,7 @@ defmodule ElixirScope.Compat.Poolboy do
   | time-out 0 with an idle worker | exits, mostly | gives the worker |
   | `{name, node}` of another node | is called there | exits with `{:remote_pool, call}`: a lease is bound to its node |
   | waiters | any number | 10,000, then an exit with `{:queue_full, call}` |
+  | calls without documentation (`get_avail_workers` and its like) | are answered | are answered `{:error, :invalid_message}` |
   | `size: 0, max_overflow: 0` | a pool that is always full | is refused when it is started |
   """
 

@@ -246,8 +246,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     assert %{timed_out: 500} = assert_settled(pool)
   end
 
-  test "p09 waiters are served in the order of their arrival, under either strategy" do
-    for strategy <- [:lifo, :fifo] do
+  test "p09 waiters are served in the order of their arrival, under every strategy" do
+    for strategy <- [:lifo, :fifo, :round_robin, :least_used] do
       pool = start_pool(strategy: strategy)
       {:ok, agent} = ConnectionPool.checkout(pool)
 
@@ -293,6 +293,19 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     for {client, _} <- waiters, do: kill(client)
     :ok = ConnectionPool.checkin(pool, agent)
     assert %{queue_full: 1} = assert_settled(pool)
+  end
+
+  test "p11 a pool without waiters makes a connection for a later call" do
+    pool = start_pool(max_waiters: 0)
+
+    for wait <- [0, :infinity],
+        do: {:error, :queue_full} = type(ConnectionPool.checkout(pool, wait))
+
+    await(pool, &(&1.idle == 1))
+    assert {:ok, agent} = ConnectionPool.checkout(pool)
+    assert {:error, :queue_full} = type(ConnectionPool.checkout(pool))
+    :ok = ConnectionPool.checkin(pool, agent)
+    assert %{created: 1} = assert_settled(pool)
   end
 
   test "p12 a burst of twice the size succeeds, and the pool shrinks afterwards" do

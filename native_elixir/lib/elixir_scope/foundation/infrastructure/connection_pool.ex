@@ -54,7 +54,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   | `:max_slots` | 0 | up to where `resize/2` may go; 0, as many as there are |
   | `:strategy` | `:lifo` | which idle connection goes out: `:lifo`, `:fifo`, `:round_robin` or `:least_used` |
   | `:timeout` | 5000 | how long a check-out waits where the call does not say, `:infinity` allowed |
-  | `:max_waiters` | 10000 | callers that may wait at a time |
+  | `:max_waiters` | 10000 | callers that may wait at a time; 0: none, and what is missing is made for a later call |
   | `:queue_interval`, `:queue_target` | 0, 0 | when the caller at the head of the queue has waited longer than the target for an interval, waits are ended early with `:shed` (CoDel, RFC 8289); interval 0, never |
   | `:min_idle` | 0 | connections that are made ahead of demand, `:size` at most |
   | `:init_policy` | `:degraded` | `:error`: the start waits for `:min_idle` connections and fails if one of them cannot be made |
