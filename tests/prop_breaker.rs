@@ -6,8 +6,8 @@ mod breaker_model;
 
 use breaker_model::Model;
 use elixirscope::breaker::{
-    Breaker, BreakerConfig, Event, Events, GRADUAL_ADMIT_BP, Mode, Outcome, Permit, Policy, RawPermit,
-    Recorded, Weights, Window,
+    Breaker, BreakerConfig, Event, Events, GRADUAL_ADMIT_BP, MAX_DURATION_NS, Mode, Outcome, Permit, Policy,
+    RawPermit, Recorded, RejectReason, Weights, Window,
 };
 use proptest::prelude::*;
 
@@ -163,6 +163,15 @@ fn list(events: Events) -> Vec<Event> {
     events.iter().collect()
 }
 
+/// What an acquire says when every lease or round, and then the longest open time, has passed.
+fn after_the_longest_wait(breaker: &Breaker, config: &BreakerConfig, now: u64) -> Result<(), RejectReason> {
+    let settled = now + config.probe_lease_ns.max(config.half_open_limit_ns);
+    breaker.settle(|| settled);
+    // A breaker that opened before it was reconfigured has the open time of then.
+    let open = 2 * MAX_DURATION_NS;
+    breaker.acquire(|| settled + open).verdict.map(drop).map_err(|rejection| rejection.reason)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
@@ -233,5 +242,12 @@ proptest! {
             }
             prop_assert_eq!(breaker.snapshot(|| now), model.snapshot(now));
         }
+        let verdict = after_the_longest_wait(&breaker, &model.config, now);
+        // R11, from whatever state that was.
+        prop_assert!(
+            matches!(verdict, Ok(()) | Err(RejectReason::Degraded)) || model.mode == Mode::ForcedOpen,
+            "{:?}",
+            verdict
+        );
     }
 }

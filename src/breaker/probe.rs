@@ -117,9 +117,11 @@ impl Probe {
         Self { state: State::Free, ignored, ..self }
     }
 
-    /// Whether an earlier permit of this slot gave it back by the end of its lease: some did not by being ignored.
+    /// Whether an earlier permit of this slot gave it back by the end of its lease: some did not by being ignored. Where
+    /// more were ignored than are counted, none is taken for released, which most breakers do not do at all.
     pub(super) fn was_released(self) -> bool {
-        self.ignored < self.epoch - u32::from(self.state != State::Free)
+        self.ignored < IGNORED.max() as u32
+            && self.ignored < self.epoch - u32::from(self.state != State::Free)
     }
 
     /// A result that the tally does not hold yet.

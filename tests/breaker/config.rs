@@ -81,6 +81,7 @@ fn r05_open_and_half_open_out_of_range() {
     for (change, name) in [
         ((|config| config.ramp_ns = 1 << 62) as fn(&mut BreakerConfig), "ramp_ns"),
         (|config| config.slow_call_ns = 1 << 62, "slow_call_ns"),
+        (|config| config.probe_lease_ns = 1 << 62, "probe_lease_ns"),
         (|config| config.ramp_from_bp = 0, "ramp_from_bp"),
         (|config| config.ramp_from_bp = 10_001, "ramp_from_bp"),
         (|config| config.level_bp = [0, 6_000, 8_000], "level_light_bp"),

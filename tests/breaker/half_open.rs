@@ -17,6 +17,30 @@ fn r08_live_and_decided_probes_never_exceed_the_permits() {
     assert_eq!(breaker.snapshot(|| 74).live_probes, 1);
 }
 
+/// Whatever comes back, and how often: two permits stay two.
+#[test]
+fn r08_no_release_stale_or_second_result_raises_the_limit() {
+    let breaker = breaker(config());
+    let early = admitted(&breaker, 0);
+    [0, 10, 20].into_iter().for_each(|now| fail(&breaker, now));
+    let (released, live) = (admitted(&breaker, 70).into_raw(), admitted(&breaker, 70));
+    let again = |outcome| record(&breaker, Permit::from_raw(released), outcome, 71);
+    assert_eq!(again(Outcome::Ignored), RecordVerdict::Applied);
+    for outcome in [Outcome::Ignored, Outcome::Cancelled, Outcome::Success] {
+        assert_eq!(again(outcome), RecordVerdict::AlreadyDone);
+    }
+    assert_eq!(record(&breaker, early, Outcome::Ignored, 71), RecordVerdict::Stale);
+    let second = admitted(&breaker, 72);
+    assert_eq!(rejection(&breaker, 72).reason, RejectReason::HalfOpenFull);
+    assert_eq!(again(Outcome::Ignored), RecordVerdict::AlreadyDone);
+    assert_eq!(rejection(&breaker, 72).reason, RejectReason::HalfOpenFull);
+    // A result takes its place for good.
+    record(&breaker, second, Outcome::Success, 73);
+    assert_eq!(rejection(&breaker, 73).reason, RejectReason::HalfOpenFull);
+    record(&breaker, live, Outcome::Success, 74);
+    assert_eq!(phase(&breaker), Phase::Closed);
+}
+
 #[test]
 fn r08_all_64_probes_can_be_out() {
     let config = BreakerConfig { half_open_permits: 64, successes_to_close: 64, ..config() };
@@ -136,8 +160,11 @@ fn r10_a_lost_probe_gives_its_place_back_where_that_is_chosen() {
     let breaker = opened_as(BreakerConfig { release_expired_probes: true, ..config() });
     let late = [admitted(&breaker, 70), admitted(&breaker, 71)];
     assert_eq!(rejection(&breaker, 99), full(1));
-    let probes = [admitted(&breaker, 101), admitted(&breaker, 101)];
-    assert_eq!(rejection(&breaker, 101), full(30));
+    // The first lease ends at 100, the second at 101.
+    let first = admitted(&breaker, 100);
+    assert_eq!(rejection(&breaker, 100), full(1));
+    let probes = [first, admitted(&breaker, 101)];
+    assert_eq!(rejection(&breaker, 101), full(29));
     for permit in late {
         assert_eq!(record(&breaker, permit, Outcome::Failure, 102), RecordVerdict::Expired);
     }
@@ -249,6 +276,15 @@ fn r16_a_round_without_a_verdict_ends() {
     let acquired = closes.acquire(|| 95);
     assert!(!acquired.verdict.unwrap().is_probe());
     assert_eq!(causes(acquired.events.iter()), [(Cause::HalfOpenLimit, 95)]);
+}
+
+#[test]
+fn r16_a_round_without_a_limit_does_not_end() {
+    let breaker = opened();
+    call(&breaker, Outcome::Ignored, 70);
+    assert!(breaker.settle(|| u64::MAX).is_empty());
+    assert_eq!(phase(&breaker), Phase::HalfOpen);
+    assert!(admitted(&breaker, u64::MAX).is_probe());
 }
 
 #[test]

@@ -31,6 +31,21 @@ fn r12_an_ignored_probe_is_recorded_once() {
     assert_eq!((again(76), breaker.snapshot(|| 76).counts.ignored), (RecordVerdict::AlreadyDone, 2));
 }
 
+/// A slot counts its ignored probes to 4,095; what comes after that is no lease that ended.
+#[test]
+fn r12_an_ignored_probe_is_done_however_many_there_were() {
+    let breaker = opened();
+    let raw = admitted(&breaker, 70).into_raw();
+    let again = || record(&breaker, Permit::from_raw(raw), Outcome::Ignored, 71);
+    assert_eq!(again(), RecordVerdict::Applied);
+    for _ in 0..5_000 {
+        assert_eq!(call(&breaker, Outcome::Ignored, 71).len(), 0);
+        assert_eq!(again(), RecordVerdict::AlreadyDone);
+    }
+    breaker.reset(|| 72);
+    assert_eq!((again(), breaker.snapshot(|| 72).counts.expired), (RecordVerdict::AlreadyDone, 0));
+}
+
 #[test]
 fn r12_racing_copies_of_a_probe_count_once() {
     for _ in 0..200 {

@@ -93,7 +93,13 @@ fn r01_racing_failures_open_exactly_once() {
 
 #[test]
 fn r01_racing_failures_that_are_tolerated_never_open() {
-    for config in [BreakerConfig::consecutive_failures(5), in_period(4, 100), rate(5, 5, 10_000)] {
+    let policies = [
+        BreakerConfig::consecutive_failures(5),
+        in_period(4, 100),
+        rate(5, 5, 10_000),
+        rate_in_time(5, 10_000),
+    ];
+    for config in policies {
         for _ in 0..100 {
             let breaker = breaker(config);
             thread::scope(|scope| {
@@ -211,15 +217,14 @@ fn r03_fewer_results_than_the_minimum_never_open() {
 
 #[test]
 fn r04_a_call_that_takes_longer_is_slow_whatever_came_of_it() {
-    let config = BreakerConfig { slow_call_ns: 10, ..rate(10, 2, 10_000) };
     for outcome in [Outcome::Success, Outcome::Failure] {
-        let breaker = breaker(config);
-        let calls = [admitted(&breaker, 0), admitted(&breaker, 0), admitted(&breaker, 0)];
-        let [equal, slow, ignored] = calls;
-        record(&breaker, equal, outcome, 10);
-        record(&breaker, slow, outcome, 11);
-        record(&breaker, ignored, Outcome::Ignored, 100);
-        if outcome == Outcome::Success {
+        for config in [rate(10, 10, 10_000), rate_in_time(10, 10_000)] {
+            let breaker = breaker(BreakerConfig { slow_call_ns: 10, ..config });
+            let calls = [admitted(&breaker, 0), admitted(&breaker, 0), admitted(&breaker, 0)];
+            let [equal, slow, ignored] = calls;
+            record(&breaker, equal, outcome, 10);
+            record(&breaker, slow, outcome, 11);
+            record(&breaker, ignored, Outcome::Ignored, 100);
             let snapshot = breaker.snapshot(|| 100);
             assert_eq!((snapshot.window_calls, snapshot.slow_calls), (2, 1));
             assert_eq!(snapshot.slow_call_rate_bp, 5_000);
@@ -238,6 +243,24 @@ fn r04_too_many_slow_calls_open() {
         assert_eq!(causes(events.iter()), expected);
     }
     assert_eq!(phase(&breaker), Phase::Open);
+}
+
+/// As for failures: from the minimum on, and a share that is just below does not open.
+#[test]
+fn r04_the_rate_of_slow_calls_is_exact() {
+    let windows = [Window::Count { size: 9 }, Window::Time { period_ns: 40 * MS, buckets: 4 }];
+    for (window, (slow_call_rate_bp, opens)) in
+        windows.into_iter().flat_map(|window| [(window, (3_333, true)), (window, (3_334, false))])
+    {
+        let policy = Policy::Rate { window, min_calls: 9, failure_rate_bp: 10_000, slow_call_rate_bp };
+        let breaker = breaker(BreakerConfig { policy, slow_call_ns: MS, ..config() });
+        for outcome in [[Outcome::Slow; 3].as_slice(), &[Outcome::Success; 5]].concat() {
+            call(&breaker, outcome, 0);
+            assert_eq!(phase(&breaker), Phase::Closed, "fewer calls than the minimum");
+        }
+        call(&breaker, Outcome::Success, 0);
+        assert_eq!(phase(&breaker) == Phase::Open, opens, "{window:?} at {slow_call_rate_bp}");
+    }
 }
 
 /// What the caller says is slow is slow, too; without a limit it opens nothing.

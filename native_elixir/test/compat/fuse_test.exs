@@ -13,7 +13,8 @@ defmodule ElixirScope.Compat.FuseTest do
   @half {:gradual, 0.5}
 
   # Every cell of the table of fuse 2.5: operation, state before, what it returns, state after, events. A whole fuse is
-  # followed by the melts that it remembers. Of a gradual fuse the first of two asks is turned down.
+  # followed by the melts that it remembers, a blown one by the time until it heals; `blown` has had 40 of its 100 ms. Of
+  # a gradual fuse the first of two asks is turned down.
   @cells [
     {:install, :absent, :ok, {:ok, 0}, [:ok]},
     {:install, {:ok, 1}, :ok, {:ok, 0}, [:ok]},
@@ -28,19 +29,19 @@ defmodule ElixirScope.Compat.FuseTest do
     {:ask, :absent, @gone, :absent, []},
     {:ask, {:ok, 1}, :ok, {:ok, 1}, []},
     {:ask, {:gradual, 1}, :blown, {:gradual, 1}, []},
-    {:ask, :blown, :blown, :blown, []},
+    {:ask, :blown, :blown, {:blown, 60}, []},
     {:ask, :disabled, :blown, :disabled, []},
     {:ask_dirty, :absent, @gone, :absent, []},
     {:ask_dirty, {:ok, 1}, :ok, {:ok, 1}, []},
     {:ask_dirty, {:gradual, 1}, :blown, {:gradual, 1}, []},
-    {:ask_dirty, :blown, :blown, :blown, []},
+    {:ask_dirty, :blown, :blown, {:blown, 60}, []},
     {:ask_dirty, :disabled, :blown, :disabled, []},
     {:melt, :absent, :ok, :absent, []},
     {:melt, {:ok, 0}, :ok, {:ok, 1}, []},
-    {:melt, {:ok, 1}, :ok, :blown, [:blown]},
+    {:melt, {:ok, 1}, :ok, {:blown, 100}, [:blown]},
     {:melt, {:gradual, 0}, :ok, {:gradual, 1}, []},
-    {:melt, {:gradual, 1}, :ok, :blown, [:blown]},
-    {:melt, :blown, :ok, :blown, []},
+    {:melt, {:gradual, 1}, :ok, {:blown, 100}, [:blown]},
+    {:melt, :blown, :ok, {:blown, 60}, []},
     {:melt, :disabled, :ok, :disabled, []},
     {:timer, :absent, :ok, :absent, []},
     {:timer, {:ok, 1}, :ok, {:ok, 1}, []},
@@ -61,7 +62,7 @@ defmodule ElixirScope.Compat.FuseTest do
     {:circuit_enable, :absent, @gone, :absent, []},
     {:circuit_enable, {:ok, 1}, :ok, {:ok, 1}, []},
     {:circuit_enable, {:gradual, 1}, :ok, {:gradual, 1}, []},
-    {:circuit_enable, :blown, :ok, :blown, []},
+    {:circuit_enable, :blown, :ok, {:blown, 60}, []},
     {:circuit_enable, :disabled, :ok, {:ok, 0}, [:ok]},
     {:circuit_enable, :disabled_blown, :ok, {:ok, 0}, [:ok]},
     {:circuit_enable, :disabled_gradual, :ok, {:gradual, 0}, [@half]},
@@ -73,10 +74,10 @@ defmodule ElixirScope.Compat.FuseTest do
     {:run, :absent, {@gone, :not_called}, :absent, []},
     {:run, {:ok, 1}, {{:ok, 7}, :called}, {:ok, 1}, []},
     {:run, {:gradual, 1}, {:blown, :not_called}, {:gradual, 1}, []},
-    {:run, :blown, {:blown, :not_called}, :blown, []},
+    {:run, :blown, {:blown, :not_called}, {:blown, 60}, []},
     {:run, :disabled, {:blown, :not_called}, :disabled, []},
     {:run_melting, {:ok, 0}, {{:ok, 7}, :called}, {:ok, 1}, []},
-    {:run_melting, {:ok, 1}, {{:ok, 7}, :called}, :blown, [:blown]}
+    {:run_melting, {:ok, 1}, {{:ok, 7}, :called}, {:blown, 100}, [:blown]}
   ]
 
   for {{operation, before, returns, then, events}, row} <- Enum.with_index(@cells) do
@@ -95,8 +96,8 @@ defmodule ElixirScope.Compat.FuseTest do
   defp enter(:absent, _name), do: :ok
   defp enter({:ok, melts}, name), do: installed(name, @standard, melts)
   defp enter({:gradual, melts}, name), do: installed(name, @gradual, melts)
-  defp enter(:blown, name), do: installed(name, @standard, 2)
-  defp enter(:blown_gradual, name), do: installed(name, @gradual, 2)
+  defp enter(:blown, name), do: blown(name, @standard)
+  defp enter(:blown_gradual, name), do: blown(name, @gradual)
 
   defp enter(disabled, name) do
     enter(
@@ -112,6 +113,11 @@ defmodule ElixirScope.Compat.FuseTest do
     melt(name, melts)
   end
 
+  defp blown(name, options) do
+    installed(name, options, 2)
+    advance(name, 40)
+  end
+
   defp perform(:install, name), do: Fuse.install(name, @standard)
   defp perform(:install_gradual, name), do: Fuse.install(name, @gradual)
   defp perform(:ask, name), do: Fuse.ask(name, :sync)
@@ -120,7 +126,7 @@ defmodule ElixirScope.Compat.FuseTest do
   defp perform(:run_melting, name), do: run(name, {:melt, 7})
 
   defp perform(:timer, name) do
-    advance(name, 100)
+    advance(name, 60)
     timer(id(name))
   end
 
@@ -138,13 +144,21 @@ defmodule ElixirScope.Compat.FuseTest do
     case for(_ <- 1..2, do: Fuse.ask(name, :sync)) do
       [@gone, @gone] -> :absent
       [:ok, :ok] -> {:ok, melts(name)}
-      [:blown, :blown] -> if heals?(name), do: :blown, else: :disabled
+      [:blown, :blown] -> heals(name)
       [_one, _other] -> {:gradual, melts(name)}
     end
   end
 
-  defp heals?(name) do
-    advance(name, 99)
+  defp heals(name) do
+    cond do
+      heals_after?(name, 60) -> {:blown, 60}
+      heals_after?(name, 40) -> {:blown, 100}
+      true -> :disabled
+    end
+  end
+
+  defp heals_after?(name, ms) do
+    advance(name, ms - 1)
     assert Fuse.ask(name, :sync) == :blown
     advance(name, 1)
     :ok in for(_ <- 1..2, do: Fuse.ask(name, :sync))
@@ -219,6 +233,18 @@ defmodule ElixirScope.Compat.FuseTest do
       assert {Fuse.ask(name, :sync), events(name)} == {:ok, [:ok]}
     end
 
+    test "of a disabled fuse takes effect with the next enable", %{name: name} do
+      enter(:disabled, name)
+      :ok = Fuse.install(name, {{:standard, 0, 10}, {:reset, 7}})
+      Fuse.circuit_enable(name)
+      assert Fuse.ask(name, :sync) == :ok
+      melt(name, 1)
+      advance(name, 6)
+      assert Fuse.ask(name, :sync) == :blown
+      advance(name, 1)
+      assert Fuse.ask(name, :sync) == :ok
+    end
+
     test "takes any term for a name, and keeps equal numbers apart" do
       names = [1, 1.0, "fuse", 'fuse', nil, {:a, "tuple", []}, %{a: 1}, self(), make_ref()]
       for name <- names, do: :ok = Fuse.install(name, @standard)
@@ -227,6 +253,14 @@ defmodule ElixirScope.Compat.FuseTest do
       for name <- names -- [1], do: assert(Fuse.ask(name, :sync) == :ok)
       for name <- names, do: :ok = Fuse.remove(name)
     end
+  end
+
+  test "a melt of an absent fuse is counted nowhere", %{name: name} do
+    melt(name, 3)
+    assert catch_error(Fuse.Stats.counters(name)) == :badarg
+    enter({:ok, 0}, name)
+    assert Fuse.Stats.counters(name) == [ok: 0, blown: 0, melt: 0]
+    assert look(name) == {:ok, 0}
   end
 
   test "a context that is none raises", %{name: name} do
