@@ -1,11 +1,14 @@
-"""What `create` and `destroy` do besides making and ending a connection: fail, raise, use another pool."""
+"""What a pool's functions do besides their work: fail, raise, take long, use another pool."""
 
 from __future__ import annotations
+
+import threading
+from typing import Any, Literal
 
 import pytest
 from lending import Connection, Ledger
 
-from elixirscope import CreateFailed, Pool
+from elixirscope import CreateFailed, Pool, PoolTimeout
 
 
 def test_a_failed_creation_is_the_cause(ledger: Ledger) -> None:
@@ -67,6 +70,37 @@ def test_what_destroy_raises_is_reported_and_changes_nothing(
         pass
     assert [problem.args for problem in unraisable] == [(connection.number,)]
     assert pool.snapshot().destroyed == 1
+
+
+@pytest.mark.parametrize("name", ["create", "reset", "check", "destroy"])
+def test_draining_waits_for_a_thread_that_is_in_a_callback(name: str) -> None:
+    inside, may_leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def stay(*_: object) -> Connection:
+        inside.set()
+        may_leave.wait()
+        left.set()
+        return Connection()
+
+    functions: dict[str, Any] = {"create": Connection, name: stay}
+    # Nothing idle is kept, so that `destroy` is called on return.
+    kept = int(name != "destroy")
+    health: Literal["passive", "off"] = "passive" if name == "check" else "off"
+    pool = Pool(**functions, size=kept, max_overflow=1 - kept, health=health)
+
+    def lend() -> None:
+        with pool.checkout():
+            pass
+
+    thread = threading.Thread(target=lend)
+    thread.start()
+    inside.wait()
+    with pytest.raises(PoolTimeout):
+        pool.drain(timeout=0.001)
+    may_leave.set()
+    pool.drain()
+    assert left.is_set()
+    thread.join()
 
 
 def test_a_pool_may_make_a_pool(ledger: Ledger) -> None:
