@@ -82,8 +82,9 @@ class Pool(NativePool[T]):
 
     Any thread may use a pool at any time. A pool belongs to the process that made it; in a forked child its
     use raises `Forked`. Only a check-out that has to wait waits; it would block an asyncio loop.
-    Close a pool that daemon threads use before the program ends: Python ends such a thread where it stands,
-    and inside ``create`` or ``destroy`` that ends the process by SIGABRT.
+    Drain a pool that daemon threads use before the program ends: Python ends such a thread where it stands,
+    and inside one of the functions above that can end the process by SIGABRT. `drain` waits for a thread that
+    is in one of them, `close` does not.
 
     ``clock``, for tests, is what gives the time instead of the machine. A wait then looks at it a thousand
     times a second.

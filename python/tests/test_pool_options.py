@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from header import read
+from lending import until
 
 from elixirscope import CreateFailed, InvalidArgument, Leak, Pool, PoolClosed, PoolTimeout, Shed, WrongType
 from elixirscope._pool_options import CREATE_FAILURES, HEALTH, OPTIONS, ORDERS, PoolOptions
@@ -134,11 +134,6 @@ def test_connections_are_made_ahead_of_demand(ledger: Ledger) -> None:
     pool = ledger.pool(size=3, min_idle=2)
     pool.maintain()
     assert pool.snapshot().idle == 2
-
-
-def until(true: Callable[[], bool]) -> None:
-    while not true():
-        time.sleep(0.001)
 
 
 def test_a_leak_names_who_holds_what_since_when(ledger: Ledger) -> None:
