@@ -135,9 +135,9 @@ defmodule ElixirScope.Foundation.Infrastructure.CircuitBreaker do
     * `:classify`: a function, instead of those two, that gets what the operation returned, or `{:raise, exception}`,
       `{:throw, value}` or `{:exit, reason}`, and returns `:success`, `:failure`, `:ignored`, `:slow` or `:cancelled`.
 
-  An error type is the atom itself, the first one of a tuple, or the `error_type` of an `Error` or a `Types.Error`. What the call returns is
-  the same however it counts; an operation that exceeds its `call_timeout` always is a failure, and so is one whose
-  classification crashes.
+  An error type is the atom itself, the first one of a tuple, or the `error_type` of an `Error` or a `Types.Error`. What
+  the call returns is the same however it counts; an operation that exceeds its `call_timeout` always is a failure, and so is
+  one whose classification crashes.
 
       iex> alias ElixirScope.Foundation.Infrastructure.CircuitBreaker
       iex> namespace = {:test, make_ref()}

@@ -173,7 +173,7 @@ defmodule ElixirScope.Foundation.Services.ConfigServer do
   As `update/3`, limited for each `user_id` of `user_context` (a map or a keyword list) by the rule `config_updates`,
   10 in 60,000 ms unless configured. The same user's `update_config_v2/4` counts with it. No breaker.
 
-  What a user has left: `TokenBucketLimiter.peek({:config_update, user_id}, :config_updates)`.
+  What a user has left where that rule is configured: `TokenBucketLimiter.peek({:config_update, user_id}, :config_updates)`.
   """
   @spec update_config_protected(namespace(), path(), term(), map() | keyword()) :: :ok | error()
   def update_config_protected(namespace, path, value, user_context) when is_list(path) do
