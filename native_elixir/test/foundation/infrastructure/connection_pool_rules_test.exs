@@ -3,7 +3,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
   use ElixirScope.Foundation.PoolCase, async: true
 
   alias ElixirScope.Foundation.Infrastructure.ConnectionPool.Directory
-  alias ElixirScope.Foundation.Infrastructure.{ManualClock, Native}
+  alias ElixirScope.Foundation.Infrastructure.{Connection, ManualClock, Native}
 
   @stale {:error, :stale_lease}
 
@@ -435,6 +435,61 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
 
     assert_settled(pool)
   end
+
+  # A process itself, and one behind a tag.
+  for shape <- [:bare, :tagged] do
+    test "p20 a #{shape} connection that its holder kills and gives back as good is not lent" do
+      pool = start_shaped(unquote(shape))
+      kill = &Process.exit(Connection.process(&1), :kill)
+
+      ways = [
+        fn -> with({:ok, true} <- ConnectionPool.with_connection(pool, kill), do: :ok) end,
+        fn ->
+          {:ok, connection} = ConnectionPool.checkout(pool)
+          kill.(connection)
+          ConnectionPool.checkin(pool, connection)
+        end,
+        fn ->
+          {:ok, lease} = ConnectionPool.checkout_lease(pool)
+          kill.(lease.connection)
+          ConnectionPool.checkin(pool, lease)
+        end
+      ]
+
+      for _ <- 1..100, way <- ways do
+        # Either way: the pool process has heard of the death, or the check-in sees it.
+        assert type(way.()) in [:ok, @stale]
+        assert {:ok, 0} = ConnectionPool.with_connection(pool, &number/1)
+      end
+
+      assert %{created: 301} = assert_settled(pool)
+    end
+
+    test "p20 a #{shape} connection that dies while it is idle is not lent" do
+      pool = start_shaped(unquote(shape))
+
+      for _ <- 1..200 do
+        {:ok, connection} = ConnectionPool.with_connection(pool, & &1)
+        kill(Connection.process(connection))
+        assert {:ok, 0} = ConnectionPool.with_connection(pool, &number/1)
+      end
+
+      assert %{created: 201} = assert_settled(pool)
+    end
+  end
+
+  defp start_shaped(shape) do
+    create = fn ->
+      with {:ok, agent} <- Agent.start_link(fn -> 0 end), do: {:ok, shaped(shape, agent)}
+    end
+
+    start_pool(create: create, close: &Agent.stop(Connection.process(&1)))
+  end
+
+  defp shaped(:bare, agent), do: agent
+  defp shaped(:tagged, agent), do: {:agent, agent}
+
+  defp number(connection), do: Agent.get(Connection.process(connection), & &1)
 
   describe "p24 the end of a pool" do
     test "wakes its waiters, waits for its leases and closes everything" do

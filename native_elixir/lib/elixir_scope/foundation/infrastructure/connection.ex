@@ -7,8 +7,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
 
   `connect/1` and `disconnect/2` run in a short-lived process of their own, so a slow server slows nobody but the
   check-outs that need a new connection. A connection is any term. When it is a pid, or `{atom, pid}`, the pool links to
-  that process: a connection process that dies is replaced, and none outlives its pool. A connection must not belong
-  to the process that made it, as a port or a socket does: that process ends when the callback returns.
+  that process: a connection process that dies is replaced, and none outlives its pool. One that comes back dead, or killed by
+  its holder, is not lent again. A connection must not belong to the process that made it, as a port or a socket does: that
+  process ends when the callback returns.
 
   ## An adapter of one's own
 
@@ -50,9 +51,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
       :ok
 
   An adapter answers for three things. A call that is not answered in time leaves its connection in an unknown state:
-  kill that process, the pool makes another. A connection that ended with its last use must fail `reset/1`, for its holder
-  may give it back before the pool has heard of the end. And what may not be killed in the middle of something belongs to a
-  process that nobody else knows, as in the adapters for SQLite and for files.
+  kill that process, the pool makes another. A connection that is no process and ended with its last use must fail `reset/1`,
+  for nobody else sees its end. And what may not be killed in the middle of something belongs to a process that nobody else
+  knows, as in the adapters for SQLite and for files.
 
   Adapters that are here: `ElixirScope.Foundation.Infrastructure.DatabasePool` for SQLite and PostgreSQL,
   `ElixirScope.Foundation.Infrastructure.Connection.HTTP` and `ElixirScope.Foundation.Infrastructure.Connection.LockedFile`.

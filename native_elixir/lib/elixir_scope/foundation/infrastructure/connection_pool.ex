@@ -246,12 +246,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
         fun.(connection)
       catch
         kind, reason ->
-          Checkin.give_back(pool, place, :broken)
+          Checkin.give_back(pool, place, connection, :broken)
           :erlang.raise(kind, reason, __STACKTRACE__)
       else
         result ->
           # A stale lease is no news here: the connection died under `fun`, which has seen that itself.
-          Checkin.give_back(pool, place, :good)
+          Checkin.give_back(pool, place, connection, :good)
           wrap(result)
       end
     end
@@ -326,6 +326,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @doc "The names of the running pools of a namespace."
   @spec list_pools(Names.namespace()) :: [atom()]
   def list_pools(namespace \\ :production), do: Directory.names(namespace)
+
+  # What most calls say, without a search: this is in the way of each.
+  defp call_options([]), do: {:ok, nil, true}
+  defp call_options(timeout: timeout), do: {:ok, timeout, true}
 
   defp call_options(opts) do
     with true <- Keyword.keyword?(opts) || Config.invalid(:opts, opts, "a keyword list"),

@@ -57,7 +57,7 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   alias ElixirScope.Foundation.Infrastructure.DatabasePool.{Connection, PostgreSQL, Statement}
 
   @pool :database_pool
-  @with_connection [allow_overflow: true, timeout: 10_000]
+  @wait 10_000
 
   @typedoc "An SQLite connection, or one of PostgreSQL."
   @type connection :: pid() | {module(), pid()}
@@ -111,7 +111,8 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   defp worker(other, _options),
     do: {:error, Error.refused(:adapter, other, ":sqlite or :postgresql")}
 
-  defp postgresql(%{reset: false} = argument), do: [worker: {PostgreSQL.Kept, argument}]
+  defp postgresql(%{reset: false} = argument),
+    do: [worker: {PostgreSQL, argument}, reset_on_return: false]
 
   defp postgresql(argument), do: [worker: {PostgreSQL, argument}]
 
@@ -134,15 +135,16 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
         when result: term()
   def with_connection(fun, opts \\ [])
 
+  # What most calls say, without a search: this is in the way of each.
+  def with_connection(fun, []) when is_function(fun, 1), do: lend(@pool, fun, timeout: @wait)
+
+  def with_connection(fun, pool: pool) when is_function(fun, 1),
+    do: lend(pool, fun, timeout: @wait)
+
   def with_connection(fun, opts) when is_function(fun, 1) do
     with {:ok, opts} <- keyword(:opts, opts) do
       {pool, opts} = Keyword.pop(opts, :pool, @pool)
-
-      ConnectionPool.with_connection(
-        pool,
-        &leave_clean(&1, fun),
-        Keyword.merge(@with_connection, opts)
-      )
+      lend(pool, fun, Keyword.put_new(opts, :timeout, @wait))
     end
   end
 
@@ -249,6 +251,9 @@ defmodule ElixirScope.Foundation.Infrastructure.DatabasePool do
   # "No transaction is active" is one of its good outcomes.
   defp rollback({PostgreSQL, _} = connection), do: PostgreSQL.rollback(connection)
   defp rollback(connection), do: exec(connection, "ROLLBACK", [], timeout: 1_000)
+
+  defp lend(pool, fun, opts),
+    do: ConnectionPool.with_connection(pool, &leave_clean(&1, fun), opts)
 
   defp leave_clean(connection, fun) do
     result = fun.(connection)

@@ -205,7 +205,6 @@ impl SharedPool {
                 let held = process.leases.iter().rposition(|lease| self.is_in(lease.slot, connection));
                 let Some(held) = held else { break Err(StaleLease) };
                 let lease = process.leases.swap_remove(held);
-                let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
                 let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
                 if result.is_ok() {
                     break result;
@@ -219,7 +218,6 @@ impl SharedPool {
     /// Gives back a lease, in any process.
     pub fn checkin_lease(&self, env: Env<'_>, lease: Lease, condition: Condition) -> Result<(), StaleLease> {
         let mut actions = Actions::new();
-        let condition = if self.is_dead(env, lease.slot) { Condition::Broken } else { condition };
         let result = self.core.checkin(lease, condition, || self.now_ns(), &mut actions);
         self.carry_out(env, &mut actions);
         result

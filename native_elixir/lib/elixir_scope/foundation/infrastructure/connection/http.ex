@@ -81,10 +81,6 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTP do
     end
   end
 
-  # A connection that ended with its last answer is not lent again, whoever hears of its end first.
-  @impl true
-  def reset(connection), do: if(Process.alive?(connection), do: :ok, else: {:error, :closed})
-
   @doc """
   Sends a request and waits for its answer, of whatever status.
 

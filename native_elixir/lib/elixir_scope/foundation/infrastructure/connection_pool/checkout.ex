@@ -36,7 +36,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Checkout do
 
         with wait_ns when is_integer(wait_ns) <- wait_ns(timeout, default_ns),
              {connection, slot, epoch} <- ask(pool, handle, server, wait_ns, overflow?) do
-          since = Usage.lent(one_in, pool, handle, slot, asked)
+          since = if one_in, do: Usage.lent(one_in, pool, handle, slot, asked)
           {:ok, {handle, one_in, slot, epoch, since}, connection}
         else
           :error -> Config.invalid(:timeout, timeout, Config.timeout_range())

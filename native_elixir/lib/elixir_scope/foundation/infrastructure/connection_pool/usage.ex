@@ -12,9 +12,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Usage do
   @type since :: integer() | nil
 
   @doc "A connection was lent to a call that asked at `asked`. When, if that was told."
-  @spec lent(pos_integer() | nil, term(), reference(), non_neg_integer(), since()) :: since()
-  def lent(nil, _pool, _handle, _slot, _asked), do: nil
-
+  @spec lent(pos_integer(), term(), reference(), non_neg_integer(), integer()) :: since()
   def lent(one_in, pool, handle, slot, asked) do
     if one_in == 1 or :rand.uniform(one_in) == 1 do
       now = System.monotonic_time()
@@ -23,10 +21,8 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Usage do
     end
   end
 
-  @doc "It is about to be given back."
-  @spec returned(term(), reference(), non_neg_integer(), since()) :: :ok
-  def returned(_pool, _handle, _slot, nil), do: :ok
-
+  @doc "What was lent at `since` is about to be given back."
+  @spec returned(term(), reference(), non_neg_integer(), integer()) :: :ok
   def returned(pool, handle, slot, since),
     do: tell(:checkin, :use_time, System.monotonic_time() - since, pool, handle, slot)
 
