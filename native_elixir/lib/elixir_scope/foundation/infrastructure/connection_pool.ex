@@ -326,6 +326,10 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool do
   @spec list_pools(Names.namespace()) :: [atom()]
   def list_pools(namespace \\ :production), do: Directory.names(namespace)
 
+  # What most calls have.
+  defp call_options([]), do: {:ok, nil, true}
+  defp call_options(timeout: timeout), do: {:ok, timeout, true}
+
   defp call_options(opts) do
     with true <- Keyword.keyword?(opts) || Config.invalid(:opts, opts, "a keyword list"),
          {timeout, opts} = Keyword.pop(opts, :timeout),
