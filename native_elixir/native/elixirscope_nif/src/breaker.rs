@@ -19,6 +19,7 @@ use self::stats::Stats;
 use crate::atoms;
 use crate::clock::ObjectClock;
 use crate::events::Publisher;
+use crate::hot::hot_nif;
 use crate::live::Live;
 use crate::permit;
 use crate::refusal::{created, done};
@@ -94,8 +95,7 @@ fn breaker_publish_to(breaker: ResourceArc<BreakerResource>, publisher: LocalPid
 
 /// A small integer or `{generation, started_ns}` while closed, a permit resource for a probe, or
 /// `{reason, retry_after_ns}`. With injected faults also `{:delayed, delay_ns, permit}`.
-#[rustler::nif]
-fn breaker_acquire<'a>(env: Env<'a>, breaker: Term<'a>) -> NifResult<Term<'a>> {
+fn breaker_acquire<'a>(env: Env<'a>, [breaker]: [Term<'a>; 1]) -> NifResult<Term<'a>> {
     // Borrowed for the call: to count a reference and back is a fifth of it.
     let borrowed: &BreakerResource = breaker.decode()?;
     Ok(match borrowed.acquire(env) {
@@ -115,6 +115,8 @@ fn breaker_acquire<'a>(env: Env<'a>, breaker: Term<'a>) -> NifResult<Term<'a>> {
     })
 }
 
+hot_nif!(breaker_acquire, 1);
+
 /// As `breaker_acquire`, with a permit resource in any phase: for a permit that is recorded later or elsewhere.
 #[rustler::nif]
 fn breaker_acquire_owned<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>) -> Term<'a> {
@@ -125,15 +127,13 @@ fn breaker_acquire_owned<'a>(env: Env<'a>, breaker: ResourceArc<BreakerResource>
 }
 
 /// Records the result of a call that `breaker_acquire` admitted while closed.
-#[rustler::nif]
-fn breaker_record<'a>(
-    env: Env<'a>,
-    breaker: &'a BreakerResource,
-    permit: ClosedPermit,
-    outcome: OutcomeArg,
-) -> Atom {
-    verdict_atom(breaker.record(env, Permit::from_raw(permit.0), outcome.0))
+fn breaker_record<'a>(env: Env<'a>, [breaker, permit, outcome]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    let breaker: &BreakerResource = breaker.decode()?;
+    let (ClosedPermit(permit), OutcomeArg(outcome)) = (permit.decode()?, outcome.decode()?);
+    Ok(verdict_atom(breaker.record(env, Permit::from_raw(permit), outcome)).to_term(env))
 }
+
+hot_nif!(breaker_record, 3);
 
 /// `:ok` or `{reason, retry_after_ns}`, without a permit.
 #[rustler::nif]

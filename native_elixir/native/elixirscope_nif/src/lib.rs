@@ -11,6 +11,7 @@
 //! * `limiter`, `key`: rate limits, and how any term becomes a key.
 //! * `pool`: connection pools; processes that die give back what they held.
 //! * `live`: how many objects exist.
+//! * `hot`: how the NIFs of each call are entered.
 //! * `refusal`: what is wrong with a configuration.
 //!
 //! Rustler catches a panic in a NIF, a `down` callback or a destructor and raises it in the calling process.
@@ -22,6 +23,7 @@ mod atoms;
 mod breaker;
 mod clock;
 mod events;
+mod hot;
 mod key;
 mod leash;
 mod limiter;

@@ -17,6 +17,7 @@ use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, ResourceArc, Term};
 
 use crate::atoms;
 use crate::clock::ObjectClock;
+use crate::hot::hot_nif;
 use crate::refusal::refusal;
 use options::Options;
 use shared::{SharedPool, Taken};
@@ -62,15 +63,10 @@ impl<'a> Decoder<'a> for AskedWait {
 /// `{connection, slot, epoch}`, with a fourth element `:untested` where the caller has to test it first; `:wait`; or the
 /// refusal. A wait ends with `{reference, the same}`, but never untested, and with `:lost` where the connection that it
 /// ended in has died and its lease is over: then the caller may ask again.
-#[rustler::nif]
-fn pool_checkout<'a>(
-    env: Env<'a>,
-    pool: ResourceArc<SharedPool>,
-    reference: Term<'a>,
-    wait: AskedWait,
-    overflow: bool,
-) -> Term<'a> {
-    match SharedPool::checkout(&pool, env, reference, wait.0, overflow) {
+fn pool_checkout<'a>(env: Env<'a>, [pool, reference, wait, overflow]: [Term<'a>; 4]) -> NifResult<Term<'a>> {
+    let pool: ResourceArc<SharedPool> = pool.decode()?;
+    let (AskedWait(wait), overflow) = (wait.decode()?, overflow.decode()?);
+    Ok(match SharedPool::checkout(&pool, env, reference, wait, overflow) {
         Some(Taken::Granted(lease, connection)) => (connection, lease.slot, lease.epoch).encode(env),
         Some(Taken::Untested(lease, connection)) => {
             (connection, lease.slot, lease.epoch, atoms::untested()).encode(env)
@@ -78,8 +74,10 @@ fn pool_checkout<'a>(
         Some(Taken::Waiting) => atoms::wait().encode(env),
         Some(Taken::Refused(why)) => word(why).encode(env),
         None => atoms::pool_closed().encode(env),
-    }
+    })
 }
+
+hot_nif!(pool_checkout, 4);
 
 fn word(refusal: Refusal) -> Atom {
     match refusal {
@@ -106,22 +104,22 @@ fn ok_or<E>(result: Result<(), E>, error: Atom) -> Atom {
 }
 
 /// Gives back a connection of the calling process.
-#[rustler::nif]
-fn pool_checkin(env: Env<'_>, pool: ResourceArc<SharedPool>, connection: Term<'_>, broken: bool) -> Atom {
-    ok_or(pool.checkin(env, connection, condition(broken)), atoms::stale_lease())
+fn pool_checkin<'a>(env: Env<'a>, [pool, connection, broken]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    let pool: ResourceArc<SharedPool> = pool.decode()?;
+    let condition = condition(broken.decode()?);
+    Ok(ok_or(pool.checkin(env, connection, condition), atoms::stale_lease()).to_term(env))
 }
 
+hot_nif!(pool_checkin, 3);
+
 /// Gives back a lease.
-#[rustler::nif]
-fn pool_checkin_lease(
-    env: Env<'_>,
-    pool: ResourceArc<SharedPool>,
-    slot: u32,
-    epoch: u64,
-    broken: bool,
-) -> Atom {
-    ok_or(pool.checkin_lease(env, pool.lease(slot, epoch), condition(broken)), atoms::stale_lease())
+fn pool_checkin_lease<'a>(env: Env<'a>, [pool, slot, epoch, broken]: [Term<'a>; 4]) -> NifResult<Term<'a>> {
+    let pool: ResourceArc<SharedPool> = pool.decode()?;
+    let (lease, broken) = (pool.lease(slot.decode()?, epoch.decode()?), condition(broken.decode()?));
+    Ok(ok_or(pool.checkin_lease(env, lease, broken), atoms::stale_lease()).to_term(env))
 }
+
+hot_nif!(pool_checkin_lease, 4);
 
 #[rustler::nif]
 fn pool_created(

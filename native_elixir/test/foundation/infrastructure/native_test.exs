@@ -1,7 +1,7 @@
 defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
   use ExUnit.Case, async: true
 
-  alias ElixirScope.Foundation.Infrastructure.Native
+  alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, Native}
 
   test "the library, the application and the workspace have one version" do
     version = Native.library_version()
@@ -22,6 +22,24 @@ defmodule ElixirScope.Foundation.Infrastructure.NativeTest do
     {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true)
     assert output =~ ~s({{:error, :on_load_failure}, 7, "#{Native.library_version()}"})
     assert output =~ "After an upgrade of a loaded library: restart the VM."
+  end
+
+  test "a native function of the hot path raises in its caller where it cannot take an argument" do
+    {:ok, %{breaker: breaker}} = CircuitBreaker.handle({:test, make_ref()}, :search)
+    {:ok, limiter} = Native.limiter_new(100, :deny_new, 10, :monotonic)
+
+    for {function, arguments} <- [
+          breaker_acquire: [:none],
+          breaker_acquire: [limiter],
+          breaker_record: [limiter, 0, 0],
+          breaker_record: [breaker, -1, 0],
+          breaker_record: [breaker, 0, 5],
+          pool_checkout: [limiter, make_ref(), 0, true],
+          pool_checkin: [limiter, :connection, false],
+          pool_checkin_lease: [limiter, 0, 0, false]
+        ] do
+      assert_raise ArgumentError, fn -> apply(Native, function, arguments) end
+    end
   end
 
   # A native call that keeps its process on a normal scheduler is never seen to leave it.

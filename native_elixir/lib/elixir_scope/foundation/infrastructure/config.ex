@@ -32,11 +32,19 @@ defmodule ElixirScope.Foundation.Infrastructure.Config do
   """
   @spec read() :: t()
   def read do
-    configured = Application.get_env(:elixir_scope, :infrastructure, %{})
+    configured = environment()
 
     case :persistent_term.get(__MODULE__, :none) do
       {^configured, sections} -> sections
       _another_configuration -> check_sections(configured)
+    end
+  end
+
+  # What `Application.get_env/3` reads, without its look at the key: each protected call pays for it.
+  defp environment do
+    case :application.get_env(:elixir_scope, :infrastructure) do
+      {:ok, configured} -> configured
+      :undefined -> %{}
     end
   end
 

@@ -4,7 +4,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
 
   alias ElixirScope.Foundation.{Error, Infrastructure}
   alias ElixirScope.Foundation.Infrastructure.{CircuitBreaker, CircuitBreakerRegistry}
-  alias ElixirScope.Foundation.Infrastructure.{ConnectionPool, Names}
+  alias ElixirScope.Foundation.Infrastructure.{Config, ConnectionPool, Names}
   alias ElixirScope.Foundation.Infrastructure.Protection.{Call, Limit}
 
   @namespace :production
@@ -59,20 +59,21 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection do
   # A call that is wrong is refused before it can spend a token or count against the service.
   @spec execute(atom(), keyword(), function()) :: term()
   def execute(key, opts, operation) do
+    configured = Config.read()
+
     with :ok <- Infrastructure.check_options(opts, @options),
          {:ok, config} <- known(key, opts),
-         pool = opts[:connection_pool] || config[:connection_pool],
-         :ok <- check_call(pool, opts[:timeout], operation),
-         {:ok, limit} <- Limit.of(key, config, opts[:rate_limiter]) do
-      stages = %{
-        limit: limit,
-        breaker: opts[:circuit_breaker] || (config[:circuit_breaker] && key),
-        pool: pool,
-        timeout: opts[:timeout]
-      }
-
-      Call.run(stages, operation)
+         pool = Limit.option(opts, :connection_pool) || Map.get(config, :connection_pool),
+         timeout = Limit.option(opts, :timeout),
+         :ok <- check_call(pool, timeout, operation),
+         {:ok, limit} <- Limit.of(key, config, Limit.option(opts, :rate_limiter), configured) do
+      stages = %{limit: limit, breaker: breaker(key, config, opts), pool: pool, timeout: timeout}
+      Call.run(stages, operation, configured)
     end
+  end
+
+  defp breaker(key, config, opts) do
+    Limit.option(opts, :circuit_breaker) || if is_map_key(config, :circuit_breaker), do: key
   end
 
   # Options alone are enough: then the key need not be configured.

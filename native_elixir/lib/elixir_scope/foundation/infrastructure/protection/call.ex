@@ -33,11 +33,11 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
           timeout: timeout() | nil
         }
 
-  @spec run(stages(), function()) :: term()
-  def run(stages, operation) do
+  @spec run(stages(), function(), Config.t()) :: term()
+  def run(stages, operation, configured) do
     deadline = deadline(stages.timeout)
 
-    with {:ok, breaker} <- breaker(stages.breaker),
+    with {:ok, breaker} <- breaker(stages.breaker, configured),
          :ok <- Limit.take(stages.limit) do
       case attempt(breaker, stages.pool, operation, deadline) do
         {:refused, error} ->
@@ -59,10 +59,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Call do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp breaker(nil), do: {:ok, nil}
+  defp breaker(nil, _configured), do: {:ok, nil}
 
-  defp breaker(name) do
-    case Config.enabled(:circuit_breakers) do
+  defp breaker(name, configured) do
+    case Config.enabled(:circuit_breakers, configured) do
       {:ok, true} -> CircuitBreaker.handle(@namespace, name)
       {:ok, false} -> {:ok, nil}
       error -> error

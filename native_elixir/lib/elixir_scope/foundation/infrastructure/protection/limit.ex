@@ -61,9 +61,10 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Limit do
     end
   end
 
-  # Most calls have no options.
-  defp option([], _key), do: nil
-  defp option(opts, key), do: Keyword.get(opts, key)
+  @doc "An option of a call, or nil; most calls have none."
+  @spec option(keyword(), atom()) :: term()
+  def option([], _key), do: nil
+  def option(opts, key), do: Keyword.get(opts, key)
 
   # The rule, its name if it has one, and what keys begin with.
   defp wanted(nil, nil, _configured), do: {:ok, nil}
@@ -105,30 +106,34 @@ defmodule ElixirScope.Foundation.Infrastructure.Protection.Limit do
   end
 
   @doc "The limit of a call of `Infrastructure.execute_protected/3`; `option` is its `rate_limiter:`."
-  @spec of(atom(), map(), term()) :: {:ok, t()} | {:error, Error.t()}
-  def of(key, config, option) do
-    case Config.enabled(:rate_limiting) do
-      {:ok, true} -> limit(key, config, option)
+  @spec of(atom(), map(), term(), Config.t()) :: {:ok, t()} | {:error, Error.t()}
+  def of(key, config, option, configured) do
+    case Config.enabled(:rate_limiting, configured) do
+      {:ok, true} -> limit(key, config, option, configured)
       {:ok, false} -> {:ok, nil}
       error -> error
     end
   end
 
-  defp limit(_key, config, nil) when not is_map_key(config, :rate_limiter), do: {:ok, nil}
-  defp limit(key, config, nil), do: {:ok, own(key, config.rate_limiter)}
-
-  defp limit(_key, config, {name, id}) when is_atom(name) do
-    with %{rate_limiter: own} <- config do
-      {:ok, {{name, id}, nil, rule(own), []}}
-    else
-      _none -> named(name, id)
+  defp limit(key, config, nil, _configured) do
+    case config do
+      %{rate_limiter: rule} -> {:ok, own(key, rule)}
+      _none -> {:ok, nil}
     end
   end
 
-  defp limit(_key, _config, other), do: not_a_limiter(other)
+  defp limit(_key, config, {name, id}, configured) when is_atom(name) do
+    with %{rate_limiter: own} <- config do
+      {:ok, {{name, id}, nil, rule(own), []}}
+    else
+      _none -> named(name, id, configured)
+    end
+  end
 
-  defp named(name, id) do
-    case Config.default_limit(name) do
+  defp limit(_key, _config, other, _configured), do: not_a_limiter(other)
+
+  defp named(name, id, configured) do
+    case Config.default_limit(name, configured) do
       {:ok, nil} -> not_a_limiter({name, id})
       {:ok, rule} -> {:ok, {{name, id}, name, rule, []}}
       error -> error
