@@ -110,7 +110,10 @@ impl State {
             grants_further: config.stamps_leases()
                 || config.pre_ping_after_ns != NO_PRE_PING
                 || config.min_idle > 0,
-            returns_further: config.stamps_leases() || config.stamps_idle() || config.checks_on_return(),
+            returns_further: config.stamps_leases()
+                || config.stamps_idle()
+                || config.checks_on_return()
+                || config.min_idle > 0,
             alarm_ns: u64::MAX,
         })
     }

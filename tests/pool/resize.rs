@@ -141,6 +141,19 @@ fn p16_a_stock_that_cannot_be_made_keeps_to_the_back_off() {
 }
 
 #[test]
+fn p16_a_stock_that_could_not_be_made_is_tried_again_by_a_return() {
+    let config = PoolConfig { size: 2, max_overflow: 0, min_idle: 2, ..PoolConfig::default() };
+    let mut bench = Bench::with(PoolConfig { max_concurrent_creates: 1, ..config }).slow();
+    bench.maintain(0);
+    bench.create_next(Ok(()));
+    let Checkout::Granted(lease) = bench.checkout(1, Wait::Never, 1) else { panic!("one is idle") };
+    bench.create_next(Err(5));
+    bench.now = bench.alarm.expect("the edge is told when to come again");
+    bench.give_back(lease);
+    assert_eq!(bench.creates.len(), 1);
+}
+
+#[test]
 fn p25_a_forked_child_starts_without_the_parent_s_connections() {
     let mut bench = resizable(2, 0).filled(2);
     let lease = bench.lease(1);

@@ -8,12 +8,7 @@ defmodule ElixirScope.Foundation.PostgreSQLServer do
   ends.
   """
   def start(at_end \\ &ExUnit.Callbacks.on_exit/1) do
-    folder =
-      Path.join(
-        System.tmp_dir!(),
-        "escope_pg_#{System.pid()}_#{System.unique_integer([:positive])}"
-      )
-
+    folder = temporary("escope_pg")
     File.mkdir_p!(folder)
     if root?(), do: {_, 0} = System.cmd("chown", ["postgres:", folder])
     data = Path.join(folder, "data")
@@ -83,12 +78,18 @@ defmodule ElixirScope.Foundation.PostgreSQLServer do
 
     # Not through a pipe that the server would keep open.
     script = ~s("$@" >"$0" 2>&1 </dev/null)
-    output = Path.join(System.tmp_dir!(), "escope_pg_out_#{System.unique_integer([:positive])}")
+    output = temporary("escope_pg_out")
     {_, status} = System.cmd("sh", ["-c", script, output, program | arguments], cd: "/")
     said = File.read!(output)
     File.rm!(output)
     unless status in allowed, do: raise("#{name} failed with #{status}: #{said}")
     said
+  end
+
+  # Other VMs of this machine count their unique integers from the same number.
+  defp temporary(name) do
+    name = "#{name}_#{System.pid()}_#{System.unique_integer([:positive])}"
+    Path.join(System.tmp_dir!(), name)
   end
 
   defp root?, do: match?({"0\n", 0}, System.cmd("id", ["-u"]))

@@ -60,7 +60,12 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigTest do
   end
 
   defp load(text) do
-    path = Path.join(System.tmp_dir!(), "elixirscope_#{System.unique_integer([:positive])}.exs")
+    path =
+      Path.join(
+        System.tmp_dir!(),
+        "elixirscope_#{System.pid()}_#{System.unique_integer([:positive])}.exs"
+      )
+
     File.write!(path, "import Config\n" <> text)
     [elixir_scope: [infrastructure: infrastructure]] = Elixir.Config.Reader.read!(path)
     File.rm!(path)

@@ -378,7 +378,12 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
   end
 
   test "OTP's own server is understood" do
-    root = Path.join(System.tmp_dir!(), "escope_httpd_#{System.unique_integer([:positive])}")
+    root =
+      Path.join(
+        System.tmp_dir!(),
+        "escope_httpd_#{System.pid()}_#{System.unique_integer([:positive])}"
+      )
+
     File.mkdir_p!(root)
     File.write!(Path.join(root, "page.txt"), "a page")
     on_exit(fn -> File.rm_rf!(root) end)
