@@ -122,6 +122,18 @@ fn r20_an_older_clock_sees_what_a_later_one_counted() {
     }
 }
 
+/// So do buckets a million ahead; what seems to be further ahead is from before, half a circle of buckets ago.
+#[test]
+fn r20_a_bucket_further_ahead_than_clocks_differ_is_an_old_one() {
+    let breaker = breaker(rate_in_time(1_000, 10_000));
+    let late = 1 << 50;
+    breaker.report(Outcome::Failure, || late);
+    for (buckets_behind, seen) in [(1 << 20, 1), ((1 << 20) + 1, 0)] {
+        let calls = breaker.snapshot(|| late - buckets_behind * 10 * MS).window_calls;
+        assert_eq!(calls, seen, "{buckets_behind} buckets behind");
+    }
+}
+
 #[test]
 fn r20_a_jump_forward_empties_windows_and_nothing_wraps() {
     for config in [in_period(2, 100), rate_in_time(3, 10_000)] {

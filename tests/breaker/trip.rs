@@ -332,6 +332,17 @@ fn r01_the_heaviest_outcome_weighs_fifteen() {
     }
 }
 
+#[test]
+fn r02_the_heaviest_result_leaves_a_count_window_as_it_came() {
+    let weights = Weights { failure: 15, ..Weights::default() };
+    let breaker = breaker(BreakerConfig { weights, ..rate(2, 2, 10_000) });
+    fail(&breaker, 0);
+    for failures in [15, 0] {
+        call(&breaker, Outcome::Success, 1);
+        assert_eq!(breaker.snapshot(|| 1).failures, failures);
+    }
+}
+
 /// A success that weighs as a failure is one, also for a breaker that no failure has troubled yet.
 #[test]
 fn r01_a_success_with_a_weight_counts() {
