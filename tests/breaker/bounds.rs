@@ -1,7 +1,7 @@
 //! R19 to R21: bounds, clocks, and nothing held while a caller's code runs.
 
 use super::*;
-use elixirscope::breaker::{GRADUAL_ADMIT_BP, Level, RejectReason, Snapshot};
+use elixirscope::breaker::{Counts, GRADUAL_ADMIT_BP, Level, RejectReason, Snapshot};
 
 /// The cell keeps no history: what comes while it is open leaves it as it is, and counts.
 #[test]
@@ -21,6 +21,45 @@ fn r19_ten_million_failures_of_an_open_breaker_are_counted_and_change_nothing() 
         assert_eq!(breaker.snapshot(|| 30), Snapshot { counts: expected, ..before });
         assert_eq!(breaker.bytes(), bytes);
     }
+}
+
+#[test]
+fn r19_everything_has_a_counter_of_its_own() {
+    let config = BreakerConfig { release_expired_probes: true, ..config() };
+    let breaker = breaker(config);
+    let calls = |outcome, times| (0..times).for_each(|_| _ = call(&breaker, outcome, 0));
+    calls(Outcome::Success, 8);
+    calls(Outcome::Ignored, 4);
+    calls(Outcome::Cancelled, 5);
+    let held: Vec<_> = (0..6).map(|_| admitted(&breaker, 0)).collect();
+    (0..2).for_each(|_| _ = breaker.report(Outcome::Success, || 0));
+    calls(Outcome::Failure, 3);
+    (0..7).for_each(|_| _ = rejection(&breaker, 10));
+    let probes = [admitted(&breaker, 50), admitted(&breaker, 50)];
+    (0..9).for_each(|_| _ = rejection(&breaker, 51));
+    held.into_iter().for_each(|permit| _ = record(&breaker, permit, Outcome::Success, 52));
+    probes.into_iter().for_each(|permit| _ = record(&breaker, permit, Outcome::Success, 80));
+    mode(&breaker, Mode::ForcedOpen, 81);
+    _ = rejection(&breaker, 81);
+    mode(&breaker, Mode::Auto, 82);
+    breaker.reconfigure(&BreakerConfig { admit_bp: [0; 4], ..config }, || 82).unwrap();
+    (0..10).for_each(|_| _ = rejection(&breaker, 82));
+    let expected = Counts {
+        admitted: 28,
+        succeeded: 8,
+        failed: 3,
+        ignored: 4,
+        cancelled: 5,
+        stale: 6,
+        expired: 2,
+        reported: 2,
+        rejected_open: 7,
+        rejected_half_open: 9,
+        rejected_forced_open: 1,
+        rejected_degraded: 10,
+        injected: 0,
+    };
+    assert_eq!(breaker.snapshot(|| 82).counts, expected);
 }
 
 /// Ten million failures that a watching breaker does count, in the memory that it began with.
@@ -80,6 +119,18 @@ fn r20_an_older_clock_sees_what_a_later_one_counted() {
         let now = || 1_000 * MS - behind * MS;
         assert_eq!(breaker.snapshot(now).level, Level::Heavy, "{behind} ms behind");
         assert_eq!((0..10).filter(|_| breaker.acquire(now).verdict.is_ok()).count(), 2);
+    }
+}
+
+/// So do buckets a million ahead; what seems to be further ahead is from before, half a circle of buckets ago.
+#[test]
+fn r20_a_bucket_further_ahead_than_clocks_differ_is_an_old_one() {
+    let breaker = breaker(rate_in_time(1_000, 10_000));
+    let late = 1 << 50;
+    breaker.report(Outcome::Failure, || late);
+    for (buckets_behind, seen) in [(1 << 20, 1), ((1 << 20) + 1, 0)] {
+        let calls = breaker.snapshot(|| late - buckets_behind * 10 * MS).window_calls;
+        assert_eq!(calls, seen, "{buckets_behind} buckets behind");
     }
 }
 

@@ -108,6 +108,104 @@ fn r05_open_and_half_open_out_of_range() {
 }
 
 #[test]
+fn r05_the_ends_of_each_range_are_taken() {
+    let longest = (1 << 62) - 1;
+    let most = BreakerConfig {
+        weights: Weights { success: 15, failure: 15, slow: 15, ignored: 15, cancelled: 15 },
+        slow_call_ns: longest,
+        open_for_ns: longest,
+        backoff_percent: 10_000,
+        max_open_ns: longest,
+        jitter_bp: 9_999,
+        half_open_permits: 64,
+        successes_to_close: 64,
+        probe_lease_ns: longest,
+        half_open_limit_ns: longest,
+        max_ignored_probes: 4_095,
+        ramp_ns: longest,
+        ramp_from_bp: 10_000,
+        level_bp: [10_000; 3],
+        admit_bp: [10_000; 4],
+        probe_capacity: 64,
+        window_capacity: 65_536,
+        ..in_period(65_535, longest)
+    };
+    let least = BreakerConfig {
+        weights: Weights { success: 0, failure: 1, slow: 0, ignored: 0, cancelled: 0 },
+        open_for_ns: 0,
+        backoff_percent: 120,
+        half_open_permits: 1,
+        successes_to_close: 1,
+        probe_lease_ns: 1,
+        ramp_from_bp: 1,
+        level_bp: [1; 3],
+        admit_bp: [0; 4],
+        probe_capacity: 1,
+        window_capacity: 1,
+        ..in_period(0, 1)
+    };
+    for config in [most, least] {
+        assert_eq!(config.validate(), Ok(()));
+        assert!(Breaker::new(&config).is_ok());
+    }
+}
+
+/// The largest window, of the heaviest results: the last one opens, as it would in a small one.
+#[test]
+fn r03_the_largest_window_adds_up_the_heaviest_results() {
+    let weights = Weights { failure: 15, ..Weights::default() };
+    for outcome in [Outcome::Failure, Outcome::Slow] {
+        let config = BreakerConfig { weights, slow_call_ns: 1, ..rate(65_535, 65_535, 10_000) };
+        let breaker = breaker(config);
+        (0..65_534).for_each(|_| _ = breaker.report(outcome, || 0));
+        assert_eq!((phase(&breaker), breaker.snapshot(|| 0).window_calls), (Phase::Closed, 65_534));
+        breaker.report(outcome, || 0);
+        assert_eq!(phase(&breaker), Phase::Open, "{outcome:?}");
+    }
+}
+
+/// The numbers that the documentation of every language gives.
+#[test]
+fn what_nobody_asks_for_is_as_documented() {
+    let BreakerConfig { policy, weights, .. } = BreakerConfig::default();
+    assert_eq!(policy, Policy::ConsecutiveFailures { failure_threshold: 5 });
+    assert_eq!(weights, Weights { success: 0, failure: 1, slow: 0, ignored: 0, cancelled: 0 });
+    let expected = BreakerConfig {
+        policy,
+        weights,
+        slow_call_ns: 0,
+        open_for_ns: 30_000 * MS,
+        backoff_percent: 100,
+        max_open_ns: 0,
+        jitter_bp: 0,
+        seed: 0,
+        skip_half_open: false,
+        half_open_permits: 1,
+        successes_to_close: 1,
+        probe_lease_ns: 60_000 * MS,
+        release_expired_probes: false,
+        half_open_limit_ns: 0,
+        close_at_half_open_limit: false,
+        max_ignored_probes: 0,
+        ramp_ns: 0,
+        ramp_from_bp: 1_000,
+        level_bp: [4_000, 6_000, 8_000],
+        admit_bp: [10_000; 4],
+        probe_capacity: 0,
+        window_capacity: 0,
+    };
+    assert_eq!(BreakerConfig::default(), expected);
+    assert_eq!(Policy::DEFAULT_TOLERATED_FAILURES, 4);
+    assert_eq!(Policy::DEFAULT_PERIOD_NS, 60_000 * MS);
+    assert_eq!(
+        (Policy::DEFAULT_WINDOW_SIZE, Policy::DEFAULT_BUCKETS, Policy::DEFAULT_MIN_CALLS),
+        (100, 10, 10)
+    );
+    assert_eq!((Policy::DEFAULT_FAILURE_RATE_BP, Policy::DEFAULT_SLOW_CALL_RATE_BP), (5_000, 10_000));
+    assert_eq!(elixirscope::breaker::GRADUAL_ADMIT_BP, [10_000, 8_000, 5_000, 2_000]);
+}
+
+#[test]
 fn r05_a_capacity_below_what_the_policy_needs_is_refused() {
     let capacity = |window_capacity, policy| BreakerConfig { window_capacity, policy, ..config() };
     let period = Policy::FailuresInPeriod { tolerated_failures: 4, period_ns: 1 };

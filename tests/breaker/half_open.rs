@@ -125,6 +125,15 @@ fn r09_opens_as_soon_as_the_round_cannot_close() {
 }
 
 #[test]
+fn r09_one_success_of_64_is_waited_for() {
+    let config = BreakerConfig { half_open_permits: 64, successes_to_close: 1, ..config() };
+    let breaker = opened_as(config);
+    (0..63).for_each(|_| fail(&breaker, 70));
+    assert_eq!(phase(&breaker), Phase::HalfOpen);
+    assert_eq!(causes(call(&breaker, Outcome::Failure, 71)), [(Cause::ProbesFailed, 71)]);
+}
+
+#[test]
 fn r10_a_lost_probe_counts_as_failed_when_its_lease_ends() {
     let breaker = opened();
     drop((admitted(&breaker, 70), admitted(&breaker, 71)));
@@ -240,6 +249,16 @@ fn r14_too_many_ignored_probes_open_again_for_as_long_as_before() {
     assert_eq!(causes(events), [(Cause::ProbesIgnored, 72)]);
     let snapshot = breaker.snapshot(|| 72);
     assert_eq!((snapshot.phase, snapshot.opens, snapshot.retry_after_ns), (Phase::Open, 1, 50));
+}
+
+/// Also when one slot has ignored them all.
+#[test]
+fn r14_the_largest_limit_of_ignored_probes_is_reached() {
+    let one = BreakerConfig { half_open_permits: 1, successes_to_close: 1, ..config() };
+    let breaker = opened_as(BreakerConfig { max_ignored_probes: 4_095, ..one });
+    (0..4_094).for_each(|_| _ = call(&breaker, Outcome::Ignored, 70));
+    assert_eq!(phase(&breaker), Phase::HalfOpen);
+    assert_eq!(causes(call(&breaker, Outcome::Ignored, 71)), [(Cause::ProbesIgnored, 71)]);
 }
 
 /// An owner that dies, or code that panics, has the edge record a failure, once; giving up counts as nothing.

@@ -315,6 +315,34 @@ fn r01_an_outcome_weighs_as_many_failures_as_it_is_told_to() {
     assert_eq!((phase(&window), window.snapshot(|| 3).failure_rate_bp), (Phase::Closed, 3_750));
 }
 
+#[test]
+fn r01_the_heaviest_outcome_weighs_fifteen() {
+    let weights = Weights { failure: 15, ..Weights::default() };
+    let policies = [
+        BreakerConfig::consecutive_failures(1_000),
+        in_period(1_000, 100),
+        rate(10, 10, 10_000),
+        rate_in_time(10, 10_000),
+    ];
+    for config in policies {
+        let breaker = breaker(BreakerConfig { weights, ..config });
+        fail(&breaker, 0);
+        fail(&breaker, 0);
+        assert_eq!((phase(&breaker), breaker.snapshot(|| 0).failures), (Phase::Closed, 30), "{config:?}");
+    }
+}
+
+#[test]
+fn r02_the_heaviest_result_leaves_a_count_window_as_it_came() {
+    let weights = Weights { failure: 15, ..Weights::default() };
+    let breaker = breaker(BreakerConfig { weights, ..rate(2, 2, 10_000) });
+    fail(&breaker, 0);
+    for failures in [15, 0] {
+        call(&breaker, Outcome::Success, 1);
+        assert_eq!(breaker.snapshot(|| 1).failures, failures);
+    }
+}
+
 /// A success that weighs as a failure is one, also for a breaker that no failure has troubled yet.
 #[test]
 fn r01_a_success_with_a_weight_counts() {
