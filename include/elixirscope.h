@@ -22,6 +22,11 @@
  * rule may change while its keys live. A reservation leaves a receipt, good for one use: to cancel it, to refund
  * tokens, or to settle an estimate. Many keys are checked in one call, all or nothing.
  *
+ * A POOL lends connections, which are pointers of the program's: its callbacks make, test and end them, in the threads that
+ * call, and under no lock. A check-out takes an idle one, makes one, or waits in line for one, and gives a lease, which a
+ * check-in ends; an event loop waits by a descriptor (escope_pool_checkout_begin). What time has made due is done by later
+ * calls and by escope_pool_maintain.
+ *
  * CODES. A function that can fail returns an escope_status. 0 is OK. A positive value is a refusal, a part of normal
  * life: open, limited, timed out. A negative value is misuse or failure, and escope_last_error has a sentence
  * that names the argument, its value and what is allowed. No argument but a dangling pointer crashes.
