@@ -58,6 +58,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   `ElixirScope.Foundation.Infrastructure.Connection.HTTP` and `ElixirScope.Foundation.Infrastructure.Connection.LockedFile`.
   """
 
+  alias ElixirScope.Foundation.Error
+
   @typedoc "What a pool hands out."
   @type connection :: term()
 
@@ -90,7 +92,13 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection do
   """
   @callback reset(connection()) :: :ok | {:error, term()}
 
-  @optional_callbacks ping: 1, reset: 1
+  @doc """
+  Whether `connect/1` can be given this argument. Asked as the pool starts, which fails with the error, so that a mistake shows
+  before the first check-out; it looks at nothing but the argument.
+  """
+  @callback check_argument(arg :: term()) :: :ok | {:error, Error.t()}
+
+  @optional_callbacks ping: 1, reset: 1, check_argument: 1
 
   @typedoc "A worker in the form that the pool runs."
   @type t :: %{

@@ -411,7 +411,7 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
     assert created > 1
   end
 
-  test "options that are none are refused" do
+  test "options that are none are refused, as the pool starts" do
     for {options, argument} <- [
           {[], :url},
           {[url: "ftp://a"], :url},
@@ -430,6 +430,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTPTest do
           {[uri: "http://a"], :option},
           {:no, :opts}
         ] do
+      pool = [name: :refused, worker: {HTTP, options}]
+      assert {:error, %Error{context: %{argument: ^argument}}} = ConnectionPool.start_link(pool)
       assert {:error, %Error{context: %{argument: ^argument}}} = HTTP.connect(options)
     end
   end

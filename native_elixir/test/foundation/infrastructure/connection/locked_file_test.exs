@@ -237,7 +237,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.LockedFileTest do
     assert %{checks_failed: 1} = assert_settled(pool)
   end
 
-  test "what cannot be opened is named, and arguments that are none are refused", %{path: path} do
+  test "what cannot be opened is named, and arguments that are none are refused as the pool starts",
+       %{path: path} do
     for {bad, why} <- [
           {Path.dirname(path), "illegal operation on a directory"},
           {path <> "/below", "cannot open lock file"}
@@ -258,6 +259,8 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.LockedFileTest do
           {[path: path, mode: 1], :option},
           {path, :options}
         ] do
+      pool = [name: :refused, worker: {LockedFile, options}]
+      assert {:error, %Error{context: %{argument: ^argument}}} = ConnectionPool.start_link(pool)
       assert {:error, %Error{context: %{argument: ^argument}}} = LockedFile.connect(options)
     end
 

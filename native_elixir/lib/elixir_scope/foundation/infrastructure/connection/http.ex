@@ -51,6 +51,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.HTTP do
         }
 
   @impl true
+  def check_argument(options), do: with({:ok, _options} <- Options.new(options), do: :ok)
+
+  @impl true
   def connect(options) do
     with {:ok, options} <- Options.new(options) do
       case GenServer.start_link(Client, options) do

@@ -57,6 +57,9 @@ defmodule ElixirScope.Foundation.Infrastructure.Connection.LockedFile do
   @release_timeout 5_000
 
   @impl true
+  def check_argument(options), do: with({:ok, _paths, _modes} <- arguments(options), do: :ok)
+
+  @impl true
   def connect(options) do
     with {:ok, paths, modes} <- arguments(options),
          {:ok, flock} <- flock() do

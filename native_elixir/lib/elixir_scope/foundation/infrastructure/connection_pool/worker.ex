@@ -68,10 +68,14 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPool.Worker do
     with {:module, ^module} <- Code.ensure_loaded(module),
          true <- function_exported?(module, :connect, 1),
          true <- function_exported?(module, :disconnect, 2) do
-      {:ok, Connection.of_module(module, arg)}
+      with :ok <- check_argument(module, arg), do: {:ok, Connection.of_module(module, arg)}
     else
       _ -> Config.invalid(:worker, module, "a module that exports connect/1 and disconnect/2")
     end
+  end
+
+  defp check_argument(module, arg) do
+    if function_exported?(module, :check_argument, 1), do: module.check_argument(arg), else: :ok
   end
 
   defp names(keys), do: Enum.map_join(keys, ", ", &inspect/1)
