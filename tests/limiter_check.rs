@@ -71,6 +71,51 @@ fn l02_threads_share_one_bucket_exactly() {
     }
 }
 
+/// The clock moves on only after a denial at the time that it shows, and by less than a full bucket: no refill is lost, so
+/// whatever the threads did, the admissions are those of one caller. Neither one too many nor a false denial.
+#[test]
+fn l02_threads_on_a_moving_clock_admit_exactly_what_was_refilled() {
+    const BURST: u64 = 5;
+    const END: u64 = 100_003;
+    for (tokens, period_ns) in [(1, 7), (3, 10), (1, 1)] {
+        let rule = rule(tokens, period_ns, BURST);
+        let (limiter, bucket) = (limiter(8), Bucket::new(*rule.effective()));
+        let key = limiter.key(b"key");
+        let check_key = |now| limiter.check(key, &rule, 1, || now).is_allowed();
+        let check_bucket = |now| bucket.check(1, || now).is_allowed();
+        for check in [&check_key as &(dyn Fn(u64) -> bool + Sync), &check_bucket] {
+            let (clock, admitted) = (Manual::new(0), AtomicU64::new(0));
+            let is_admitted = || {
+                let allowed = check(clock.now_ns());
+                admitted.fetch_add(u64::from(allowed), Ordering::Relaxed);
+                allowed
+            };
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while clock.now_ns() < END {
+                            is_admitted();
+                        }
+                    });
+                }
+                for step in (1..=(BURST - 1) * period_ns / tokens).cycle() {
+                    while is_admitted() {}
+                    let left = END - clock.now_ns();
+                    if left == 0 {
+                        break;
+                    }
+                    clock.advance(step.min(left));
+                }
+            });
+            assert_eq!(
+                admitted.into_inner(),
+                BURST + tokens * END / period_ns,
+                "{tokens} per {period_ns} ns"
+            );
+        }
+    }
+}
+
 /// Threads on a moving clock, over keys that lose their places to each other. The times of a history are those
 /// read before each call; a check of a key whose place was lost may count from up to the time it returned at.
 #[test]
@@ -337,6 +382,16 @@ fn l21_the_ends_of_time_work() {
     assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).verdict, Verdict::Limited);
 }
 
+#[test]
+fn l21_the_last_instant_of_a_table_is_where_its_time_stops() {
+    let (limiter, rule) = (limiter(8), rule(1, 10, 2));
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &rule, 2, || setup::END - 10).is_allowed());
+    assert_eq!(limiter.check(key, &rule, 1, || setup::END - 1).retry_after_ns, 1);
+    assert!(limiter.check(key, &rule, 1, || setup::END).is_allowed());
+    assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).retry_after_ns, 10);
+}
+
 /// The floor is raised where a place is taken from somebody, and only there.
 #[test]
 fn l21_a_key_that_takes_an_empty_place_makes_no_other_wait() {
@@ -375,7 +430,11 @@ fn l22_a_rule_out_of_range_names_the_argument() {
     ] {
         let error = Rule::new(tokens, period_ns, burst).unwrap_err();
         assert_eq!((error.argument, error.value), (argument, value));
-        assert!(error.to_string().starts_with(&format!("`{argument}` is {value}, allowed is ")));
+        let allowed = match argument {
+            "burst" => format!("0 to {MAX}, and refilled within {MAX} ns"),
+            _ => format!("1 to {MAX}"),
+        };
+        assert_eq!(error.to_string(), format!("`{argument}` is {value}, allowed is {allowed}"));
     }
     for (tokens, period_ns, burst) in [(1, 1, MAX), (MAX, 1, MAX), (1, MAX, 1), (MAX, MAX, MAX), (1, 1, 0)] {
         assert!(Rule::new(tokens, period_ns, burst).is_ok());
@@ -425,18 +484,25 @@ fn l22_a_table_refuses_what_it_cannot_keep_exactly_enough() {
     }
     let error = keyed(59, 1, 1).unwrap_err();
     assert_eq!((error.argument, error.value), ("tokens", 59));
+    assert_eq!(error.allowed, "a rate that a fraction of at most 58 tokens meets within 0.1 %");
     let error = keyed(58, 59, MAX / 2).unwrap_err();
     assert_eq!((error.argument, error.value), ("burst", MAX / 2));
     // What the message allows is allowed at every rate: a bucket that 58 tokens a nanosecond fill in 330 days.
     assert_eq!(error.allowed, "a burst that is refilled within 330 days");
     assert!(keyed(58, 1, 58 * 330 * 86_400 * SECOND_NS).is_ok());
     assert!(keyed(58, 1, 58 * 331 * 86_400 * SECOND_NS).is_err());
+    // To the tick: an instant whose first byte is 0xFF is that of a first touch.
+    let room = (0xFF << 56) - 1 - 58 * setup::END;
+    assert!(keyed(58, 1, room).is_ok() && keyed(58, 1, room + 1).is_err());
 
+    let config = |max_keys| LimiterConfig { max_keys, ..LimiterConfig::default() };
     for max_keys in [0, (1 << 28) + 1, u64::MAX] {
-        let error =
-            Limiter::new(&LimiterConfig { max_keys, secret: None, ..LimiterConfig::default() }).unwrap_err();
+        let error = Limiter::new(&config(max_keys)).unwrap_err();
         assert_eq!((error.argument, error.value), ("max_keys", max_keys));
+        assert_eq!(error.allowed, format!("1 to {}", 1 << 28));
     }
+    assert_eq!([1, 1 << 28].map(|max_keys| config(max_keys).validate()), [Ok(()); 2]);
+    assert_eq!(LimiterConfig::default().max_keys, 65_536);
 }
 
 #[test]

@@ -29,12 +29,13 @@ fn any_terms() -> impl Strategy<Value = Terms> {
         .prop_filter("refilled within 146 years", |terms| rule(*terms).is_some())
 }
 
-/// Terms that a table takes as they are.
+/// Terms that a table takes as they are: any, at the rate that a table has for them.
 fn keyed_terms() -> impl Strategy<Value = Terms> {
-    any_terms().prop_filter("exact in a table", |terms| {
-        rule(*terms)
-            .and_then(|rule| Some((rule, KeyedRule::new(rule).ok()?)))
-            .is_some_and(|(asked, keyed)| *keyed.effective() == asked)
+    any_terms().prop_filter_map("a table has no such rate", |terms| {
+        let effective = *KeyedRule::new(rule(terms)?).ok()?.effective();
+        let terms =
+            Terms { tokens: effective.tokens(), period_ns: effective.period_ns(), burst: effective.burst() };
+        (*KeyedRule::new(effective).ok()?.effective() == effective).then_some(terms)
     })
 }
 
