@@ -63,6 +63,20 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Starts to fetch the cache line of `value` for a write to come, and waits for nothing: a hint, which may do nothing at all.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub fn prefetch_for_write<T>(value: &T) {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(escope_model)))]
+    // SAFETY: a prefetch changes no register, no flag and no value in memory. A processor without the instruction takes it for
+    // a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) value, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(escope_model))))]
+    let _ = value;
+}
+
 /// A number below 2^57 that names the calling thread among those that are alive, and is not 0.
 #[inline(always)]
 #[allow(unsafe_code)]

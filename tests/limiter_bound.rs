@@ -60,6 +60,51 @@ fn l02_threads_share_one_bucket_exactly() {
     }
 }
 
+/// The clock moves on only after a denial at the time that it shows, and by less than a full bucket: no refill is lost, so
+/// whatever the threads did, the admissions are those of one caller. Neither one too many nor a false denial.
+#[test]
+fn l02_threads_on_a_moving_clock_admit_exactly_what_was_refilled() {
+    const BURST: u64 = 5;
+    const END: u64 = 100_003;
+    for (tokens, period_ns) in [(1, 7), (3, 10), (1, 1)] {
+        let rule = rule(tokens, period_ns, BURST);
+        let (limiter, bucket) = (limiter(8), Bucket::new(*rule.effective()));
+        let key = limiter.key(b"key");
+        let check_key = |now| limiter.check(key, &rule, 1, || now).is_allowed();
+        let check_bucket = |now| bucket.check(1, || now).is_allowed();
+        for check in [&check_key as &(dyn Fn(u64) -> bool + Sync), &check_bucket] {
+            let (clock, admitted) = (Manual::new(0), AtomicU64::new(0));
+            let is_admitted = || {
+                let allowed = check(clock.now_ns());
+                admitted.fetch_add(u64::from(allowed), Ordering::Relaxed);
+                allowed
+            };
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while clock.now_ns() < END {
+                            is_admitted();
+                        }
+                    });
+                }
+                for step in (1..=(BURST - 1) * period_ns / tokens).cycle() {
+                    while is_admitted() {}
+                    let left = END - clock.now_ns();
+                    if left == 0 {
+                        break;
+                    }
+                    clock.advance(step.min(left));
+                }
+            });
+            assert_eq!(
+                admitted.into_inner(),
+                BURST + tokens * END / period_ns,
+                "{tokens} per {period_ns} ns"
+            );
+        }
+    }
+}
+
 /// Threads on a moving clock, over keys that lose their places to each other. The times of a history are those
 /// read before each call; a check of a key whose place was lost may count from up to the time it returned at.
 #[test]

@@ -181,6 +181,16 @@ fn l21_the_ends_of_time_work() {
     assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).verdict, Verdict::Limited);
 }
 
+#[test]
+fn l21_the_last_instant_of_a_table_is_where_its_time_stops() {
+    let (limiter, rule) = (limiter(8), rule(1, 10, 2));
+    let key = limiter.key(b"key");
+    assert!(limiter.check(key, &rule, 2, || setup::END - 10).is_allowed());
+    assert_eq!(limiter.check(key, &rule, 1, || setup::END - 1).retry_after_ns, 1);
+    assert!(limiter.check(key, &rule, 1, || setup::END).is_allowed());
+    assert_eq!(limiter.check(key, &rule, 1, || u64::MAX).retry_after_ns, 10);
+}
+
 /// The floor is raised where a place is taken from somebody, and only there.
 #[test]
 fn l21_a_key_that_takes_an_empty_place_makes_no_other_wait() {

@@ -91,9 +91,10 @@ proptest! {
         prop_assert_eq!(run(&members), run(&sorted));
     }
 
-    /// Without other traffic, the same call is admitted after the time that it was told, and not before.
+    /// To blame are the keys that would refuse by themselves, each with its own wait. Without other traffic, the same call is
+    /// admitted after the longest, and not before.
     #[test]
-    fn l13_the_retry_of_a_group_is_exact(
+    fn l13_the_blame_and_the_retry_of_a_group_are_exact(
         rules in prop::array::uniform4(terms()), calls in calls(),
     ) {
         let (limiter, keyed) = (limiter(64), rules.map(keyed));
@@ -107,8 +108,23 @@ proptest! {
                 })
                 .collect();
             let mut decisions = vec![blank(&keyed[0]); charges.len()];
+            let group = limiter.check_many(&charges, &mut decisions, || now).unwrap();
+            if group.verdict != Verdict::Allowed {
+                let mut longest = 0;
+                for ((at, _), (charge, told)) in members.iter().zip(charges.iter().zip(&decisions)) {
+                    let cost = members.iter().filter(|(other, _)| other == at).map(|(_, cost)| cost).sum();
+                    let is_blocked = cost > limiter.peek(charge.key, &keyed[*at], || now).remaining;
+                    prop_assert_eq!(is_blocked, !told.is_allowed(), "of {:?}", charge);
+                    if is_blocked {
+                        // A refusal writes nothing.
+                        let alone = limiter.check(charge.key, &keyed[*at], cost, || now);
+                        prop_assert_eq!(alone, *told);
+                        longest = longest.max(alone.retry_after_ns);
+                    }
+                }
+                prop_assert_eq!(group.retry_after_ns, longest);
+            }
             let mut check = |now| limiter.check_many(&charges, &mut decisions, || now).unwrap();
-            let group = check(now);
             if group.verdict == Verdict::Limited {
                 let wait = group.retry_after_ns;
                 prop_assert!(wait >= 1);

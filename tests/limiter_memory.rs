@@ -7,7 +7,7 @@ mod oracle;
 mod setup;
 
 use elixirscope::counters::STRIPES;
-use elixirscope::limiter::{FullPolicy, Key, Limiter, LimiterConfig, Line, Table, Verdict};
+use elixirscope::limiter::{FullPolicy, Key, Limiter, LimiterConfig, LimiterStats, Line, Table, Verdict};
 use oracle::World;
 use setup::{SECOND as SECOND_NS, config, limiter, rule};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,6 +172,20 @@ fn l24_a_full_table_does_what_its_policy_says() {
         assert!(used > 100, "{policy:?} was needed {used} times");
         assert_eq!(stats.table_full + stats.evicted + stats.overflowed, used);
     }
+}
+
+#[test]
+fn l24_each_verdict_is_counted_by_itself() {
+    let (limiter, rule) = (limiter(1), rule(1, 1000 * SECOND_NS, 1));
+    let check = |number, cost| limiter.check(Key::from_raw(number), &rule, cost, || 5).verdict;
+    (0..16).for_each(|number| assert_eq!(check(number, 1), Verdict::Allowed));
+    (0..3).for_each(|number| assert_eq!(check(number, 1), Verdict::Limited));
+    (0..5).for_each(|number| assert_eq!(check(number, 2), Verdict::Never));
+    (16..18).for_each(|number| assert_eq!(check(number, 1), Verdict::TableFull));
+    let LimiterStats { capacity, bytes, .. } = limiter.stats();
+    let counted =
+        LimiterStats { allowed: 16, limited: 3, never: 5, table_full: 2, ..LimiterStats::default() };
+    assert_eq!(limiter.stats(), LimiterStats { capacity, bytes, ..counted });
 }
 
 /// Who evicts may admit an evicted key's debt once more, and says how often: no more than that.

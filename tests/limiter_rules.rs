@@ -24,7 +24,11 @@ fn l22_a_rule_out_of_range_names_the_argument() {
     ] {
         let error = Rule::new(tokens, period_ns, burst).unwrap_err();
         assert_eq!((error.argument, error.value), (argument, value));
-        assert!(error.to_string().starts_with(&format!("`{argument}` is {value}, allowed is ")));
+        let allowed = match argument {
+            "burst" => format!("0 to {MAX}, and refilled within {MAX} ns"),
+            _ => format!("1 to {MAX}"),
+        };
+        assert_eq!(error.to_string(), format!("`{argument}` is {value}, allowed is {allowed}"));
     }
     for (tokens, period_ns, burst) in [(1, 1, MAX), (MAX, 1, MAX), (1, MAX, 1), (MAX, MAX, MAX), (1, 1, 0)] {
         assert!(Rule::new(tokens, period_ns, burst).is_ok());
@@ -74,16 +78,23 @@ fn l22_a_table_refuses_what_it_cannot_keep_exactly_enough() {
     }
     let error = keyed(59, 1, 1).unwrap_err();
     assert_eq!((error.argument, error.value), ("tokens", 59));
+    assert_eq!(error.allowed, "a rate that a fraction of at most 58 tokens meets within 0.1 %");
     let error = keyed(58, 59, MAX / 2).unwrap_err();
     assert_eq!((error.argument, error.value), ("burst", MAX / 2));
     // What the message allows is allowed at every rate: a bucket that 58 tokens a nanosecond fill in 330 days.
     assert_eq!(error.allowed, "a burst that is refilled within 330 days");
     assert!(keyed(58, 1, 58 * 330 * 86_400 * SECOND).is_ok());
     assert!(keyed(58, 1, 58 * 331 * 86_400 * SECOND).is_err());
+    // To the tick: an instant whose first byte is 0xFF is that of a first touch.
+    let room = (0xFF << 56) - 1 - 58 * setup::END;
+    assert!(keyed(58, 1, room).is_ok() && keyed(58, 1, room + 1).is_err());
 
+    let config = |max_keys| LimiterConfig { max_keys, ..LimiterConfig::default() };
     for max_keys in [0, (1 << 28) + 1, u64::MAX] {
-        let error =
-            Limiter::new(&LimiterConfig { max_keys, secret: None, ..LimiterConfig::default() }).unwrap_err();
+        let error = Limiter::new(&config(max_keys)).unwrap_err();
         assert_eq!((error.argument, error.value), ("max_keys", max_keys));
+        assert_eq!(error.allowed, format!("1 to {}", 1 << 28));
     }
+    assert_eq!([1, 1 << 28].map(|max_keys| config(max_keys).validate()), [Ok(()); 2]);
+    assert_eq!(LimiterConfig::default().max_keys, 65_536);
 }

@@ -146,7 +146,8 @@ fn l25_the_overflow_bucket_is_kept() {
 #[test]
 fn l25_a_snapshot_of_nothing_is_short() {
     let limiter = limiter(100_000);
-    assert_eq!(limiter.snapshot(5, WALL).len(), 72);
+    let bytes = limiter.snapshot(5, WALL);
+    assert_eq!((bytes.len(), &bytes[..8]), (72, &b"ESCOPEL1"[..]));
     assert_eq!(restore(&limiter.snapshot(5, WALL), 5, WALL).live_keys(|| 5), 0);
     let other = Limiter::restore(b"ESCOPEB1 is another's", &LimiterConfig::default(), 5, WALL);
     assert_eq!(other.map(|_| ()), Err(RestoreError::NotASnapshot));

@@ -25,10 +25,13 @@ def until(condition: Any) -> None:
 def test_acquire_sleeps_until_its_time() -> None:
     limiter = RateLimiter()
     before = time.monotonic()
-    waits = [limiter.acquire("a", 100, 1, burst=1).wait for _ in range(3)]
-    assert time.monotonic() - before >= 0.02
-    assert waits[0] == 0.0
-    assert all(0 < wait <= 0.01 for wait in waits[1:])
+    assert limiter.acquire("a", 100, 1, burst=1).wait == 0.0
+    taken = 1
+    # A thread that got no processor for 10 ms finds that its time has come already.
+    while (wait := limiter.acquire("a", 100, 1, burst=1).wait) == 0.0:
+        taken += 1
+    assert wait <= 0.01
+    assert time.monotonic() - before >= taken * 0.01
 
 
 def test_a_wait_that_would_be_too_long_is_refused_at_once() -> None:

@@ -18,7 +18,7 @@ use super::measure::Measure;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, home_way, lines_for, nominal_keys};
 use super::rule::KeyedRule;
 use super::touch::Touch;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, prefetch_for_write};
 
 /// A keyed table over the lines of `S`: a box, or shared memory.
 #[derive(Debug)]
@@ -308,6 +308,12 @@ impl<S: AsRef<[Line]>> Table<S> {
     fn find_beyond(&self, key: Key) -> Option<(Place<'_>, Entry)> {
         let mut beyond = self.places(key).skip(1).map(|place| (place, Entry(place.load())));
         beyond.find(|(_, entry)| entry.is_committed_of(key))
+    }
+
+    /// Fetches the line that `key` is looked for in first, for a check to come.
+    #[inline]
+    pub(super) fn prefetch(&self, key: Key) {
+        prefetch_for_write(self.home(key).word);
     }
 
     /// All places of a key.

@@ -148,6 +148,20 @@ defmodule ElixirScope.Foundation.Infrastructure.RateLimiterOperationsTest do
           do: assert(refusal(bad) == :invalid_argument)
     end
 
+    # Keys are found some ahead of their checks, and a native call takes a thousand.
+    test "l14 a key that is written first may stand anywhere", %{opts: opts} do
+      for at <- [0, 15, 16, 17, 999, 1_000, 1_003] do
+        keys = List.insert_at(for(n <- 1..1_003, do: {at, rem(n, 501)}), at, {at, 2 ** 80})
+        assert {:ok, answers} = TokenBucketLimiter.check_rate_limits(keys, 1, @minute, opts)
+
+        Enum.zip_reduce(keys, answers, MapSet.new(), fn key, answer, seen ->
+          expected = if key in seen, do: {:error, :rate_limited, @minute}, else: :ok
+          assert {at, key, answer} == {at, key, expected}
+          MapSet.put(seen, key)
+        end)
+      end
+    end
+
     test "one that is longer than a native call may take", %{namespace: namespace, opts: opts} do
       keys = Enum.map(1..5_000, &{&1, String.duplicate("x", 300)})
       assert {:ok, answers} = TokenBucketLimiter.check_rate_limits(keys ++ keys, 1, @minute, opts)

@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use elixirscope::limiter::Verdict;
+use elixirscope::limiter::{Key, Verdict};
 use rustler::sys::{self, ErlNifTerm};
 use rustler::{Encoder, Env, NifResult, Term};
 
@@ -23,6 +23,9 @@ const STEP: usize = 1_000;
 const BYTES: usize = 4 * MAX_BYTES;
 /// What a full call takes of a process's time slice, in percent.
 const SLICE: i32 = 10;
+/// So many keys are found before the first of them is checked. Their entries are on the way from memory, or from another
+/// scheduler's cache, in the meantime.
+const AHEAD: usize = 16;
 
 /// Of one list, as far as a call has come.
 struct Progress<'a> {
@@ -47,17 +50,25 @@ enum Told {
 struct Checked<'a> {
     result: Term<'a>,
     told: Told,
-    /// Length of its key.
+}
+
+/// A member whose key is known.
+struct Found<M> {
+    key: Key,
+    /// Length of the key.
     bytes: usize,
+    /// By what it is measured, and such.
+    member: M,
 }
 
 impl<'a> Progress<'a> {
-    /// `check` answers for a member, or says that its key has to be written first.
-    fn over(
+    /// `find` finds a member's key, or says that it has to be written first; `check` answers for it.
+    fn over<M>(
         limiter: &LimiterResource,
         list: Term<'a>,
         now_ns: Option<u64>,
-        mut check: impl FnMut(Term<'a>, u64) -> NifResult<Result<Checked<'a>, Unfit>>,
+        mut find: impl FnMut(Term<'a>) -> NifResult<Result<Found<M>, Unfit>>,
+        mut check: impl FnMut(Found<M>, u64) -> Checked<'a>,
     ) -> NifResult<Self> {
         let now_ns = now_ns.unwrap_or_else(|| limiter.clock.now_ns());
         let mut progress = Self {
@@ -68,21 +79,31 @@ impl<'a> Progress<'a> {
             told: Told::Admitted,
         };
         let (env, mut rest_term, mut bytes) = (list.get_env(), list.as_c_arg(), 0);
-        while progress.results.len() < STEP && bytes < BYTES {
-            let Some((member, rest)) = cell(env, rest_term) else { break };
-            // SAFETY: both are terms of the list's environment, in which `env` is.
-            let member = unsafe { Term::new(env, member) };
-            match check(member, now_ns)? {
-                Ok(checked) => {
-                    bytes += checked.bytes;
-                    progress.told = progress.told.min(checked.told);
-                    progress.results.push(checked.result);
-                    rest_term = rest;
+        let mut ahead = Vec::with_capacity(AHEAD);
+        while progress.stopped.is_none() {
+            while ahead.len() < AHEAD && progress.results.len() + ahead.len() < STEP && bytes < BYTES {
+                let Some((member, rest)) = cell(env, rest_term) else { break };
+                // SAFETY: both are terms of the list's environment, in which `env` is.
+                match find(unsafe { Term::new(env, member) })? {
+                    Ok(found) => {
+                        limiter.core.prefetch(found.key);
+                        bytes += found.bytes;
+                        ahead.push(found);
+                        rest_term = rest;
+                    }
+                    Err(unfit) => {
+                        progress.stopped = Some(unfit);
+                        break;
+                    }
                 }
-                Err(unfit) => {
-                    progress.stopped = Some(unfit);
-                    break;
-                }
+            }
+            if ahead.is_empty() {
+                break;
+            }
+            for found in ahead.drain(..) {
+                let checked = check(found, now_ns);
+                progress.told = progress.told.min(checked.told);
+                progress.results.push(checked.result);
             }
         }
         // SAFETY: it is a tail of the list.
@@ -134,21 +155,20 @@ fn limiter_check_each<'a>(
     };
     let ok = atoms::ok().to_term(env);
     let mut names = limiter.keys(&by);
-    let check = |key: Term<'a>, now| {
-        Ok(names.next(key).map(|(key, bytes)| {
-            let decision = limiter.check(key, &by, cost, || now);
-            let (result, told) = match decision.verdict {
-                Verdict::Allowed => (ok, Told::Admitted),
-                Verdict::Limited => {
-                    let refusal = (atoms::error(), atoms::rate_limited(), decision.retry_after_ms());
-                    (refusal.encode(env), Told::Plain)
-                }
-                verdict => ((verdict_atom(verdict), decision.retry_after_ms()).encode(env), Told::Raw),
-            };
-            Checked { result, told, bytes }
-        }))
+    let find = |key| Ok(names.next(key).map(|(key, bytes)| Found { key, bytes, member: () }));
+    let check = |found: Found<()>, now| {
+        let decision = limiter.check(found.key, &by, cost, || now);
+        let (result, told) = match decision.verdict {
+            Verdict::Allowed => (ok, Told::Admitted),
+            Verdict::Limited => {
+                let refusal = (atoms::error(), atoms::rate_limited(), decision.retry_after_ms());
+                (refusal.encode(env), Told::Plain)
+            }
+            verdict => ((verdict_atom(verdict), decision.retry_after_ms()).encode(env), Told::Raw),
+        };
+        Checked { result, told }
     };
-    Ok(Progress::over(limiter, keys, now_ns, check)?.encode(env))
+    Ok(Progress::over(limiter, keys, now_ns, find, check)?.encode(env))
 }
 
 /// Checks members `{key, by, cost}`: each result is as that of `limiter_decide`.
@@ -159,19 +179,25 @@ fn limiter_check_batch<'a>(
     charges: Term<'a>,
     now_ns: Option<u64>,
 ) -> NifResult<Term<'a>> {
-    let check = |charge: Term<'a>, now| {
+    let find = |charge: Term<'a>| {
         let (key, by, cost): (Term, Term, u64) = charge.decode()?;
+        // A rule that is out of range is its member's alone.
         let by = match Measure::decode(by)? {
             Ok(by) => by,
             Err(error) => {
-                let result = encode_refused(env, error.into());
-                return Ok(Ok(Checked { result, told: Told::Plain, bytes: 0 }));
+                let member = Err(encode_refused(env, error.into()));
+                return Ok(Ok(Found { key: Key::from_raw(0), bytes: 0, member }));
             }
         };
-        Ok(limiter.keys(&by).next(key).map(|(key, bytes)| {
-            let result = decision_term(env, &limiter.check(key, &by, cost, || now));
-            Checked { result, told: Told::Plain, bytes }
-        }))
+        let key = limiter.keys(&by).next(key);
+        Ok(key.map(|(key, bytes)| Found { key, bytes, member: Ok((by, cost)) }))
     };
-    Ok(Progress::over(limiter, charges, now_ns, check)?.encode(env))
+    let check = |found: Found<Result<(Measure, u64), Term<'a>>>, now| {
+        let result = match found.member {
+            Ok((by, cost)) => decision_term(env, &limiter.check(found.key, &by, cost, || now)),
+            Err(refused) => refused,
+        };
+        Checked { result, told: Told::Plain }
+    };
+    Ok(Progress::over(limiter, charges, now_ns, find, check)?.encode(env))
 }
