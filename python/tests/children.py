@@ -20,6 +20,8 @@ def in_child(function: Callable[[], object]) -> object:
 
     child = context.Process(target=run, args=(sender,))
     child.start()
+    # The child's copy is the last one: if it dies without an answer, this does not wait for one for ever.
+    sender.close()
     answer = receiver.recv()
     child.join()
     assert child.exitcode == 0

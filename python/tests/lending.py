@@ -33,6 +33,6 @@ class Ledger:
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Waits for another thread; a test fails by pytest's own limit, not by a time chosen here."""
+    """Waits for another thread, however long that takes: no test fails by a time chosen here."""
     while not true():
         time.sleep(0.001)

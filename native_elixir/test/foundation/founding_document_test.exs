@@ -246,6 +246,7 @@ defmodule ElixirScope.Foundation.FoundingDocumentTest do
 
     test "update_config_v2: the rate limit first, then the breaker", context do
       %{namespace: namespace, user: user} = context
+      :ok = ManualClock.install(namespace)
       opts = [rate_limit: :config_updates, user_id: user]
       update = fn value -> Service.update_config_v2(namespace, [:limit], value, opts) end
       for n <- 1..10, do: assert({:ok, :ok} = update.(n))

@@ -92,6 +92,34 @@ defmodule ElixirScope.Foundation.HostTreeTest do
     assert :ets.whereis(:process_registry_backup) == :undefined
   end
 
+  test "1 register: of several that need the table first one keeps it, and none is refused" do
+    start_host()
+
+    for round <- 1..50 do
+      before = length(keepers())
+      # As for a registry that nobody has asked yet.
+      if round > 1, do: true = :ets.delete(:process_registry_backup)
+
+      registering =
+        for number <- 1..8 do
+          Task.async(fn ->
+            receive do:
+                      (:go -> ProcessRegistry.register(:production, :"worker_#{number}", self()))
+          end)
+        end
+
+      Enum.each(registering, &send(&1.pid, :go))
+      assert {round, Task.await_many(registering)} == {round, List.duplicate(:ok, 8)}
+      eventually(fn -> length(keepers()) == before + 1 end)
+    end
+  end
+
+  defp keepers do
+    for pid <- Process.list(),
+        {ProcessRegistry, :keep_table, 1} == :proc_lib.translate_initial_call(pid),
+        do: pid
+  end
+
   test "1 test namespaces: started and cleaned up" do
     start_host()
     reference = make_ref()

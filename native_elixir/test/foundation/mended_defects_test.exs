@@ -13,10 +13,8 @@ defmodule ElixirScope.Foundation.MendedDefectsTest do
   end
 
   test "10 keep: no service is registered under its module's name", %{namespace: namespace} do
-    for module <- [ConfigServer, EventStore, TelemetryService] do
-      assert GenServer.whereis(module) == nil
-      assert Process.whereis(module) == nil
-    end
+    for module <- [ConfigServer, EventStore, TelemetryService],
+        do: assert(Process.whereis(module) == nil)
 
     assert length(ProcessRegistry.list_services(namespace)) == 3
   end

@@ -225,27 +225,32 @@ defmodule ElixirScope.Foundation.ProcessRegistry do
   defp alive(pids), do: Enum.filter(pids, &(node(&1) != node() or Process.alive?(&1)))
 
   # Without a running registry its tables do not exist: as good as empty.
-  defp guarded(absent, fun) do
+  defp guarded(absent, fun, again? \\ true) do
     fun.()
   rescue
-    ArgumentError -> if table_made?(), do: guarded(absent, fun), else: absent
+    ArgumentError -> if again? and table?(), do: guarded(absent, fun, false), else: absent
   end
 
-  # A host that starts the registry in a tree of its own, without this application, has no table yet.
-  defp table_made? do
+  # A host that starts the registry in a tree of its own, without this application, has no table yet. By now somebody
+  # else may have made it.
+  defp table? do
     registry = Process.whereis(__MODULE__)
 
-    registry != nil and :ets.whereis(@table) == :undefined and
-      :proc_lib.start(__MODULE__, :keep_table, [registry])
+    registry != nil and
+      (:ets.whereis(@table) != :undefined or
+         :proc_lib.start(__MODULE__, :keep_table, [registry]))
   end
 
-  # The table ends with the registry, not with whoever needed it first.
+  # The table ends with the registry, not with whoever needed it first. Of several that make it one keeps it.
   @doc false
   @spec keep_table(pid()) :: :ok
   def keep_table(registry) do
     monitor = Process.monitor(registry)
     create_table()
     :proc_lib.init_ack(true)
-    receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
+
+    if :ets.info(@table, :owner) == self(),
+      do: receive(do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)),
+      else: :ok
   end
 end

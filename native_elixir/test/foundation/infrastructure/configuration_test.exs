@@ -91,6 +91,7 @@ defmodule ElixirScope.Foundation.Infrastructure.ConfigurationTest do
   } do
     :ok = ManualClock.install(namespace)
     put_env(:infrastructure, circuit_breakers: %{enabled: true})
+    :ok = ManualClock.install(namespace)
     run = &Infrastructure.execute_with_protection(namespace, :service, &1)
     for _ <- 1..5, do: assert({:error, :down} = run.(fn -> {:error, :down} end))
 
