@@ -95,12 +95,6 @@ impl SharedPool {
         (!lent.term.is_dead(env)).then(|| lent.term.get(env))
     }
 
-    /// Whether the connection in a slot is a process that has died, which the pool process may not know yet.
-    fn is_dead(&self, env: Env<'_>, slot: u32) -> bool {
-        let cell = self.connections.get(slot as usize);
-        cell.is_some_and(|cell| cell.lock().as_ref().is_some_and(|connection| connection.term.is_dead(env)))
-    }
-
     fn is_in(&self, slot: u32, term: Term<'_>) -> bool {
         self.connections[slot as usize].lock().as_ref().is_some_and(|connection| connection.term.is(term))
     }
