@@ -13,10 +13,11 @@ use super::entry::{Entry, MAX_NOW_NS};
 use super::key::Key;
 use super::limit::{Limit, Terms};
 use super::measure::Measure;
+use super::overflow::Seat;
 use super::places::Line;
 use super::receipt::{Adjusted, Receipt};
 use super::rule::{KeyedRule, Rule};
-use super::table::{Host, Seat, Table};
+use super::table::{Host, Table};
 use crate::error::ConfigError;
 
 /// Most keys of a group.

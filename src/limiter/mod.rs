@@ -4,7 +4,8 @@
 //!   [`Limiter`] to many keys in a table whose size is fixed when it is made.
 //! * `gcra` is the arithmetic, in ticks, so that no rate is ever rounded. It knows no atomics.
 //! * `entry` is the layout of a key's 128-bit word, `places` says where a key may live, `choice` where a new
-//!   one goes; `table` is the protocol that changes the words, `touch` how a key gets its first, and `key` turns bytes into the 56 bits that name a key.
+//!   one goes; `table` is the protocol that changes the words, `touch` how a key gets its first, `overflow` the bucket
+//!   of those that find no place, and `key` turns bytes into the 56 bits that name a key.
 //! * A [`Reservation`] is a debit now or in the future. It leaves a [`Receipt`], by which the cost is refunded, settled or
 //!   cancelled. A [`Charge`] is a member of a group that is debited all or nothing.
 //! * A [`Limit`] is a rule that many keys share and that may change by a [`Strategy`] while they live.
@@ -39,6 +40,7 @@ mod key;
 mod keyed;
 mod limit;
 mod measure;
+mod overflow;
 mod places;
 mod receipt;
 mod reserve;

@@ -6,9 +6,10 @@ use super::group::By;
 use super::key::Key;
 use super::limit::Limit;
 use super::measure::Measure;
+use super::overflow::Seat;
 use super::places::Line;
 use super::receipt::Receipt;
-use super::table::{Debit, Host, Seat, Table};
+use super::table::{Debit, Host, Table};
 
 /// What a reservation says.
 #[derive(Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@
 use super::entry::{EMPTY, Entry, MAX_N, MAX_NOW_NS, MAX_TAT};
 use super::key::{KEY_BITS, Key};
 use super::keyed::{Limiter, LimiterConfig};
-use super::table::Seat;
+use super::overflow::Seat;
 use siphasher::sip::SipHasher13;
 use std::fmt;
 

@@ -15,6 +15,7 @@ use super::gcra::Ticks;
 use super::key::Key;
 use super::limit::Limit;
 use super::measure::Measure;
+use super::overflow::Seat;
 use super::places::{Line, Place, SECTIONS, Sections, WAYS, home_way, lines_for, nominal_keys};
 use super::rule::KeyedRule;
 use super::touch::Touch;
@@ -40,25 +41,6 @@ pub enum FullPolicy {
     EvictMostFull = 1,
     /// A share of one bucket that all such keys have together.
     OverflowKey = 2,
-}
-
-/// Whose entry a debit was made in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seat {
-    /// The key's own.
-    Own,
-    /// That of all keys without a place.
-    Overflow,
-}
-
-impl Seat {
-    /// The name of the entry in which `key` has this seat.
-    pub fn key_of(self, key: Key) -> Key {
-        match self {
-            Self::Own => key,
-            Self::Overflow => Key::from_raw(0),
-        }
-    }
 }
 
 /// What a table wants of whoever holds it.
@@ -340,34 +322,6 @@ impl<S: AsRef<[Line]>> Table<S> {
         })
     }
 
-    /// Debits from the entry of all keys without a place, which needs no first touch. Rules and limits meet there, so
-    /// it has no mark and keeps its debt in time.
-    fn debit_overflow(&self, ticks: &Ticks, cost: u64, now: u64, most: u64, host: &mut impl Host) -> Debit {
-        let (place, n) = (self.overflow(), ticks.n.get());
-        loop {
-            let found = Entry(place.load());
-            let owed = if found.is_empty() { 0 } else { ticks.debt(found.tat(n), now) };
-            let Some(debt) = ticks.after_within(owed, cost, most) else { return Debit::Refused(owed) };
-            let tat = ticks.instant::<u64>(now) + debt;
-            let moved = Entry::committed(Seat::Overflow.key_of(Key::from_raw(0)), 0, n, tat);
-            if place.replace(found.0, moved.0) {
-                host.overflowed();
-                return Debit::Done { debt, tat, seat: Seat::Overflow };
-            }
-        }
-    }
-
-    /// The entry in which `key` has this seat.
-    pub(super) fn seated(&self, key: Key, seat: Seat) -> Option<(Place<'_>, Entry)> {
-        match seat {
-            Seat::Own => self.find(key),
-            Seat::Overflow => {
-                let place = self.overflow();
-                Some((place, Entry(place.load()))).filter(|(_, entry)| !entry.is_empty())
-            }
-        }
-    }
-
     /// Puts the entry of a snapshot into a table that nobody uses yet: into its line of this section if there is a place. Tells
     /// whether it has one. A key that is there already keeps the later of both.
     pub(super) fn put_back(&self, section: usize, entry: Entry) -> bool {
@@ -377,11 +331,6 @@ impl<S: AsRef<[Line]>> Table<S> {
         }
         let line = self.line(self.sections.line(key, section % SECTIONS), key);
         line.chain(self.places(key)).any(|place| place.replace(EMPTY, entry.0))
-    }
-
-    /// Where the debts of all keys without a place stand: the header's last word.
-    pub(super) fn overflow(&self) -> Place<'_> {
-        Place { word: &self.lines.as_ref()[0].0[WAYS - 1], rank: 0 }
     }
 }
 
