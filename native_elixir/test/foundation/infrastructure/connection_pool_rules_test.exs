@@ -295,17 +295,16 @@ defmodule ElixirScope.Foundation.Infrastructure.ConnectionPoolRulesTest do
     assert %{queue_full: 1} = assert_settled(pool)
   end
 
-  test "p11 a pool without waiters makes a connection for a later call" do
-    pool = start_pool(max_waiters: 0)
-
-    for wait <- [0, :infinity],
-        do: {:error, :queue_full} = type(ConnectionPool.checkout(pool, wait))
-
-    await(pool, &(&1.idle == 1))
-    assert {:ok, agent} = ConnectionPool.checkout(pool)
-    assert {:error, :queue_full} = type(ConnectionPool.checkout(pool))
-    :ok = ConnectionPool.checkin(pool, agent)
-    assert %{created: 1} = assert_settled(pool)
+  for wait <- [0, :infinity] do
+    test "p11 a pool without waiters makes a connection for a later call, after a wait of #{wait}" do
+      pool = start_pool(max_waiters: 0)
+      assert {:error, :queue_full} = type(ConnectionPool.checkout(pool, unquote(wait)))
+      await(pool, &(&1.idle == 1))
+      assert {:ok, agent} = ConnectionPool.checkout(pool)
+      assert {:error, :queue_full} = type(ConnectionPool.checkout(pool))
+      :ok = ConnectionPool.checkin(pool, agent)
+      assert %{created: 1} = assert_settled(pool)
+    end
   end
 
   test "p12 a burst of twice the size succeeds, and the pool shrinks afterwards" do
