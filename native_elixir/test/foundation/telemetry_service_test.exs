@@ -122,8 +122,8 @@ defmodule ElixirScope.Foundation.TelemetryServiceTest do
       end)
     end
 
-    assert log.(:debug) =~ ~r/\[:logged\].*42.*test/
-    refute log.(:debug) =~ "43"
+    assert log.(:debug) =~ ~r/\[:logged\].*n: 42.*test/
+    refute log.(:debug) =~ "n: 43"
     assert log.(:info) == ""
     assert Telemetry.detach_handlers([[:logged], [:unknown]]) == :ok
     assert log.(:debug) == ""
