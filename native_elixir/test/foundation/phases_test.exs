@@ -21,18 +21,6 @@ defmodule ElixirScope.Foundation.PhasesTest do
     %{namespace: namespace, user: make_ref()}
   end
 
-  defp flags(breakers, limits) do
-    infrastructure = Application.fetch_env!(:elixir_scope, :infrastructure)
-
-    put_env(
-      :infrastructure,
-      Keyword.merge(infrastructure,
-        circuit_breakers: Map.put(infrastructure[:circuit_breakers], :enabled, breakers),
-        rate_limiting: Map.put(infrastructure[:rate_limiting], :enabled, limits)
-      )
-    )
-  end
-
   test "8 phase 1, on: five failures open it for 30 seconds, then a probe's success closes it", %{
     namespace: namespace
   } do

@@ -24,18 +24,6 @@ defmodule ElixirScope.Foundation.ProtectedServicesTest do
     %{namespace: start_namespace(), user: make_ref()}
   end
 
-  defp flags(breakers, limits) do
-    infrastructure = Application.fetch_env!(:elixir_scope, :infrastructure)
-
-    put_env(
-      :infrastructure,
-      Keyword.merge(infrastructure,
-        circuit_breakers: Map.put(infrastructure[:circuit_breakers], :enabled, breakers),
-        rate_limiting: Map.put(infrastructure[:rate_limiting], :enabled, limits)
-      )
-    )
-  end
-
   defp admitted(namespace, service) do
     case CircuitBreaker.stats(namespace, service) do
       {:ok, stats} -> stats.admitted

@@ -56,6 +56,19 @@ defmodule ElixirScope.Foundation.FoundationCase do
     :ok
   end
 
+  @doc "Switches breakers and limits on or off for the test."
+  def flags(breakers, limits) do
+    infrastructure = Application.fetch_env!(:elixir_scope, :infrastructure)
+
+    put_env(
+      :infrastructure,
+      Keyword.merge(infrastructure,
+        circuit_breakers: Map.put(infrastructure[:circuit_breakers], :enabled, breakers),
+        rate_limiting: Map.put(infrastructure[:rate_limiting], :enabled, limits)
+      )
+    )
+  end
+
   @doc "Sets an environment value of `:elixir_scope` for the test."
   def put_env(key, value) do
     # Once a test: the second call would take the value of the first for the one to go back to.
